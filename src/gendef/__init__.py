@@ -1,0 +1,32 @@
+"""gendef: a video is one still image that moves.
+
+Public names are imported on first use, so that `import gendef` costs nothing and a machine
+without the optional packages can use the parts that do not need them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "CanonicalVideo": "gendef.canonical_video",
+    "GenDeF": "gendef.model",
+    "GendefError": "gendef.errors",
+}
+__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__"]
+
+if TYPE_CHECKING:
+    from gendef.canonical_video import CanonicalVideo
+    from gendef.errors import GendefError
+    from gendef.model import GenDeF
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'gendef' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""Entry point of the `gendef` program: finds the command, runs it, turns errors into one sentence."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from gendef import __version__
+from gendef.errors import GendefError
+
+# command -> (module with a `main(argv: list[str]) -> int | None`, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "sample": ("gendef.cli.sample", "generate videos with a model"),
+    "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
+    "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
+    "show": ("gendef.cli.show", "draw a clip's canonical image, fields and frames as one figure"),
+    "edit": ("gendef.cli.edit", "edit the canonical image; the whole video follows"),
+    "track": ("gendef.cli.track", "track points through a clip"),
+    "segment": ("gendef.cli.segment", "propagate a mask through a clip"),
+    "motions": ("gendef.cli.motions", "give a clip's content other motions"),
+    "flow": ("gendef.cli.flow", "write a clip's optical flow"),
+}
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"gendef {__version__}: a video is one still image that moves\n\n"
+        f"usage: gendef COMMAND [options]\n\n{rows}\n\n"
+        "example: gendef sample sky --seeds 0-3 --frames 64 --out videos\n"
+        "`gendef COMMAND --help` explains one command."
+    )
+
+
+def _load(command: str) -> Callable[[list[str]], int | None]:
+    return import_module(COMMANDS[command][0]).main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with `argv` (default: the process's arguments); returns the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(__version__)
+        return 0
+    command, rest = args[0], args[1:]
+    if command not in COMMANDS:
+        print(f"gendef: unknown command {command!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return _load(command)(rest) or 0
+    except GendefError as error:
+        print(f"gendef {command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        # A full disk, a missing folder or a permission: the user's to mend, and no traceback helps.
+        print(f"gendef {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"gendef {command}: stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
