@@ -1,0 +1,195 @@
+"""The paper's discriminator: StyleGAN-V's residual network with temporal shift, for clips and for single images."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gendef.errors import ConfigError
+from gendef.networks.layers import EqualizedConv2d, EqualizedLinear, MappingNetwork, at_least_float32
+
+RESIDUAL_GAIN = math.sqrt(0.5)
+NUM_WAVES = 10
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """StyleGAN-V's discriminator with temporal shift."""
+
+    resolution: int = 256
+    """Side of the frames, a power of two from 8."""
+    channel_base: int = 32768
+    """Channels at a resolution are channel_base / resolution ..."""
+    channel_max: int = 512
+    """... but at most this."""
+    num_frames: int = 3
+    """Frames of a clip; its time differences condition the network."""
+    max_num_frames: int = 1024
+    """Longest time difference that can be told apart."""
+    concat_resolution: int = 16
+    """Features of the frames are averaged on entering this resolution, and shifted in time above it."""
+    time_dim: int = 256
+    """Width of the learned embedding of one time difference."""
+    mapping_layers: int = 2
+    """Layers of the network that maps time differences (and labels) to the projection vector."""
+    minibatch_std_group: int = 4
+    """Clips that share one minibatch standard deviation."""
+    conv_clamp: float | None = 256.0
+    """Bound on the absolute value of activations."""
+    num_classes: int = 0
+    """Classes of the labels, 0 for none."""
+
+    def __post_init__(self) -> None:
+        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+            raise ConfigError(f"the discriminator needs a power of two from 8, got {self.resolution}")
+        if self.num_frames < 1 or self.minibatch_std_group < 1 or self.num_classes < 0:
+            raise ConfigError(f"discriminator: frames, group and classes must not be negative: {self}")
+
+
+def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:
+    """Swap 1/8 of the channels with the next and 1/8 with the previous frame (Lin et al. 2019); zeros at the ends.
+
+    x: (B * T, C, H, W). A single frame has no neighbours and is left as it is.
+    """
+    if num_frames == 1:
+        return x
+    frames = x.reshape(-1, num_frames, *x.shape[1:])
+    fold = x.shape[1] // share
+    zero = torch.zeros_like(frames[:, :1, :fold])
+    from_next = torch.cat((frames[:, 1:, :fold], zero), dim=1)
+    from_previous = torch.cat((zero, frames[:, :-1, fold : 2 * fold]), dim=1)
+    return torch.cat((from_next, from_previous, frames[:, :, 2 * fold :]), dim=2).reshape(x.shape)
+
+
+def minibatch_std(x: Tensor, group: int) -> Tensor:
+    """Append a map of the standard deviation within groups of the batch (Karras et al. 2018): (B, C, H, W) -> (B, C + 1, H, W)."""
+    batch, channels, height, width = x.shape
+    size = math.gcd(min(group, batch), batch)
+    groups = at_least_float32(x).reshape(size, -1, channels, height, width)
+    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    plane = deviation.reshape(-1, 1, 1, 1).repeat(size, 1, height, width)
+    return torch.cat((x, plane.to(x.dtype)), dim=1)
+
+
+class TimeDifferenceEncoder(nn.Module):
+    """Learned embedding and fixed waves of each time difference."""
+
+    def __init__(self, max_num_frames: int, width: int) -> None:
+        super().__init__()
+        self.const_embed = nn.Embedding(max_num_frames, width)
+        self.omega: Tensor
+        omega = math.pi * 2.0 ** torch.arange(NUM_WAVES) / 1024
+        self.register_buffer("omega", omega, persistent=False)
+
+    def forward(self, times: Tensor) -> Tensor:
+        """times (B, T) in frames -> (B, (T - 1) * (width + 2 * 10))."""
+        difference = times.diff(dim=1)
+        limit = self.const_embed.num_embeddings - 1
+        learned = self.const_embed(difference.abs().round().long().clamp(max=limit))
+        angle = difference[:, :, None] * self.omega
+        return torch.cat((learned, torch.sin(angle), torch.cos(angle)), dim=2).flatten(1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and a 1x1 skip, halving the resolution; the first block also reads the image."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, reads_image: bool, shifts: bool, clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.shifts = shifts
+        if reads_image:
+            self.fromrgb = EqualizedConv2d(3, in_channels, 1, clamp=clamp)
+        self.conv0 = EqualizedConv2d(in_channels, in_channels, 3, clamp=clamp)
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, down=True, clamp=clamp)
+        self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, activate=False, down=True)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """(B * T, C, H, W) -> (B * T, C', H/2, W/2)."""
+        if hasattr(self, "fromrgb"):
+            x = self.fromrgb(x)
+        skip = self.skip(x, gain=RESIDUAL_GAIN)
+        x = temporal_shift(x, num_frames) if self.shifts else x
+        return skip + self.conv1(self.conv0(x), gain=RESIDUAL_GAIN)
+
+
+class Epilogue(nn.Module):
+    """4x4 features to a logit, or to the vector that the condition is projected on."""
+
+    def __init__(self, channels: int, out_features: int, group: int, clamp: float | None) -> None:
+        super().__init__()
+        self.group = group
+        self.conv = EqualizedConv2d(channels + 1, channels, 3, clamp=clamp)
+        self.fc = EqualizedLinear(channels * 16, channels, activate=True)
+        self.out = EqualizedLinear(channels, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 4, 4) -> (B, out_features)."""
+        return self.out(self.fc(self.conv(minibatch_std(x, self.group)).flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Clips and their times to logits.
+
+    A single frame is judged by the same weights: no temporal shift, and the time differences of a clip that stands
+    still. So the image discriminator of stage 1 *is* the discriminator that stage 2 starts from.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+
+        def width(size: int) -> int:
+            return min(config.channel_base // size, config.channel_max)
+
+        self.sizes = [2**power for power in range(int(math.log2(config.resolution)), 2, -1)]
+        self.blocks = nn.ModuleList(
+            ResidualBlock(
+                width(size),
+                width(size // 2),
+                reads_image=size == config.resolution,
+                shifts=size > config.concat_resolution,
+                clamp=config.conv_clamp,
+            )
+            for size in self.sizes
+        )
+        condition = config.num_classes
+        if config.num_frames > 1:
+            self.time_encoder = TimeDifferenceEncoder(config.max_num_frames, config.time_dim)
+            condition += (config.num_frames - 1) * (config.time_dim + 2 * NUM_WAVES)
+        top = width(4)
+        if condition:
+            self.mapping = MappingNetwork(
+                0, top, config.mapping_layers, condition_dim=condition, track_average=False
+            )
+        self.b4 = Epilogue(top, top if condition else 1, config.minibatch_std_group, config.conv_clamp)
+
+    def forward(self, video: Tensor, times: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        """video (B, T, 3, R, R) in [-1, 1], times (B, T) in frames, labels (B, num_classes) -> logits (B,).
+
+        T is `num_frames`, or 1. Times may be left out for one frame.
+        """
+        batch, count = video.shape[:2]
+        if count not in (1, self.config.num_frames):
+            raise ValueError(
+                f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}"
+            )
+        x = video.flatten(0, 1)
+        merged = count == 1
+        for size, block in zip(self.sizes, self.blocks, strict=True):
+            if size <= self.config.concat_resolution and not merged:
+                x, merged = x.reshape(batch, count, *x.shape[1:]).mean(dim=1), True
+            x = block(x, 1 if merged else count)
+        if not merged:
+            x = x.reshape(batch, count, *x.shape[1:]).mean(dim=1)
+        features = self.b4(x)
+        if not hasattr(self, "mapping"):
+            return features.squeeze(1)
+        parts = [] if labels is None else [labels]
+        if self.config.num_frames > 1:
+            if count == 1 or times is None:
+                times = torch.zeros(batch, self.config.num_frames, device=video.device)
+            parts.append(self.time_encoder(times))
+        projection = self.mapping(None, torch.cat(parts, dim=1))
+        return (features * projection).sum(dim=1) / math.sqrt(features.shape[1])

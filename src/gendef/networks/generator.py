@@ -1,0 +1,246 @@
+"""The whole generator: G_c paints the canonical image once, G_d bends it, frames are warped (GenDeF, equation 1)."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendef.errors import ConfigError
+from gendef.networks.canonical import CanonicalConfig, build_canonical
+from gendef.networks.deformation import DeformationConfig, DeformationGenerator
+from gendef.networks.layers import MappingNetwork
+from gendef.networks.motion import MotionConfig, MotionEncoder
+from gendef.warp import identity_grid, warp
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that decides the generator's architecture."""
+
+    resolution: int = 256
+    """Side of the frames, a power of two."""
+    z_dim: int = 512
+    """Width of the content and motion latents."""
+    w_dim: int = 512
+    """Width of the mapped latents."""
+    mapping_layers: int = 2
+    """Layers of each mapping network."""
+    num_classes: int = 0
+    """Classes of the labels, 0 for none."""
+    canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    deformation: DeformationConfig = field(default_factory=DeformationConfig)
+    shared_latent: bool = False
+    """One latent for content and motion (as the official code), instead of two."""
+    canonical_motion: bool = False
+    """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
+    official_grid: bool = False
+    """Read offsets by the official code's grid: 2i/N - 1, corner-aligned, zeros outside: a zero field zooms slightly."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and YAML."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "GeneratorConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown field, a wrong type or an impossible value.
+        """
+        parts = {"canonical": CanonicalConfig, "motion": MotionConfig, "deformation": DeformationConfig}
+        built = dict(values)
+        for name, part in parts.items():
+            if name in built:
+                built[name] = _build(part, built[name], name)
+        return _build(cls, built, "generator")
+
+
+def _build(cls: Any, values: Any, name: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name} must be a table of fields, got {values!r}")
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"{name} has no field {unknown[0]!r}; known: {', '.join(known)}")
+    for key, value in values.items():
+        kind = str(known[key].type)
+        expected = {"int": int, "bool": bool, "float": (int, float)}.get(kind)
+        if expected and (not isinstance(value, expected) or (kind != "bool" and isinstance(value, bool))):
+            raise ConfigError(f"{name}.{key} must be {kind}, got {value!r}")
+    try:
+        return cls(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        )
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+@dataclass
+class Content:
+    """What G_c gives, once per video: image (B, 3, R, R), feature f_c (B, C, h, w)."""
+
+    image: Tensor
+    feature: Tensor
+
+    def repeat(self, count: int) -> "Content":
+        """Each content `count` times in a row."""
+        return Content(self.image.repeat_interleave(count, 0), self.feature.repeat_interleave(count, 0))
+
+
+@dataclass
+class GeneratorOutput:
+    """video (B, T, 3, R, R), canonical (B, 3, R, R), deformation (B, T, R, R, 2)."""
+
+    video: Tensor
+    canonical: Tensor
+    deformation: Tensor
+
+
+class Generator(nn.Module):
+    """GenDeF's generator.
+
+    Shapes: z_content, z_motion (B, z_dim); motion_noise (B, N, motion_dim) with N >= `motion_noise_length`;
+    times (B, T) >= 0 in frames, fractional allowed; labels (B, num_classes); truncation 1 is none.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        motion_dim = config.motion.code_dim
+        if config.canonical_motion and motion_dim != config.w_dim:
+            raise ConfigError(
+                f"canonical_motion needs 2 * num_features == w_dim, got {motion_dim}, {config.w_dim}"
+            )
+        self.mapping = self._mapping()
+        self.canonical = build_canonical(
+            config.resolution, config.canonical, config.w_dim, motion_dim if config.canonical_motion else 0
+        )
+        if config.canonical_motion:
+            self.canonical_motion_encoder = MotionEncoder(config.motion)
+            self.motion_mask = nn.Parameter(torch.zeros(1, motion_dim))
+        self.motion_mapping = self._mapping()
+        self.motion_encoder = MotionEncoder(config.motion)
+        self.deformation = DeformationGenerator(
+            config.resolution, config.deformation, config.w_dim, motion_dim, self.canonical.feature_channels
+        )
+
+    def _mapping(self) -> MappingNetwork:
+        config = self.config
+        return MappingNetwork(
+            config.z_dim, config.w_dim, config.mapping_layers, condition_dim=config.num_classes
+        )
+
+    @property
+    def resolution(self) -> int:
+        """Side of the frames."""
+        return self.config.resolution
+
+    @property
+    def z_dim(self) -> int:
+        """Width of the latents."""
+        return self.config.z_dim
+
+    @property
+    def motion_dim(self) -> int:
+        """Width of the motion noise."""
+        return self.config.motion.noise_dim
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the labels, 0 for none."""
+        return self.config.num_classes
+
+    def motion_noise_length(self, last_time: float) -> int:
+        """Rows of motion noise that times in [0, last_time] need."""
+        return self.motion_encoder.noise_length(last_time)
+
+    def content_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of G_c and its mapping network."""
+        for name, parameter in self.named_parameters():
+            if name.split(".")[0] in ("mapping", "canonical", "canonical_motion_encoder", "motion_mask"):
+                yield parameter
+
+    def motion_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of G_d, its mapping network and the motion encoder."""
+        content = {id(parameter) for parameter in self.content_parameters()}
+        return (parameter for parameter in self.parameters() if id(parameter) not in content)
+
+    def content(
+        self,
+        z_content: Tensor,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        motion_noise: Tensor | None = None,
+        first_time: Tensor | None = None,
+    ) -> Content:
+        """The canonical image and f_c; motion_noise and first_time (B,) only with `canonical_motion`."""
+        w = self.mapping(z_content, labels)
+        if self.training and torch.is_grad_enabled():
+            self.mapping.update_average(w)
+        w = self.mapping.truncate(w, truncation)
+        motion = None
+        if self.config.canonical_motion:
+            if motion_noise is None or first_time is None:
+                raise ValueError("canonical_motion needs the motion noise and the first time")
+            code = self.canonical_motion_encoder(motion_noise, first_time[:, None])[:, 0]
+            motion = code * self.motion_mask
+        return Content(*self.canonical(w, motion))
+
+    def deform(
+        self,
+        content: Content,
+        z_motion: Tensor,
+        motion_noise: Tensor,
+        times: Tensor,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+    ) -> Tensor:
+        """Deformation field (B, T, R, R, 2), normalised units of the canonical image."""
+        w = self.motion_mapping(z_motion, labels)
+        if self.training and torch.is_grad_enabled():
+            self.motion_mapping.update_average(w)
+        w = self.motion_mapping.truncate(w, truncation)
+        offsets = self.deformation(w, self.motion_encoder(motion_noise, times), content.feature)
+        return from_official_offsets(offsets) if self.config.official_grid else offsets
+
+    def render(self, content: Content, deformation: Tensor) -> Tensor:
+        """Warp the canonical images: (B, T, 3, R, R)."""
+        padding = "zeros" if self.config.official_grid else "border"
+        return warp(content.image, deformation, padding=padding)
+
+    def forward(
+        self,
+        z_content: Tensor,
+        z_motion: Tensor | None = None,
+        motion_noise: Tensor | None = None,
+        times: Tensor | None = None,
+        truncation: float = 1.0,
+        labels: Tensor | None = None,
+    ) -> GeneratorOutput:
+        """Videos from latents, motion noise and times."""
+        if motion_noise is None or times is None:
+            raise ValueError("motion_noise and times are needed")
+        if self.config.shared_latent:
+            z_motion = z_content
+        elif z_motion is None:
+            raise ValueError("z_motion is needed unless the model has shared_latent")
+        content = self.content(z_content, labels, truncation, motion_noise, times[:, 0])
+        deformation = self.deform(content, z_motion, motion_noise, times, labels, truncation)
+        return GeneratorOutput(self.render(content, deformation), content.image, deformation)
+
+
+def from_official_offsets(offsets: Tensor) -> Tensor:
+    """Offsets for the official grid and corner alignment -> the same sampling as a deformation field of the design.
+
+    The official code reads at g = 2i/N - 1 + offset with -1 and 1 at the centres of the outer pixels.
+    """
+    height, width = offsets.shape[-3:-1]
+    size = torch.tensor([width, height], dtype=offsets.dtype, device=offsets.device)
+    grid = identity_grid(height, width, device=offsets.device, dtype=offsets.dtype)
+    corner_aligned = grid - 1 / size + offsets
+    pixels = (corner_aligned + 1) / 2 * (size - 1)
+    return (2 * pixels + 1) / size - 1 - grid

@@ -1,0 +1,111 @@
+"""Resampling: FIR design, 2x up and down, and StyleGAN3's filtered leaky ReLU (Karras et al. 2021, appendix B).
+
+Per axis, zero insertion, padding, filtering and decimation are one linear map. The filtered leaky ReLU
+applies it as a small dense matrix: two products up, two down, and no zero-filled intermediate.
+"""
+
+import numpy as np
+import scipy.signal
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def design_lowpass(num_taps: int, cutoff: float, width: float, sampling_rate: float) -> np.ndarray:
+    """Kaiser low-pass filter of `num_taps` taps, float64, summing to one; [1.0] for a single tap.
+
+    Args:
+        cutoff: cut-off frequency, in cycles per image like `width` and `sampling_rate`.
+        width: width of the transition band.
+    """
+    if num_taps == 1:
+        return np.ones(1)
+    return scipy.signal.firwin(num_taps, cutoff, width=width, fs=sampling_rate)
+
+
+def resampling_matrix(
+    in_size: int, taps: np.ndarray, *, up: int = 1, down: int = 1, pad_low: int = 0, pad_high: int = 0
+) -> np.ndarray:
+    """Matrix (out, in_size), float64, of zero insertion by `up`, padding, filtering and decimation by `down`.
+
+    The filter is scaled by `up`, so that a constant keeps its value. Negative padding crops.
+    """
+    full = in_size * up + pad_low + pad_high - len(taps) + 1
+    rows = np.arange(0, full, down)[:, None]
+    columns = np.arange(in_size)[None, :]
+    # Output r (before decimation) reads padded samples r .. r + K - 1; sample i lies at pad_low + i * up.
+    tap = rows + len(taps) - 1 - (pad_low + columns * up)
+    inside = (tap >= 0) & (tap < len(taps))
+    return np.where(inside, taps[np.clip(tap, 0, len(taps) - 1)] * up, 0.0)
+
+
+class FilteredLeakyReLU(nn.Module):
+    """Bias, upsampling, leaky ReLU, downsampling of a square feature map, as matrix products.
+
+    Args:
+        in_size: side of the input.
+        up_taps, down_taps: FIR filters; `up`, `down`: their factors.
+        pad_low, pad_high: padding of the zero-inserted signal, per axis.
+        gain, slope, clamp: of the leaky ReLU; the clamp follows the gain.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        up_taps: np.ndarray,
+        down_taps: np.ndarray,
+        *,
+        up: int,
+        down: int,
+        pad_low: int,
+        pad_high: int,
+        gain: float,
+        slope: float,
+        clamp: float | None,
+    ) -> None:
+        super().__init__()
+        rise = resampling_matrix(in_size, up_taps, up=up, pad_low=pad_low, pad_high=pad_high)
+        fall = resampling_matrix(rise.shape[0], down_taps, down=down)
+        self.up_matrix: Tensor
+        self.down_matrix: Tensor
+        # Derived from the configuration, hence not part of the saved model.
+        self.register_buffer("up_matrix", torch.from_numpy(rise).float(), persistent=False)
+        self.register_buffer("down_matrix", torch.from_numpy(fall).float(), persistent=False)
+        self.gain, self.slope, self.clamp = gain, slope, clamp
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, C, in_size, in_size) and bias (C,) -> (B, C, out_size, out_size)."""
+        rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)
+        x = x + bias.to(x.dtype)[None, :, None, None]
+        x = torch.matmul(torch.matmul(rise, x), rise.t())
+        x = F.leaky_relu(x, self.slope) * self.gain if self.slope != 1.0 else x * self.gain
+        if self.clamp is not None:
+            x = x.clamp(-self.clamp, self.clamp)
+        return torch.matmul(torch.matmul(fall, x), fall.t())
+
+
+def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:
+    """Double (B, C, H, W) with the [1, 3, 3, 1] filter on the zero-extended plane, plus `extra` pixels (0 or 1) around.
+
+    Bilinear interpolation with a factor of two has exactly this filter; padding with zeros first gives
+    its behaviour at the border too.
+    """
+    crop = 2 - extra
+    x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)
+    return x[..., crop : x.shape[-2] - crop, crop : x.shape[-1] - crop]
+
+
+def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
+    """Filter (B, C, H, W) with [1, 3, 3, 1] / 8 per axis on the zero-extended plane.
+
+    With `stride` 2 the size is halved. With stride 1 and `extra` pixels of additional padding on each side the
+    result is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, W + 2 extra - 1).
+    """
+    pad = 1 + extra
+    x = F.pad(x, (pad, pad, pad, pad))
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    channels = x.shape[1]
+    kernel_x = taps.reshape(1, 1, 1, 4).expand(channels, 1, 1, 4)
+    kernel_y = taps.reshape(1, 1, 4, 1).expand(channels, 1, 4, 1)
+    x = F.conv2d(x, kernel_x, stride=(1, stride), groups=channels)
+    return F.conv2d(x, kernel_y, stride=(stride, 1), groups=channels)
