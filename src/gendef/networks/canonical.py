@@ -262,16 +262,16 @@ class StyleGAN2Canonical(nn.Module):
     def forward(self, w: Tensor, motion: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """w (B, w_dim) -> image (B, 3, R, R), f_c (B, C, h, w); takes no motion code."""
         assert motion is None
-        x = self.const.expand(len(w), -1, -1, -1)
+        x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         feature = x
         for index, (conv, bias) in enumerate(zip(self.convs, self.biases, strict=True)):
-            x = leaky_relu(conv(x, w) + bias[None, :, None, None], clamp=self.clamp)
+            x = leaky_relu(conv(x, w, bias=bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
             if index == self.feature_layer:
                 feature = x
             if index % 2 == 0:  # a block ends
                 block = index // 2
-                rgb = self.outputs[block](x, w) + self.output_biases[block][None, :, None, None]
+                rgb = self.outputs[block](x, w, bias=self.output_biases[block])
                 image = rgb if image is None else upsample_2x(image) + rgb
         assert image is not None
         image = at_least_float32(image)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical import resize_feature
-from gendef.networks.layers import EqualizedLinear, at_least_float32, leaky_relu
+from gendef.networks.layers import SQRT_2, EqualizedLinear, at_least_float32, leaky_relu
 from gendef.networks.modulated import ModulatedConv2d
 from gendef.networks.resample import upsample_2x
 
@@ -72,8 +72,8 @@ class DeformationLayer(nn.Module):
             if feature.shape[1] != self.condition_dim:
                 feature = self.canonical_feat_proj(feature.movedim(1, -1)).movedim(-1, 1)
             feature = feature.to(x.dtype).repeat_interleave(len(x) // len(feature), dim=0)
-            x = torch.cat((x, feature), dim=1)
-        return leaky_relu(self.conv(x, w) + self.bias.to(x.dtype)[None, :, None, None], clamp=self.clamp)
+            x = torch.cat((x, feature), dim=1).contiguous(memory_format=torch.channels_last)
+        return leaky_relu(self.conv(x, w, bias=self.bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
 
 
 class FieldOutput(nn.Module):
@@ -89,7 +89,7 @@ class FieldOutput(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        x = at_least_float32(self.conv(x, w)) + self.bias[None, :, None, None]
+        x = at_least_float32(self.conv(x, w, bias=self.bias))
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -176,6 +176,7 @@ class DeformationGenerator(nn.Module):
         w = w.repeat_interleave(count, dim=0)
         codes = codes.flatten(0, 1)[:, :, None, None].expand(-1, -1, 4, 4)
         x = torch.cat((self.const.expand(batch * count, -1, -1, -1), codes), dim=1).to(feature.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
         field: Tensor | None = None
         for block in self.blocks:
             x, output = block(x, w, feature)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.networks.resample import downsample_2x, upsample_2x
+from gendef.networks.resample import downsample_2x
 
 LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2.0)
@@ -14,7 +14,8 @@ SQRT_2 = math.sqrt(2.0)
 
 def leaky_relu(x: Tensor, gain: float = SQRT_2, clamp: float | None = None) -> Tensor:
     """Leaky ReLU of slope 0.2 times `gain`, clamped to [-clamp, clamp]."""
-    x = F.leaky_relu(x, LEAKY_SLOPE) * gain
+    x = F.leaky_relu(x, LEAKY_SLOPE)
+    x = x * gain if gain != 1.0 else x
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
@@ -167,13 +168,3 @@ class MappingNetwork(nn.Module):
     def update_average(self, w: Tensor, decay: float = 0.998) -> None:
         """Move the running mean towards the mean of `w` (B, w_dim)."""
         self.w_avg.copy_(w.detach().float().mean(dim=0).lerp(self.w_avg, decay))
-
-
-def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
-    """Double the resolution with the [1, 3, 3, 1] filter and convolve: (B, I, H, W) -> (B, O, 2H, 2W).
-
-    Equals a transposed convolution of stride 2 followed by the filter, on the zero-extended plane; hence the
-    kernel is flipped, as in every transposed convolution.
-    """
-    pad = weight.shape[-1] // 2
-    return F.conv2d(upsample_2x(x, extra=pad), weight.flip(2, 3))

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.networks.layers import EqualizedLinear, at_least_float32, upsampled_conv2d
+from gendef.networks.layers import EqualizedLinear, at_least_float32
+from gendef.networks.resample import upsampled_conv2d
 
 
 def modulation(
@@ -108,8 +109,19 @@ class ModulatedConv2d(nn.Module):
             self.dcn_scales = nn.Parameter(torch.zeros(1, taps, 1, 1))
             self.dcn_bias = nn.Parameter(torch.zeros(1, taps, 1, 1))
 
-    def forward(self, x: Tensor, w: Tensor, input_gain: Tensor | None = None) -> Tensor:
-        """x (B, I, H, W) and w (B, w_dim) -> (B, O, Ho, Wo)."""
+    def forward(
+        self,
+        x: Tensor,
+        w: Tensor,
+        *,
+        input_gain: Tensor | None = None,
+        bias: Tensor | None = None,
+        gain: float = 1.0,
+    ) -> Tensor:
+        """x (B, I, H, W), w (B, w_dim), bias (O,) -> (convolution + bias) * gain, (B, O, Ho, Wo).
+
+        `input_gain` is a factor on the input, applied to the weights.
+        """
         styles = self.affine(w)
         if not self.demodulate:
             styles = styles * self.fan_in_gain
@@ -126,7 +138,12 @@ class ModulatedConv2d(nn.Module):
             x = upsampled_conv2d(scaled, weight)
         else:
             x = F.conv2d(scaled, weight, padding=self.padding)
-        return x if scales is None else x * scales.to(x.dtype)[:, :, None, None]
+        if scales is None:
+            scales = x.new_ones(1, 1)
+        scales = (scales * gain).to(x.dtype)[:, :, None, None]
+        if bias is None:
+            return x * scales
+        return torch.addcmul((bias * gain).to(x.dtype)[None, :, None, None], x, scales)
 
     def _deformable(self, x: Tensor, scaled: Tensor, weight: Tensor, w: Tensor) -> Tensor:
         dcn_weight, styles, scales = modulation(

