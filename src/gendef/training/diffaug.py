@@ -1,0 +1,36 @@
+"""Differentiable augmentation (Zhao et al. 2020): colour and translation, the same for all frames of a clip."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_SHIFT = 0.125
+"""Largest translation, as a share of the side."""
+
+
+def diffaug(video: Tensor, generator: torch.Generator) -> Tensor:
+    """Randomly recolour and shift clips (B, T, 3, H, W) in [-1, 1]; what moves in from outside is zero.
+
+    Brightness moves by up to 0.5, saturation is scaled by 0 to 2, contrast by 0.5 to 1.5. Gradients flow to `video`;
+    `generator` lives on the CPU.
+    """
+    batch = video.shape[0]
+    draws = (torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 0.5).to(video)
+    video = video + draws[0]
+    mean = video.mean(dim=2, keepdim=True)
+    video = (video - mean) * (2 * draws[1] + 1) + mean
+    mean = video.mean(dim=(1, 2, 3, 4), keepdim=True)
+    video = (video - mean) * (draws[2] + 1) + mean
+    return _translate(video, generator)
+
+
+def _translate(video: Tensor, generator: torch.Generator) -> Tensor:
+    height, width = video.shape[-2:]
+    reach_y, reach_x = int(height * MAX_SHIFT + 0.5), int(width * MAX_SHIFT + 0.5)
+    padded = F.pad(video.flatten(1, 2), (reach_x, reach_x, reach_y, reach_y))
+    top = torch.randint(2 * reach_y + 1, (video.shape[0],), generator=generator)
+    left = torch.randint(2 * reach_x + 1, (video.shape[0],), generator=generator)
+    crops = [
+        padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True))
+    ]
+    return torch.stack(crops).reshape(video.shape)

@@ -1,0 +1,61 @@
+"""Losses of the two stages."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gendef.warp import jacobian_determinant
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, kind: str) -> Tensor:
+    """Loss of real and fake logits, `kind` "logistic" (Goodfellow et al. 2014) or "hinge"."""
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(fake: Tensor, kind: str) -> Tensor:
+    """Non-saturating loss of fake logits."""
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+
+
+def r1_penalty(logits: Tensor, video: Tensor) -> Tensor:
+    """Squared gradient norm of the real logits, summed over a clip and averaged over the batch (Mescheder et al. 2018)."""
+    (gradient,) = torch.autograd.grad(logits.sum(), video, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def edge_weights(image: Tensor, sharpness: float = 10.0) -> Tensor:
+    """exp(-sharpness * |gradient|) of images (B, 3, H, W) in [-1, 1]: near 1 on flat ground, small at edges. (B, H, W)."""
+    horizontal = F.pad(image.diff(dim=-1).abs().mean(dim=1), (0, 1))
+    vertical = F.pad(image.diff(dim=-2).abs().mean(dim=1), (0, 0, 0, 1))
+    return torch.exp(-sharpness / 2 * (horizontal + vertical))
+
+
+def temporal_smoothness(near: Tensor, frames: Tensor) -> Tensor:
+    """Structural temporal smoothness (GenDeF, equation 4): neighbouring flows agree, except across image edges.
+
+    Args:
+        near: fields at t, t + 1 and t + 2, (B, 3, H, W, 2), normalised units.
+        frames: the frames at t, (B, 3, H, W), which say where edges are; no gradient flows to them.
+
+    Returns:
+        Mean over pixels of edge weight * |flow(t + 1) - flow(t)|, flows in normalised units.
+    """
+    flows = near.diff(dim=1)
+    change = (flows[:, 1] - flows[:, 0]).abs().sum(dim=-1)
+    return (edge_weights(frames.detach()) * change).mean()
+
+
+def spatial_smoothness(deformation: Tensor) -> Tensor:
+    """Mean squared second difference of fields (B, T, H, W, 2) along both axes, in pixels.
+
+    Translation, zoom, rotation and shear are free; bending costs.
+    """
+    pixels = deformation * (deformation.shape[-2] / 2)
+    return pixels.diff(n=2, dim=-2).square().mean() + pixels.diff(n=2, dim=-3).square().mean()
+
+
+def folding_penalty(deformation: Tensor, floor: float = 0.2) -> Tensor:
+    """Mean amount by which the sampling map's area factor falls below `floor`; zero where nothing folds or collapses."""
+    return F.relu(floor - jacobian_determinant(deformation)).mean()
