@@ -16,9 +16,7 @@ FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_generator(
-    folder: str | Path, generator: Generator, info: dict[str, Any], *, half: bool = False
-) -> None:
+def save_generator(folder: str | Path, generator: Generator, info: dict[str, Any], *, half: bool = False) -> None:
     """Write a model folder.
 
     Args:
@@ -32,7 +30,12 @@ def save_generator(
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(state, temporary)
-    config = {"format": "gendef-model", "version": FORMAT_VERSION, "generator": generator.config.to_dict(), "info": info}
+    config = {
+        "format": "gendef-model",
+        "version": FORMAT_VERSION,
+        "generator": generator.config.to_dict(),
+        "info": info,
+    }
     with replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1))
 

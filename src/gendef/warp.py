@@ -45,9 +45,7 @@ def sample(image: Tensor, coords: Tensor, *, padding: Padding = "border", mode: 
     return values.reshape(batch, channels, *coords.shape[1:-1])
 
 
-def warp(
-    canonical: Tensor, deformation: Tensor, *, padding: Padding = "border", mode: Mode = "bilinear"
-) -> Tensor:
+def warp(canonical: Tensor, deformation: Tensor, *, padding: Padding = "border", mode: Mode = "bilinear") -> Tensor:
     """Frames from canonical images and their fields (GenDeF, equation 1).
 
     Args:

@@ -16,9 +16,7 @@ HORIZON = 1024
 """Generated videos are sampled at times in [0, HORIZON)."""
 
 
-def sample_clip_times(
-    length: int, rng: np.random.Generator, num_frames: int = 3, max_distance: int = 32
-) -> np.ndarray:
+def sample_clip_times(length: int, rng: np.random.Generator, num_frames: int = 3, max_distance: int = 32) -> np.ndarray:
     """Increasing frame indices in [0, length), (num_frames,).
 
     The whole span is uniform in [num_frames - 1, max_distance - 1], or less in a shorter clip; the frames between

@@ -96,5 +96,10 @@ def write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
         raise InputError(f"no frames to write to {path}")
     with replacing(path) as temporary:
         images[0].save(
-            temporary, "GIF", save_all=True, append_images=images[1:], duration=max(round(1000 / fps), 20), loop=0
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=max(round(1000 / fps), 20),
+            loop=0,
         )

@@ -49,9 +49,7 @@ class CanonicalConfig:
         if min(self.channel_base, self.channel_max, self.num_layers) < 1 or self.margin < 0:
             raise ConfigError(f"canonical: widths and layer counts must be positive: {self}")
         if not 0 <= self.num_critical < self.num_layers:
-            raise ConfigError(
-                f"canonical.num_critical must be in [0, {self.num_layers}), got {self.num_critical}"
-            )
+            raise ConfigError(f"canonical.num_critical must be in [0, {self.num_layers}), got {self.num_critical}")
 
 
 @dataclass(frozen=True)
@@ -193,9 +191,7 @@ class StyleGAN3Canonical(nn.Module):
     def __init__(self, resolution: int, config: CanonicalConfig, w_dim: int, motion_dim: int = 0) -> None:
         super().__init__()
         if resolution < 32 or resolution & (resolution - 1):
-            raise ConfigError(
-                f"StyleGAN3 needs a resolution that is a power of two from 32, got {resolution}"
-            )
+            raise ConfigError(f"StyleGAN3 needs a resolution that is a power of two from 32, got {resolution}")
         plans = plan_layers(resolution, config)
         self.num_layers, self.output_scale = config.num_layers, config.output_scale
         layer = config.num_layers - 1 if config.feature_layer is None else config.feature_layer

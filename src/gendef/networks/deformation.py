@@ -61,9 +61,7 @@ class DeformationLayer(nn.Module):
         self.condition_dim, self.clamp = config.condition_dim, config.conv_clamp
         if config.condition_dim and feature_channels != config.condition_dim:
             self.canonical_feat_proj = EqualizedLinear(feature_channels, config.condition_dim)
-        self.conv = ModulatedConv2d(
-            in_channels + config.condition_dim, out_channels, 3, w_dim, up=up, mtm=mtm
-        )
+        self.conv = ModulatedConv2d(in_channels + config.condition_dim, out_channels, 3, w_dim, up=up, mtm=mtm)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: Tensor, w: Tensor, feature: Tensor) -> Tensor:
@@ -79,9 +77,7 @@ class DeformationLayer(nn.Module):
 class FieldOutput(nn.Module):
     """Unactivated 1x1 modulated convolution: a contribution to the field, or multiplier and addend."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, w_dim: int, *, mtm: bool, clamp: float | None
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, *, mtm: bool, clamp: float | None) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(in_channels, out_channels, 1, w_dim, demodulate=False, mtm=mtm)
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -115,9 +111,7 @@ class DeformationBlock(nn.Module):
             self.conv0 = DeformationLayer(in_channels, out_channels, w_dim, feature_channels, config, up=True)
         width = in_channels if resolution == 4 else out_channels
         self.conv1 = DeformationLayer(width, out_channels, w_dim, feature_channels, config, mtm=mtm)
-        self.torgb = FieldOutput(
-            out_channels, field_channels, w_dim, mtm=mtm and not is_last, clamp=config.conv_clamp
-        )
+        self.torgb = FieldOutput(out_channels, field_channels, w_dim, mtm=mtm and not is_last, clamp=config.conv_clamp)
 
     def forward(self, x: Tensor, w: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the block before and f_c -> features, output (N, field_channels, H, W)."""
@@ -140,9 +134,7 @@ class DeformationGenerator(nn.Module):
         sizes = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
         widths = [min(config.channel_base // size, config.channel_max) for size in sizes]
         if min(widths) < 1:
-            raise ConfigError(
-                f"deformation.channel_base {config.channel_base} is too small for {resolution} pixels"
-            )
+            raise ConfigError(f"deformation.channel_base {config.channel_base} is too small for {resolution} pixels")
         self.const = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.blocks = nn.ModuleList()
         for index, size in enumerate(sizes):

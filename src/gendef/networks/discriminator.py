@@ -160,9 +160,7 @@ class Discriminator(nn.Module):
             condition += (config.num_frames - 1) * (config.time_dim + 2 * NUM_WAVES)
         top = width(4)
         if condition:
-            self.mapping = MappingNetwork(
-                0, top, config.mapping_layers, condition_dim=condition, track_average=False
-            )
+            self.mapping = MappingNetwork(0, top, config.mapping_layers, condition_dim=condition, track_average=False)
         self.b4 = Epilogue(top, top if condition else 1, config.minibatch_std_group, config.conv_clamp)
 
     def forward(self, video: Tensor, times: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -172,9 +170,7 @@ class Discriminator(nn.Module):
         """
         batch, count = video.shape[:2]
         if count not in (1, self.config.num_frames):
-            raise ValueError(
-                f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}"
-            )
+            raise ValueError(f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}")
         x = video.flatten(0, 1)
         merged = count == 1
         for size, block in zip(self.sizes, self.blocks, strict=True):

@@ -55,11 +55,18 @@ class GeneratorConfig:
         built = dict(values)
         for name, part in parts.items():
             if name in built:
-                built[name] = _build(part, built[name], name)
-        return _build(cls, built, "generator")
+                built[name] = build_config(part, built[name], name)
+        return build_config(cls, built, "generator")
 
 
-def _build(cls: Any, values: Any, name: str) -> Any:
+def build_config(cls: Any, values: Any, name: str) -> Any:
+    """A configuration dataclass from plain values.
+
+    Raises:
+        ConfigError: an unknown field, a wrong type or an impossible value.
+    """
+    if isinstance(values, cls):
+        return values
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must be a table of fields, got {values!r}")
     known = {item.name: item for item in dataclasses.fields(cls)}
@@ -72,9 +79,7 @@ def _build(cls: Any, values: Any, name: str) -> Any:
         if expected and (not isinstance(value, expected) or (kind != "bool" and isinstance(value, bool))):
             raise ConfigError(f"{name}.{key} must be {kind}, got {value!r}")
     try:
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except TypeError as error:
         raise ConfigError(f"{name}: {error}") from error
 
@@ -112,9 +117,7 @@ class Generator(nn.Module):
         self.config = config
         motion_dim = config.motion.code_dim
         if config.canonical_motion and motion_dim != config.w_dim:
-            raise ConfigError(
-                f"canonical_motion needs 2 * num_features == w_dim, got {motion_dim}, {config.w_dim}"
-            )
+            raise ConfigError(f"canonical_motion needs 2 * num_features == w_dim, got {motion_dim}, {config.w_dim}")
         self.mapping = self._mapping()
         self.canonical = build_canonical(
             config.resolution, config.canonical, config.w_dim, motion_dim if config.canonical_motion else 0
@@ -130,9 +133,7 @@ class Generator(nn.Module):
 
     def _mapping(self) -> MappingNetwork:
         config = self.config
-        return MappingNetwork(
-            config.z_dim, config.w_dim, config.mapping_layers, condition_dim=config.num_classes
-        )
+        return MappingNetwork(config.z_dim, config.w_dim, config.mapping_layers, condition_dim=config.num_classes)
 
     @property
     def resolution(self) -> int:

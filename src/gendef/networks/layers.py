@@ -141,9 +141,7 @@ class MappingNetwork(nn.Module):
             self.embed = EqualizedLinear(condition_dim, w_dim)
         width = z_dim + (w_dim if condition_dim else 0)
         for index in range(num_layers):
-            self.add_module(
-                f"fc{index}", EqualizedLinear(width, w_dim, lr_multiplier=lr_multiplier, activate=True)
-            )
+            self.add_module(f"fc{index}", EqualizedLinear(width, w_dim, lr_multiplier=lr_multiplier, activate=True))
             width = w_dim
         if track_average:
             self.register_buffer("w_avg", torch.zeros(w_dim))

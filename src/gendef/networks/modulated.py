@@ -125,9 +125,7 @@ class ModulatedConv2d(nn.Module):
         styles = self.affine(w)
         if not self.demodulate:
             styles = styles * self.fan_in_gain
-        weight, styles, scales = modulation(
-            self.weight, styles, demodulate=self.demodulate, normalize=self.normalize
-        )
+        weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
         if input_gain is not None:
             weight = weight * input_gain
         weight = weight.to(x.dtype)
@@ -150,9 +148,7 @@ class ModulatedConv2d(nn.Module):
             self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize
         )
         assert scales is not None
-        field = F.conv2d(
-            x * styles.to(x.dtype)[:, :, None, None], dcn_weight.to(x.dtype), padding=self.padding
-        )
+        field = F.conv2d(x * styles.to(x.dtype)[:, :, None, None], dcn_weight.to(x.dtype), padding=self.padding)
         field = at_least_float32(field)
         field = field * scales[:, :, None, None] * self.dcn_scales + self.dcn_bias
         taps = self.kernel_size**2

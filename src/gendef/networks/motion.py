@@ -31,13 +31,9 @@ class MotionConfig:
 
     def __post_init__(self) -> None:
         if min(self.noise_dim, self.kernel_size, self.distance, self.num_features) < 1:
-            raise ConfigError(
-                f"motion: noise_dim, kernel_size, distance and num_features must be positive: {self}"
-            )
+            raise ConfigError(f"motion: noise_dim, kernel_size, distance and num_features must be positive: {self}")
         if not 0 < self.min_period <= self.max_period:
-            raise ConfigError(
-                f"motion: needs 0 < min_period <= max_period, got {self.min_period}, {self.max_period}"
-            )
+            raise ConfigError(f"motion: needs 0 < min_period <= max_period, got {self.min_period}, {self.max_period}")
 
     @property
     def code_dim(self) -> int:
@@ -72,9 +68,7 @@ class TimeEncoder(nn.Module):
         self.omega: Tensor
         self.phase_scale: Tensor
         self.register_buffer("omega", torch.from_numpy(2 * math.pi / periods).float(), persistent=False)
-        self.register_buffer(
-            "phase_scale", torch.from_numpy(config.max_period / periods).float(), persistent=False
-        )
+        self.register_buffer("phase_scale", torch.from_numpy(config.max_period / periods).float(), persistent=False)
         self.periods_predictor = EqualizedLinear(width, count, bias=False)
         self.phase_predictor = EqualizedLinear(width, count, bias=False)
         self.aligners_predictor = EqualizedLinear(width, 2 * count, bias=False)
@@ -124,9 +118,7 @@ class MotionEncoder(nn.Module):
             raise ValueError(f"times must not be negative, got {float(times.min())}")
         needed = self.noise_length(float(times.max())) if times.numel() else 0
         if noise.shape[1] < needed:
-            raise ValueError(
-                f"{noise.shape[1]} rows of motion noise, but time {float(times.max())} needs {needed}"
-            )
+            raise ValueError(f"{noise.shape[1]} rows of motion noise, but time {float(times.max())} needs {needed}")
         # Phases multiply the rounding of the vectors u by max_period / min_period, and angles grow with time: float32
         # would cost three digits of the codes. Training does not need them, and Apple GPUs have no float64.
         if not self.training and noise.device.type != "mps":
@@ -150,9 +142,7 @@ class MotionEncoder(nn.Module):
             vectors = self.conv(noise[:, first : first + stretch].transpose(1, 2)).transpose(1, 2)
             pick = (index - first)[:, :, None].expand(-1, -1, vectors.shape[-1])
             return torch.gather(vectors, 1, pick), torch.gather(vectors, 1, pick + 1)
-        rows = (index[:, :, None] + torch.arange(2 + reach, device=noise.device)).flatten(
-            1
-        )  # (B, T * window)
+        rows = (index[:, :, None] + torch.arange(2 + reach, device=noise.device)).flatten(1)  # (B, T * window)
         windows = torch.gather(noise, 1, rows[:, :, None].expand(-1, -1, noise.shape[-1]))
         pairs = self.conv(windows.reshape(batch * count, 2 + reach, -1).transpose(1, 2))
         pairs = pairs.reshape(batch, count, -1, 2)

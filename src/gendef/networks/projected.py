@@ -80,7 +80,14 @@ class PatchHead(nn.Module):
     """
 
     def __init__(
-        self, size: int, channels: int, width: int, *, frames: int = 1, condition_dim: int = 0, num_classes: int = 0
+        self,
+        size: int,
+        channels: int,
+        width: int,
+        *,
+        frames: int = 1,
+        condition_dim: int = 0,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         steps = max(int(math.log2(size / 3)), 0)

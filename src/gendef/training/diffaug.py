@@ -31,6 +31,7 @@ def _translate(video: Tensor, generator: torch.Generator) -> Tensor:
     top = torch.randint(2 * reach_y + 1, (video.shape[0],), generator=generator)
     left = torch.randint(2 * reach_x + 1, (video.shape[0],), generator=generator)
     crops = [
-        padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True))
+        padded[i, :, y : y + height, x : x + width]
+        for i, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True))
     ]
     return torch.stack(crops).reshape(video.shape)

@@ -1,0 +1,106 @@
+"""`gendef train`: both stages, resumable."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from gendef.errors import ConfigError
+from gendef.training.config import TrainConfig
+from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer
+from gendef.training.presets import PRESETS, preset
+
+DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
+deformation fields together on clips. Stop it at any moment; the same command continues.
+
+example: gendef train --data sky64.zip --preset mini64 --out runs/sky
+example: gendef train --data sky64.zip --preset mini64 --out runs/sky --minutes 30 --pretrain.batch-size 32
+
+presets:
+"""
+
+
+def _split_arguments(argv: list[str]) -> tuple[str, Path | None]:
+    """The preset and configuration file named in `argv`, which decide the defaults of all other options."""
+    name, file = "mini64", None
+    for position, argument in enumerate(argv):
+        key, _, value = argument.partition("=")
+        value = value or (argv[position + 1] if position + 1 < len(argv) else "")
+        if key == "--preset":
+            name = value
+        elif key == "--config":
+            file = Path(value)
+    return name, file
+
+
+def _from_file(path: Path, base: TrainConfig) -> TrainConfig:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a table of fields")
+    return TrainConfig.from_dict(_merged(base.to_dict(), values.get("training", values)))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = base.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    import tyro
+
+    name, file = _split_arguments(argv)
+    defaults = preset(name)
+    if file is not None:
+        defaults = _from_file(file, defaults)
+
+    @dataclasses.dataclass(frozen=True)
+    class Arguments:
+        data: Path
+        """Data archive made by `gendef data prepare`."""
+        out: Path
+        """Folder of the run: checkpoints, models, previews, metrics."""
+        training: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults
+        preset: Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"] = "mini64"
+        """Where all other settings start from."""
+        config: Path | None = None
+        """YAML file with settings that differ from the preset."""
+        stage: Literal["pretrain", "finetune", "both"] = "both"
+        """Run one stage alone, or both."""
+        minutes: float | None = None
+        """Stop after this many minutes, with everything saved."""
+        snapshot_minutes: float = 10.0
+        """Minutes between two checkpoints with previews."""
+        device: str = "auto"
+        """cpu, cuda, mps, or auto."""
+
+    description = DESCRIPTION + "\n".join(f"  {key}: {text}" for key, (text, _) in PRESETS.items())
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=description)
+    for option, value in (
+        ("--minutes", arguments.minutes),
+        ("--snapshot-minutes", arguments.snapshot_minutes),
+    ):
+        if value is not None and value <= 0:
+            raise ConfigError(f"{option} must be positive, got {value}")
+    options = RunOptions(
+        out=arguments.out,
+        stages=STAGES if arguments.stage == "both" else (arguments.stage,),
+        minutes=arguments.minutes,
+        snapshot_minutes=arguments.snapshot_minutes,
+        device=arguments.device,
+    )
+    trainer = Trainer(arguments.training, arguments.data, options)
+    try:
+        trainer.run()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+    print(f"models and previews: {arguments.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,159 @@
+"""Adaptive discriminator augmentation (Karras et al. 2020): blitting, geometry and colour, the same for a whole clip.
+
+Every augmentation happens with probability p, which follows how sure the discriminator is of real data. Resampling is
+a gather of four neighbours, linear in the image, so gradients of gradients exist (R1 needs them).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gendef.warp import identity_grid
+
+
+class AdaptiveAugment(nn.Module):
+    """Augments clips with strength `p`, a buffer that `update` moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p: Tensor
+        self.sign_average: Tensor
+        self.register_buffer("p", torch.zeros(()))
+        self.register_buffer("sign_average", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, sign_real: Tensor, images: int, target: float, images_to_one: int) -> None:
+        """Raise p while the mean sign of real logits is above `target`, lower it otherwise.
+
+        Args:
+            sign_real: mean sign of this step's real logits; averaged over about eight steps.
+            images: images of this step; p moves by images / images_to_one.
+        """
+        self.sign_average.lerp_(sign_real.to(self.sign_average), 1 / 8)
+        direction = torch.sign(self.sign_average - target)
+        self.p.add_(direction * (images / images_to_one)).clamp_(0, 1)
+
+    def forward(self, video: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment (B, T, 3, H, W) in [-1, 1]; the exact identity at p = 0. `generator` lives on the CPU."""
+        p = float(self.p)
+        draw = _Draw(video.shape[0], p, generator)
+        geometry, colour = _geometry(draw), _colour(draw)
+        if p == 0:
+            return video
+        video = resample(video, geometry.to(video))
+        colour = colour.to(video)
+        mixed = torch.einsum("bij,btjhw->btihw", colour[:, :3, :3], video)
+        return mixed + colour[:, None, :3, 3, None, None]
+
+
+class _Draw:
+    """Random numbers for a batch; each augmentation applies with probability p."""
+
+    def __init__(self, batch: int, p: float, generator: torch.Generator) -> None:
+        self.batch, self.p, self.generator = batch, p, generator
+
+    def uniform(self) -> Tensor:
+        return torch.rand(self.batch, generator=self.generator)
+
+    def normal(self) -> Tensor:
+        return torch.randn(self.batch, generator=self.generator)
+
+    def gate(self, value: Tensor, neutral: float, probability: float | None = None) -> Tensor:
+        chosen = self.uniform() < (self.p if probability is None else probability)
+        return torch.where(chosen, value, torch.full_like(value, neutral))
+
+
+def _matrix(rows: list[list[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def _affine(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    return _matrix([[a, b, c], [d, e, f], [zero, zero, one]])
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    zero = torch.zeros_like(angle)
+    return _affine(angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero)
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    zero = torch.zeros_like(x)
+    return _affine(x, zero, zero, zero, y, zero)
+
+
+def _shift(x: Tensor, y: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return _affine(one, zero, x, zero, one, y)
+
+
+def _geometry(draw: _Draw) -> Tensor:
+    """Affine maps (B, 3, 3) from output to input, in normalised coordinates (appendix B of the paper)."""
+    one = torch.ones(draw.batch)
+    matrix = _scaling(draw.gate(1 - 2 * (draw.uniform() < 0.5).float(), 1.0), one)
+    matrix = _rotation(draw.gate((draw.uniform() * 4).floor() * (math.pi / 2), 0.0)) @ matrix
+    shift = [draw.gate((draw.uniform() * 2 - 1) * 0.25, 0.0) for _ in range(2)]
+    matrix = _shift(*shift) @ matrix
+    scale = draw.gate(torch.exp2(draw.normal() * 0.2), 1.0)
+    matrix = _scaling(1 / scale, 1 / scale) @ matrix
+    # Two rotations around the anisotropic scaling, so that together they occur with probability p.
+    half = 1 - math.sqrt(1 - draw.p)
+    matrix = _rotation(draw.gate((draw.uniform() * 2 - 1) * math.pi, 0.0, half)) @ matrix
+    stretch = draw.gate(torch.exp2(draw.normal() * 0.2), 1.0)
+    matrix = _scaling(1 / stretch, stretch) @ matrix
+    matrix = _rotation(draw.gate((draw.uniform() * 2 - 1) * math.pi, 0.0, half)) @ matrix
+    fraction = [draw.gate(draw.normal() * 0.25, 0.0) for _ in range(2)]
+    return _shift(*fraction) @ matrix
+
+
+def _colour(draw: _Draw) -> Tensor:
+    """Colour maps (B, 4, 4): brightness, contrast, luma flip, hue rotation, saturation."""
+    eye = torch.eye(4).expand(draw.batch, 4, 4)
+    axis = torch.tensor([1.0, 1.0, 1.0, 0.0]) / math.sqrt(3)
+    luma = axis[:, None] * axis[None, :]
+    matrix = eye.clone()
+    matrix[:, :3, 3] = draw.gate(draw.normal() * 0.2, 0.0)[:, None]
+    contrast = draw.gate(torch.exp2(draw.normal() * 0.5), 1.0)
+    matrix = torch.diag_embed(torch.stack((contrast, contrast, contrast, torch.ones_like(contrast)), dim=-1)) @ matrix
+    flip = draw.gate((draw.uniform() < 0.5).float(), 0.0)[:, None, None]
+    matrix = (eye - 2 * luma * flip) @ matrix
+    angle = draw.gate((draw.uniform() * 2 - 1) * math.pi, 0.0)[:, None, None]
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    hue = eye.clone()
+    hue[:, :3, :3] = (
+        angle.cos() * torch.eye(3) + angle.sin() * cross + (1 - angle.cos()) * luma[:3, :3]
+    )  # Rodrigues' rotation around the grey axis
+    matrix = hue @ matrix
+    saturation = draw.gate(torch.exp2(draw.normal()), 1.0)[:, None, None]
+    keeps = luma.clone()
+    keeps[3, 3] = 1.0
+    return (keeps + (eye - keeps) * saturation) @ matrix
+
+
+def resample(video: Tensor, matrix: Tensor) -> Tensor:
+    """Clips (B, T, C, H, W) read bilinearly at `matrix` (B, 3, 3) times normalised positions, reflected at the edges."""
+    height, width = video.shape[-2:]
+    grid = identity_grid(height, width, device=video.device, dtype=video.dtype)
+    grid = torch.cat((grid, torch.ones_like(grid[..., :1])), dim=-1).reshape(1, -1, 3)
+    where = grid @ matrix[:, :2].transpose(1, 2)  # (B, H * W, 2)
+    x = _reflect(((where[..., 0] + 1) * width - 1) / 2, width)
+    y = _reflect(((where[..., 1] + 1) * height - 1) / 2, height)
+    left, top = x.floor().clamp(0, width - 2), y.floor().clamp(0, height - 2)
+    share_x, share_y = (x - left)[:, None], (y - top)[:, None]
+    flat = video.flatten(1, 2).flatten(2)  # (B, T * C, H * W)
+    corner = (top * width + left).long()
+
+    def read(offset: int) -> Tensor:
+        return torch.gather(flat, 2, (corner + offset)[:, None].expand(-1, flat.shape[1], -1))
+
+    upper = read(0) * (1 - share_x) + read(1) * share_x
+    lower = read(width) * (1 - share_x) + read(width + 1) * share_x
+    return (upper * (1 - share_y) + lower * share_y).reshape(video.shape)
+
+
+def _reflect(position: Tensor, size: int) -> Tensor:
+    """Pixel positions folded back into [0, size - 1], mirrored at the outer pixels' centres."""
+    period = 2 * (size - 1)
+    folded = position.remainder(period)
+    return torch.where(folded > size - 1, period - folded, folded)

@@ -1,0 +1,85 @@
+"""The two discriminators behind one face: frames to a representation, a representation to logits.
+
+A training step represents the generated frames once. The critic's own update works on the detached representation,
+the generator's on the attached one.
+"""
+
+from torch import Tensor, nn
+
+from gendef.networks.discriminator import Discriminator
+from gendef.networks.efficientnet import load_efficientnet_lite0
+from gendef.networks.projected import ProjectedDiscriminator
+from gendef.training.config import TrainConfig
+
+Representation = list[Tensor]
+
+
+class Critic(nn.Module):
+    """What a training step needs of a discriminator."""
+
+    loss: str
+
+    def represent(self, video: Tensor) -> Representation:
+        """video (B, T, 3, R, R) -> tensors of leading size B * T, video-major."""
+        raise TypeError(f"{type(self).__name__} has no representation")
+
+    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
+        """Logits of every frame for itself."""
+        raise TypeError(f"{type(self).__name__} judges no images")
+
+    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits of clips at times (B, T)."""
+        raise TypeError(f"{type(self).__name__} judges no clips")
+
+    def start_video(self) -> None:
+        """Prepare for stage 2 from what stage 1 learned."""
+
+
+class PaperCritic(Critic):
+    """StyleGAN-V's discriminator: frames stand for themselves, and its weights serve both stages."""
+
+    loss = "logistic"
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = Discriminator(config.stylegan_v)
+
+    def represent(self, video: Tensor) -> Representation:
+        return [video.flatten(0, 1)]
+
+    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
+        return self.network(frames[0][:, None], None, labels)
+
+    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
+        return self.network(frames[0].unflatten(0, times.shape), times, labels)
+
+
+class ProjectedCritic(Critic):
+    """Heads on frozen features."""
+
+    loss = "hinge"
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = ProjectedDiscriminator(config.projected, load_efficientnet_lite0())
+
+    def represent(self, video: Tensor) -> Representation:
+        return self.network.extract(video.flatten(0, 1))
+
+    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
+        return self.network.image_logits(frames, labels)
+
+    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
+        return self.network.video_logits(frames, times, labels)
+
+    def start_video(self) -> None:
+        self.network.start_video_heads()
+
+
+def build_critic(config: TrainConfig) -> Critic:
+    """The critic that `config.discriminator` names.
+
+    Raises:
+        MissingDependencyError: the frozen features' weights are not installed.
+    """
+    return ProjectedCritic(config) if config.discriminator == "projected" else PaperCritic(config)

@@ -1,0 +1,25 @@
+"""The averaged generator."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def average_of(generator: nn.Module) -> nn.Module:
+    """A frozen copy to average into."""
+    return copy.deepcopy(generator).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, current: nn.Module, batch: int, seen: int, half_life: float) -> None:
+    """Move `average` towards `current` after a step of `batch` images; buffers are copied.
+
+    Early in training the half-life is at most 5 percent of the images seen, so that the start is soon forgotten.
+    """
+    half_life = min(half_life, 0.05 * seen)
+    keep = 0.5 ** (batch / max(half_life, 1e-8))
+    own, other = list(average.parameters()), list(current.parameters())
+    torch._foreach_lerp_(own, other, 1 - keep)
+    for mine, theirs in zip(average.buffers(), current.buffers(), strict=True):
+        mine.copy_(theirs)

@@ -1,0 +1,270 @@
+"""The training run: both stages, resumable at any moment."""
+
+import copy
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gendef.data.archive import VideoArchive
+from gendef.data.clips import ClipStream
+from gendef.errors import ConfigError, TrainingError
+from gendef.media.video import replacing
+from gendef.model_io import save_generator
+from gendef.networks.generator import Generator
+from gendef.training.checkpoint import latest_checkpoint, save_checkpoint
+from gendef.training.config import TrainConfig, first_difference
+from gendef.training.critics import build_critic
+from gendef.training.precision import uses_bf16
+from gendef.training.presets import fit_to_data
+from gendef.training.report import Reporter, describe, preview
+from gendef.training.stages import Stage, build_stage, count_parameters
+
+STAGES = ("pretrain", "finetune")
+MAX_ROLLBACKS = 3
+CHECK_EVERY = 16
+"""Steps between two looks at the numbers: they stay on the device meanwhile."""
+MAY_CHANGE = ("images",)
+"""Stage fields that may differ when a run is continued."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how long to run; unlike the configuration, these may differ every time."""
+
+    out: Path
+    stages: tuple[str, ...] = STAGES
+    minutes: float | None = None
+    snapshot_minutes: float = 10.0
+    device: str = "auto"
+    quiet: bool = False
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+def choose_device(name: str) -> torch.device:
+    """`name`, or for "auto" a CUDA or Apple GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: the device does not exist here.
+    """
+    if name != "auto":
+        try:
+            device = torch.device(name)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class Trainer:
+    """Trains the configured stages into `options.out`; the same call continues an interrupted run."""
+
+    def __init__(self, config: TrainConfig, data: Path, options: RunOptions) -> None:
+        self.archive = VideoArchive(data)
+        self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
+        self.options = options
+        self.device = choose_device(options.device)
+        self.folder = options.out
+        self._deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+        self._stop = threading.Event()
+        self._remember_config()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    def _remember_config(self) -> None:
+        """Save the configuration, or compare it with the one the run began with.
+
+        Raises:
+            ConfigError: it differs in something that would change the run.
+        """
+        path = self.folder / "config.yaml"
+        ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
+        if path.exists():
+            theirs = yaml.safe_load(path.read_text())
+            difference = first_difference(_comparable(ours), _comparable(theirs))
+            if difference:
+                raise ConfigError(
+                    f"{self.folder} holds a run with another {difference}:"
+                    " continue it with the same settings, or choose another --out"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(_plain(ours), sort_keys=False))
+
+    def run(self) -> None:
+        """Train until the stages are done, the minutes are over, or the process is asked to stop.
+
+        Raises:
+            Stopped: asked to stop; the state is saved. TrainingError: the run diverged again and again.
+        """
+        with _stop_signals(self._stop):
+            for name in self.options.stages:
+                self._run_stage(name)
+
+    def _run_stage(self, name: str) -> None:
+        torch.manual_seed(self.config.seed)
+        stage = self._build(name)
+        rollbacks = 0
+        while stage.images_seen < stage.settings.images:
+            try:
+                self._advance(stage, rollbacks)
+            except FloatingPointError:
+                rollbacks += 1
+                state = latest_checkpoint(self.checkpoints, name)
+                if rollbacks > MAX_ROLLBACKS or state is None:
+                    raise TrainingError(
+                        f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not help:"
+                        " lower the learning rates"
+                    ) from None
+                self._say(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
+                stage.load_state_dict(state)
+                # Another path through the noise; the same one would end in the same place.
+                stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
+        self._say(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
+
+    def _build(self, name: str) -> Stage:
+        state = latest_checkpoint(self.checkpoints, name)
+        generator, critic = Generator(self.config.generator), build_critic(self.config)
+        if name == "finetune" and state is None:
+            self._start_from_pretrained(generator, critic)
+        counts = {"generator": count_parameters(generator), "discriminator": count_parameters(critic)}
+        stage = build_stage(name, self.config, generator, critic, self.device)
+        self._say(
+            describe(
+                self.config,
+                counts,
+                self.folder,
+                f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames",
+                "bfloat16" if uses_bf16(self.config, self.device) else "float32",
+            )
+        )
+        if state is not None:
+            stage.load_state_dict(state)
+            self._say(f"{name} continues at {stage.images_seen} {_unit(stage)}")
+        else:
+            save_checkpoint(self.checkpoints, name, 0, stage.state_dict())
+        return stage
+
+    def _start_from_pretrained(self, generator: Generator, critic: Any) -> None:
+        """Take the averaged canonical generator and the critic of stage 1, if it has run."""
+        state = latest_checkpoint(self.checkpoints, "pretrain")
+        if state is None:
+            self._say("finetune starts without pretraining")
+            return
+        generator.load_state_dict(state["average"])
+        critic.load_state_dict(state["critic"])
+        critic.start_video()
+
+    def _advance(self, stage: Stage, attempt: int) -> None:
+        """Train `stage` to its end.
+
+        Raises:
+            FloatingPointError: a loss is no longer finite. Stopped: asked to stop.
+        """
+        settings = stage.settings
+        stream = ClipStream(
+            self.archive,
+            settings.batch_size,
+            self.config.seed + 1000 * attempt,
+            stage.num_frames,
+            max_distance=self.config.max_distance,
+            mirror=self.config.mirror,
+        )
+        reporter = Reporter(
+            self.folder, stage.name, settings.images, stage.images_seen, _unit(stage), self.options.quiet
+        )
+        snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
+        batches = stream.iterate(stage.step_number)
+        try:
+            while stage.images_seen < settings.images:
+                reporter.add(stage.step(next(batches), stream.sample_times(stage.step_number)))
+                done = stage.images_seen >= settings.images
+                stopping = self._stop.is_set() or time.monotonic() > self._deadline
+                if stage.step_number % CHECK_EVERY == 0 or done or stopping:
+                    if not reporter.finite():
+                        raise FloatingPointError
+                    reporter.line(stage.images_seen, reporter.write(stage.images_seen, stage.step_number))
+                if done or stopping or time.monotonic() > snapshot_due:
+                    self._snapshot(stage)
+                    snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
+                if stopping and not done:
+                    raise Stopped(f"stopped at {stage.images_seen} {_unit(stage)}; the same command continues")
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+            reporter.close()
+
+    def _snapshot(self, stage: Stage) -> None:
+        average = stage.average
+        assert isinstance(average, Generator)
+        save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
+        info = {
+            "stage": stage.name,
+            "images_seen": stage.images_seen,
+            "data_fingerprint": self.archive.fingerprint,
+            "fps": sum(self.archive.fps) / len(self.archive.fps),
+            "classes": self.archive.classes,
+        }
+        save_generator(self.folder / ("model" if stage.name == "finetune" else "pretrained"), average, info)
+        preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
+
+    def _say(self, text: str) -> None:
+        if not self.options.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _unit(stage: Stage) -> str:
+    return "images" if stage.num_frames == 1 else "clips"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _comparable(saved: dict[str, Any]) -> dict[str, Any]:
+    """Without the fields that only extend a run."""
+    comparable = copy.deepcopy(saved)
+    for stage in STAGES:
+        for field in MAY_CHANGE:
+            comparable["training"][stage].pop(field, None)
+    return comparable
+
+
+class _stop_signals:
+    """While active, the first Ctrl-C or SIGTERM sets the event; a second one interrupts as usual."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self.event = event
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def handle(number: int, frame: Any) -> None:
+            if self.event.is_set():
+                raise KeyboardInterrupt
+            self.event.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, handle)
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

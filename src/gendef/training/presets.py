@@ -1,0 +1,121 @@
+"""Named training configurations: the paper's for large machines, smaller ones for a GPU at home or a CPU."""
+
+from dataclasses import replace
+
+from gendef.errors import ConfigError
+from gendef.networks.canonical import CanonicalConfig
+from gendef.networks.deformation import DeformationConfig
+from gendef.networks.discriminator import DiscriminatorConfig
+from gendef.networks.generator import GeneratorConfig
+from gendef.networks.motion import MotionConfig
+from gendef.networks.projected import ProjectedConfig
+from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
+
+
+def _paper(motion_distance: int) -> TrainConfig:
+    """StyleGAN3 with f_c of layer 13 and MTM, 256 pixels, the paper's losses (section 4.1)."""
+    motion = MotionConfig(distance=motion_distance, min_period=motion_distance, max_period=1024)
+    return TrainConfig(
+        generator=GeneratorConfig(
+            resolution=256,
+            canonical=CanonicalConfig(feature_layer=13, mtm_sizes=(36, 52)),
+            motion=motion,
+            deformation=DeformationConfig(mtm_resolutions=(4, 8, 16, 32)),
+        ),
+        discriminator="stylegan-v",
+        stylegan_v=DiscriminatorConfig(resolution=256),
+        pretrain=StageConfig(images=25_000_000, batch_size=64, r1_gamma=0.5, augment="ada"),
+        finetune=FinetuneConfig(images=25_000_000, batch_size=64, r1_gamma=8.0, augment="ada", smoothness=1.0),
+    )
+
+
+def _small(resolution: int, canonical_base: int, deformation_base: int, widest: int) -> TrainConfig:
+    """StyleGAN2 canonical images and a discriminator on frozen features: learns in hours on a small machine."""
+    return TrainConfig(
+        generator=GeneratorConfig(
+            resolution=resolution,
+            z_dim=128,
+            w_dim=128,
+            canonical=CanonicalConfig(
+                kind="stylegan2", channel_base=canonical_base, channel_max=widest, conv_clamp=None
+            ),
+            motion=MotionConfig(noise_dim=64, num_features=64),
+            deformation=DeformationConfig(
+                channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, conv_clamp=None
+            ),
+        ),
+        discriminator="projected",
+        stylegan_v=DiscriminatorConfig(resolution=resolution, channel_base=canonical_base, channel_max=widest),
+        projected=ProjectedConfig(feature_size=96 if resolution <= 64 else 128),
+        pretrain=StageConfig(
+            images=400_000,
+            batch_size=16,
+            lr_generator=0.002,
+            lr_discriminator=0.002,
+            r1_gamma=0.0,
+            augment="diffaug",
+            ema_images=3_000,
+        ),
+        finetune=FinetuneConfig(
+            images=150_000,
+            batch_size=16,
+            lr_generator=0.001,
+            lr_discriminator=0.001,
+            r1_gamma=0.0,
+            augment="diffaug",
+            ema_images=3_000,
+            canonical_rate=0.3,
+            output_rate=0.2,
+            warmup=500,
+            image_weight=0.5,
+            canonical_weight=0.5,
+            smoothness=1.0,
+            spatial_weight=1.0,
+            folding_weight=10.0,
+        ),
+    )
+
+
+PRESETS: dict[str, tuple[str, TrainConfig]] = {
+    "sky256": ("the paper's SkyTimelapse model, 8 GPUs", _paper(256)),
+    "taichi256": ("the paper's TaiChi-HD model, 8 GPUs", _paper(16)),
+    "ytb256": ("the paper's YouTube Driving model, 8 GPUs", _paper(16)),
+    "base128": ("128 pixels, one GPU, or a day on a CPU", _small(128, 4096, 2048, 256)),
+    "mini64": ("64 pixels, hours on two CPU cores", _small(64, 2048, 768, 128)),
+    "tiny32": ("32 pixels, minutes on two CPU cores, to try things out", _small(32, 1024, 256, 64)),
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """The configuration called `name`.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
+    return PRESETS[name][1]
+
+
+def fit_to_data(config: TrainConfig, resolution: int, num_classes: int) -> TrainConfig:
+    """`config` with the data set's number of classes.
+
+    Raises:
+        ConfigError: the data have another resolution than the networks.
+    """
+    wanted = config.generator.resolution
+    if resolution != wanted:
+        raise ConfigError(
+            f"the data are {resolution}x{resolution}, the networks {wanted}x{wanted}:"
+            f" prepare the data with --resolution {wanted}, or choose another preset"
+        )
+    if config.stylegan_v.resolution != wanted and config.discriminator == "stylegan-v":
+        raise ConfigError(
+            f"stylegan_v.resolution is {config.stylegan_v.resolution}, the generator's {wanted}: make them equal"
+        )
+    return replace(
+        config,
+        generator=replace(config.generator, num_classes=num_classes),
+        stylegan_v=replace(config.stylegan_v, num_classes=num_classes),
+        projected=replace(config.projected, num_classes=num_classes),
+    )

@@ -1,0 +1,154 @@
+"""What a run tells: its start, its progress, scalars on file, and previews to look at."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.errors import ConfigError
+from gendef.media.drawing import contact_sheet, write_image
+from gendef.media.video import to_uint8, write_video
+from gendef.networks.generator import Generator
+from gendef.training.config import TrainConfig
+
+
+def peak_bytes(parameters: int) -> int:
+    """Bytes of one checkpoint: weights, gradients' moments and the average, in float32."""
+    return 4 * parameters * 4
+
+
+def describe(config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str) -> str:
+    """What the run is about to use, for the first lines of its output.
+
+    Raises:
+        ConfigError: the disk cannot hold the checkpoints.
+    """
+    size = peak_bytes(sum(counts.values()))
+    free = shutil.disk_usage(out).free
+    if free < 3 * size:
+        raise ConfigError(f"{out} has {free / 1e6:.0f} MB left, but checkpoints need {3 * size / 1e6:.0f} MB")
+    networks = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
+    return (
+        f"data: {data}\nparameters: {networks}\nprecision: {precision}, "
+        f"threads: {torch.get_num_threads()}\ndisk: about {3 * size / 1e6:.0f} MB of checkpoints in {out}"
+    )
+
+
+class Reporter:
+    """Progress line, metrics.jsonl and, where it is installed, TensorBoard."""
+
+    def __init__(self, folder: Path, stage: str, total: int, done: int, unit: str, quiet: bool = False) -> None:
+        self.folder, self.stage, self.total, self.unit, self.quiet = folder, stage, total, unit, quiet
+        self._sums: dict[str, list[float]] = {}
+        self._pending: list[dict[str, Tensor]] = []
+        self._start, self._start_images = time.monotonic(), done
+        self._last_line = 0.0
+        self._board = _summary_writer(folder)
+        self._file = (folder / "metrics.jsonl").open("a")
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Collect one step's scalars."""
+        self._pending.append(metrics)
+
+    def finite(self) -> bool:
+        """Whether all collected scalars are finite; moves them off the device."""
+        healthy = True
+        for metrics in self._pending:
+            for name, value in metrics.items():
+                number = float(value)
+                healthy &= np.isfinite(number)
+                self._sums.setdefault(name, []).append(number)
+        self._pending.clear()
+        return healthy
+
+    def write(self, images: int, step: int) -> dict[str, float]:
+        """Write the means since the last call to metrics.jsonl and TensorBoard."""
+        means = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        self._sums.clear()
+        elapsed = time.monotonic() - self._start
+        rate = (images - self._start_images) / max(elapsed, 1e-9)
+        row = {"stage": self.stage, "images": images, "step": step, "per_second": round(rate, 2), **means}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in means.items():
+                self._board.add_scalar(f"{self.stage}/{name}", value, images)
+        return means
+
+    def line(self, images: int, means: dict[str, float], every: float = 10.0) -> None:
+        """Print progress with speed and time left, at most every `every` seconds."""
+        now = time.monotonic()
+        if self.quiet or (now - self._last_line < every and images < self.total):
+            return
+        self._last_line = now
+        rate = (images - self._start_images) / max(now - self._start, 1e-9)
+        left = (self.total - images) / rate if rate else float("inf")
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in sorted(means.items()) if name in SHOWN)
+        print(
+            f"{self.stage} {images}/{self.total} {self.unit} ({100 * images / self.total:.1f} %)"
+            f"  {rate:.1f}/s  {clock(left)} left  {shown}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+SHOWN = {"loss_d", "loss_g", "logit_real", "logit_fake", "ada_p", "field_pixels", "flow_pixels", "folded"}
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    if not np.isfinite(seconds):
+        return "?"
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+@torch.no_grad()
+def preview(generator: Generator, folder: Path, stage: str, images: int, seed: int, fps: float = 25.0) -> None:
+    """Write a sheet of images (stage 1), or a sheet and an mp4 of clips (stage 2), from fixed seeds."""
+    device = next(generator.parameters()).device
+    noise = torch.Generator().manual_seed(seed)
+    count = 24 if stage == "pretrain" else 6
+    labels = None
+    if generator.num_classes:
+        labels = torch.eye(generator.num_classes)[torch.arange(count) % generator.num_classes].to(device)
+    content = generator.content(torch.randn(count, generator.z_dim, generator=noise).to(device), labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder / f"{stage}-{images:08d}"
+    canonical = to_uint8(content.image)
+    if stage == "pretrain":
+        write_image(name.with_suffix(".png"), contact_sheet([canonical[i : i + 8] for i in range(0, count, 8)]))
+        return
+    z_motion = torch.randn(count, generator.z_dim, generator=noise).to(device)
+    frames, last = 48, 47
+    motion = torch.randn(count, generator.motion_noise_length(last), generator.motion_dim, generator=noise).to(device)
+    videos = []
+    for start in range(0, frames, 8):
+        times = torch.arange(start, start + 8.0, device=device).expand(count, -1)
+        fields = generator.deform(content, z_motion, motion, times, labels)
+        videos.append(to_uint8(generator.render(content, fields)))
+    video = np.concatenate(videos, axis=1)
+    rows = [[image, *clip[:: frames // 8]] for image, clip in zip(canonical, video, strict=True)]
+    write_image(name.with_suffix(".png"), contact_sheet(rows))
+    sheets = (contact_sheet([video[:3, t], video[3:, t]]) for t in range(frames))
+    write_video(name.with_suffix(".mp4"), sheets, fps)
