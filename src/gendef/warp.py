@@ -5,6 +5,7 @@ Normalised coordinates are x then y; -1 and +1 are the outer edges of the image,
 holds, for every output pixel, the offset from its own normalised position to its place in the canonical image.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -94,3 +95,71 @@ def jacobian_determinant(deformation: Tensor) -> Tensor:
 def folded_share(deformation: Tensor) -> float:
     """Share of pixels where the field folds (determinant of its Jacobian at most zero)."""
     return float((jacobian_determinant(deformation) <= 0).float().mean())
+
+
+def invert_positions(
+    deformation: Tensor, targets: Tensor, start: Tensor, *, iterations: int = 12
+) -> tuple[Tensor, Tensor]:
+    """Output positions that look at given canonical positions: Newton's method on x + d(x) = target.
+
+    Args:
+        deformation: one field (H, W, 2) for all targets.
+        targets: canonical positions (N, 2), normalised.
+        start: first guesses (N, 2), normalised.
+
+    Returns:
+        positions (N, 2), normalised, and the remaining distances |x + d(x) - target| (N,), in pixels of the output.
+    """
+    height, width = deformation.shape[:2]
+    field = deformation.movedim(-1, 0)[None]
+    half = torch.tensor([width / 2, height / 2], dtype=targets.dtype, device=targets.device)
+    step_x, step_y = torch.diag(0.5 / half)
+
+    def residual(x: Tensor) -> Tensor:
+        return x + sample(field, x[None])[0].movedim(0, -1) - targets
+
+    position = start.clone()
+    error = residual(position)
+    for _ in range(iterations):
+        along_x = (residual(position + step_x) - residual(position - step_x)) * half[0]
+        along_y = (residual(position + step_y) - residual(position - step_y)) * half[1]
+        determinant = along_x[:, 0] * along_y[:, 1] - along_x[:, 1] * along_y[:, 0]
+        safe = torch.where(determinant.abs() < 0.05, torch.full_like(determinant, float("inf")), determinant)
+        newton = torch.stack(
+            (
+                (along_y[:, 1] * error[:, 0] - along_y[:, 0] * error[:, 1]) / safe,
+                (along_x[:, 0] * error[:, 1] - along_x[:, 1] * error[:, 0]) / safe,
+            ),
+            dim=-1,
+        )
+        # A step of the fixed-point iteration where the Jacobian is singular.
+        change = torch.where(torch.isinf(safe)[:, None], error, newton)
+        candidate = position - change
+        candidate_error = residual(candidate)
+        better = (candidate_error * half).norm(dim=-1) < (error * half).norm(dim=-1)
+        position = torch.where(better[:, None], candidate, (position + candidate) / 2)
+        error = torch.where(better[:, None], candidate_error, residual(position))
+    return position, (error * half).norm(dim=-1)
+
+
+def image_flow(deformation: Tensor, *, tolerance: float = 0.1) -> Tensor:
+    """Where each pixel of a frame goes in the next frame: (T, H, W, 2) -> (T - 1, H, W, 2) in pixels.
+
+    Inverts each field at the canonical positions of the frame before; NaN where no position comes within `tolerance`
+    pixels (content that leaves the picture, or folds).
+    """
+    height, width = deformation.shape[1:3]
+    grid = identity_grid(height, width, device=deformation.device)
+    half = torch.tensor([width / 2, height / 2], device=deformation.device)
+    flows = []
+    for now, after in itertools.pairwise(deformation):
+        targets = grid + now
+        guess = grid + now - after
+        found, distance = invert_positions(after, targets.reshape(-1, 2), guess.reshape(-1, 2))
+        flow = (found - grid.reshape(-1, 2)) * half
+        outside = (found.abs() > 1 + 1 / half).any(dim=-1)
+        flow[(distance > tolerance) | outside] = float("nan")
+        flows.append(flow.reshape(height, width, 2))
+    if not flows:
+        return deformation.new_zeros(0, height, width, 2)
+    return torch.stack(flows)

@@ -36,8 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
 class VideoWriter:
     """H.264 in mp4, near lossless; frames are uint8 (H, W, 3).
 
-    Frames of less than 256 pixels are enlarged by a whole factor, for players do not show stamps well; odd sizes get one
-    more row or column, which the format wants.
+    Frames of less than 256 pixels are enlarged by a whole factor, for players do not show stamps well; odd sizes get
+    one more row or column, which the format wants.
     """
 
     def __init__(self, path: Path, fps: float, *, crf: int = 16) -> None:

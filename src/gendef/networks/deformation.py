@@ -176,9 +176,7 @@ class DeformationGenerator(nn.Module):
                 field = output
                 continue
             field = upsample_2x(field)
-            if output.shape[1] == 4:
-                field = field * output[:, :2] + output[:, 2:]
-            else:
-                field = field + output
+            multiplies = output.shape[1] == 4
+            field = field * output[:, :2] + output[:, 2:] if multiplies else field + output
         assert field is not None
         return field.permute(0, 2, 3, 1).reshape(batch, count, *field.shape[2:], 2)

@@ -63,7 +63,7 @@ def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:
 
 
 def minibatch_std(x: Tensor, group: int) -> Tensor:
-    """Append a map of the standard deviation within groups of the batch (Karras et al. 2018): (B, C, H, W) -> (B, C + 1, H, W)."""
+    """Append a map of the deviation within groups of the batch (Karras et al. 2018): (B, C, ..) -> (B, C + 1, ..)."""
     batch, channels, height, width = x.shape
     size = math.gcd(min(group, batch), batch)
     groups = at_least_float32(x).reshape(size, -1, channels, height, width)

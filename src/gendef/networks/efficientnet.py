@@ -91,7 +91,7 @@ class EfficientNetFeatures(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [-1, 1] -> maps (B, 24, H/4, W/4), (B, 40, H/8, ..), (B, 112, H/16, ..), (B, 320, H/32, ..)."""
+        """(B, 3, H, W) in [-1, 1] -> (B, 24, H/4, W/4), (B, 40, H/8, ..), (B, 112, H/16, ..), (B, 320, H/32, ..)."""
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         maps = []
         for index, stage in enumerate(self.stages):

@@ -38,7 +38,7 @@ class GeneratorConfig:
     canonical_motion: bool = False
     """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
     official_grid: bool = False
-    """Read offsets by the official code's grid: 2i/N - 1, corner-aligned, zeros outside: a zero field zooms slightly."""
+    """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""

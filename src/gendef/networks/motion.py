@@ -1,4 +1,4 @@
-"""Motion noise to motion codes (StyleGAN-V, Skorokhodov et al. 2022, section 3.1): acyclic positional encoding of time."""
+"""Motion noise to motion codes: acyclic positional encoding of time (StyleGAN-V, Skorokhodov et al. 2022)."""
 
 import math
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class EqualizedConv1d(nn.Module):
 
 
 class TimeEncoder(nn.Module):
-    """Acyclic positional encoding: waves whose speed and phase depend on the noise around t, aligned at the noise vectors."""
+    """Acyclic positional encoding: waves whose speed and phase depend on the noise, aligned at the noise vectors."""
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class TimeEncoder(nn.Module):
         self.aligners_predictor = EqualizedLinear(width, 2 * count, bias=False)
 
     def forward(self, left: Tensor, right: Tensor, times: Tensor) -> Tensor:
-        """u to the left and right of each time, (M, noise_dim), and times (M,) in frames -> codes (M, 2 * num_features)."""
+        """u left and right of each time, (M, noise_dim), and times (M,) in frames -> codes (M, 2 * num_features)."""
         index = torch.floor(times / self.distance)
         time_left, time_right = index * self.distance, (index + 1) * self.distance
         share = ((times - time_left) / self.distance)[:, None]

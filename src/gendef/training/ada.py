@@ -132,7 +132,7 @@ def _colour(draw: _Draw) -> Tensor:
 
 
 def resample(video: Tensor, matrix: Tensor) -> Tensor:
-    """Clips (B, T, C, H, W) read bilinearly at `matrix` (B, 3, 3) times normalised positions, reflected at the edges."""
+    """Clips (B, T, C, H, W) read bilinearly at `matrix` (B, 3, 3) times normalised positions, mirrored at edges."""
     height, width = video.shape[-2:]
     grid = identity_grid(height, width, device=video.device, dtype=video.dtype)
     grid = torch.cat((grid, torch.ones_like(grid[..., :1])), dim=-1).reshape(1, -1, 3)

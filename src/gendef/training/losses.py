@@ -20,13 +20,13 @@ def generator_loss(fake: Tensor, kind: str) -> Tensor:
 
 
 def r1_penalty(logits: Tensor, video: Tensor) -> Tensor:
-    """Squared gradient norm of the real logits, summed over a clip and averaged over the batch (Mescheder et al. 2018)."""
+    """Squared gradient norm of the real logits, summed over a clip, averaged over the batch (Mescheder et al. 2018)."""
     (gradient,) = torch.autograd.grad(logits.sum(), video, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1).mean()
 
 
 def edge_weights(image: Tensor, sharpness: float = 10.0) -> Tensor:
-    """exp(-sharpness * |gradient|) of images (B, 3, H, W) in [-1, 1]: near 1 on flat ground, small at edges. (B, H, W)."""
+    """exp(-sharpness * |gradient|) of images (B, 3, H, W) in [0, 1] units: near 1 on flat ground. (B, H, W)."""
     horizontal = F.pad(image.diff(dim=-1).abs().mean(dim=1), (0, 1))
     vertical = F.pad(image.diff(dim=-2).abs().mean(dim=1), (0, 0, 0, 1))
     return torch.exp(-sharpness / 2 * (horizontal + vertical))
@@ -57,5 +57,5 @@ def spatial_smoothness(deformation: Tensor) -> Tensor:
 
 
 def folding_penalty(deformation: Tensor, floor: float = 0.2) -> Tensor:
-    """Mean amount by which the sampling map's area factor falls below `floor`; zero where nothing folds or collapses."""
+    """Mean amount by which the sampling map's area factor falls below `floor`: what folds or collapses costs."""
     return F.relu(floor - jacobian_determinant(deformation)).mean()

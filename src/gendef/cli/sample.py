@@ -1,0 +1,164 @@
+"""`gendef sample`: generate videos."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from gendef.canonical_video import CanonicalVideo
+from gendef.cli.progress import progress_bar
+from gendef.cli.values import parse_seeds
+from gendef.errors import InputError
+from gendef.media.drawing import contact_sheet, flow_colours, write_image
+from gendef.media.video import to_uint8, write_video
+from gendef.model import GenDeF, builtin_models
+from gendef.training.loop import choose_device
+
+SHEET_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Built-in model, model folder, or hub repository."""
+    out: Path = field(default=Path("videos"))
+    """Folder for the clips; each seed gets a folder and an mp4."""
+    seeds: str = "0-3"
+    """Seeds, such as 0-15 or 1,5,9."""
+    frames: int = 64
+    """Frames a video."""
+    truncation: float = 1.0
+    """1 for full variety, less for cleaner and more alike videos."""
+    fps: float | None = None
+    """Frame rate of the files; default that of the training data."""
+    slow_motion: float = 1.0
+    """Show the motion this many times slower, with true in-between frames."""
+    content_seed: int | None = None
+    """The same content for all seeds."""
+    motion_seed: int | None = None
+    """The same motion for all seeds."""
+    label: int | None = None
+    """Class, for models with classes."""
+    grid: bool = False
+    """Also write grid.mp4: one row for the content and one column for the motion of every seed."""
+    gif: bool = False
+    """Also write a gif of each video."""
+    frame_files: bool = False
+    """Also write each frame as PNG."""
+    draw: bool = False
+    """Also write the deformation field and its flow as videos in the usual colour wheel."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    json: bool = False
+    """Print what was written as JSON."""
+
+
+def _description() -> str:
+    return (
+        "Generate videos: for every seed a clip folder (canonical image, deformation field, preview) and an mp4.\n\n"
+        f"built-in models: {', '.join(builtin_models()) or 'none'}\n\n"
+        "example: gendef sample sky --seeds 0-15 --frames 128 --out videos\n"
+        "example: gendef sample sky --seeds 0-7 --content-seed 3 --slow-motion 4 --out other-motions"
+    )
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef sample", description=_description())
+    if arguments.slow_motion <= 0:
+        raise InputError(f"--slow-motion must be positive, got {arguments.slow_motion}")
+    if arguments.frames < 1:
+        raise InputError(f"--frames must be at least 1, got {arguments.frames}")
+    if arguments.fps is not None and not arguments.fps > 0:
+        raise InputError(f"--fps must be positive, got {arguments.fps}")
+    seeds = parse_seeds(arguments.seeds)
+    if not 0 <= arguments.truncation <= 2:
+        raise InputError(f"--truncation must be between 0 and 2, got {arguments.truncation}")
+    model = GenDeF.from_pretrained(arguments.model, device=choose_device(arguments.device))
+    fps = arguments.fps or model.fps
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    written, rows = [], []
+    with progress_bar() as progress:
+        task = progress.add_task("generating", total=len(seeds) * arguments.frames)
+        for seed in seeds:
+            plan = model.plan(
+                seed,
+                truncation=arguments.truncation,
+                content_seed=arguments.content_seed,
+                motion_seed=arguments.motion_seed,
+                times=torch.arange(arguments.frames) / arguments.slow_motion,
+                label=arguments.label,
+            )
+            folder = arguments.out / f"seed{seed:04d}"
+            for count in plan.write(folder, fps):
+                progress.advance(task, count)
+            clip = CanonicalVideo.load(folder)
+            written.append(_extras(clip, folder, arguments))
+            rows.append(_sheet_row(clip))
+        sheet = arguments.out / "sheet.png"
+        write_image(sheet, contact_sheet(rows))
+        if arguments.grid:
+            _write_grid(model, seeds, arguments, fps)
+    if arguments.json:
+        print(json.dumps({"clips": written, "sheet": str(sheet)}))
+    else:
+        print(f"{len(seeds)} clips in {arguments.out}; look at {sheet} and {written[0]['mp4']}")
+    return 0
+
+
+def _extras(clip: CanonicalVideo, folder: Path, arguments: Arguments) -> dict[str, Any]:
+    """Files beside the clip folder."""
+    base = folder.parent / folder.name
+    mp4 = base.with_suffix(".mp4")
+    clip.to_mp4(mp4)
+    files: dict[str, Any] = {"clip": str(folder), "mp4": str(mp4), **clip.info}
+    if arguments.gif:
+        clip.to_gif(base.with_suffix(".gif"))
+    if arguments.frame_files:
+        number = 0
+        for chunk in clip.iter_frames():
+            for frame in to_uint8(chunk):
+                write_image(folder.parent / f"{folder.name}_frames" / f"{number:06d}.png", frame)
+                number += 1
+    if arguments.draw:
+        half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
+        offsets = clip.deformation.numpy() * half
+        largest = float(np.percentile(np.linalg.norm(offsets[:: max(len(offsets) // 16, 1)], axis=-1), 99))
+        name = f"{folder.name}_deformation.mp4"
+        write_video(folder.parent / name, (flow_colours(field, largest) for field in offsets), clip.fps)
+        flow = clip.flow("canonical").numpy()
+        if len(flow):
+            largest = float(np.percentile(np.linalg.norm(flow, axis=-1), 99))
+            name = f"{folder.name}_flow.mp4"
+            write_video(folder.parent / name, (flow_colours(field, largest) for field in flow), clip.fps)
+    return files
+
+
+def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
+    """Canonical image, field of the last shown frame, frames."""
+    indices = np.linspace(0, clip.num_frames - 1, min(SHEET_FRAMES, clip.num_frames)).astype(int)
+    picked = CanonicalVideo(clip.canonical, clip.deformation[indices.tolist()], clip.fps)
+    half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
+    field = flow_colours(picked.deformation[-1].numpy() * half)
+    still = CanonicalVideo(clip.canonical, torch.zeros(1, *clip.size, 2)).render()
+    return [to_uint8(still)[0], field, *to_uint8(picked.render())]
+
+
+def _write_grid(model: GenDeF, seeds: list[int], arguments: Arguments, fps: float) -> None:
+    """The content x motion table as one video."""
+    times = torch.arange(arguments.frames) / arguments.slow_motion
+    table = []
+    for content in seeds:
+        row = []
+        for motion in seeds:
+            clip = model.sample(content_seed=content, motion_seed=motion, times=times, truncation=arguments.truncation)
+            row.append(to_uint8(clip.render()))
+        table.append(row)
+    sheets = (contact_sheet([[clip[t] for clip in row] for row in table]) for t in range(arguments.frames))
+    write_video(arguments.out / "grid.mp4", sheets, fps)

@@ -1,0 +1,244 @@
+"""The saved clip: `canonical.png`, `deformation.safetensors`, `video.json` and `preview.mp4` in one folder.
+
+The safetensors file holds the field and the canonical image in full precision. `canonical.png` is for people: if its
+pixels are what they were when the clip was saved, the precise image is used, and if somebody edited it, the PNG is.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gendef.errors import ClipError, InputError
+from gendef.media.images import read_image, to_image_tensor
+from gendef.media.video import VideoWriter, to_uint8
+
+FORMAT, FORMAT_VERSION = "gendef-clip", 1
+CANONICAL, FIELD, META, PREVIEW = "canonical.png", "deformation.safetensors", "video.json", "preview.mp4"
+COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
+MAX_HEADER = 2**20
+
+
+@dataclass
+class StoredClip:
+    """What a clip folder holds; `deformation` is mapped from the file, not read."""
+
+    canonical: Tensor
+    deformation: Tensor
+    fps: float
+    info: dict[str, Any]
+    report: dict[str, Any]
+
+
+class ClipWriter:
+    """Writes a clip folder in a stream: memory does not grow with the number of frames.
+
+    Use as a context manager; the folder appears when the block ends well, and nothing is left behind when not.
+
+    Args:
+        folder: where to; an existing clip there is replaced.
+        canonical: (3, Hc, Wc) in [-1, 1].
+        shape: (T, H, W) of the field to come.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        canonical: Tensor,
+        shape: tuple[int, int, int],
+        fps: float,
+        info: dict[str, Any],
+        report: dict[str, Any],
+    ) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file, not a folder")
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / META).exists():
+            raise InputError(f"{self.folder} holds something else than a clip: choose another folder")
+        self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, fps, info, report
+        self._written = 0
+
+    def __enter__(self) -> "ClipWriter":
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir()
+        pixels = to_uint8(self.canonical)
+        Image.fromarray(pixels).save(self._temporary / CANONICAL)
+        self._digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+        self._file = open(self._temporary / FIELD, "wb")
+        self._file.write(self._header())
+        self._video = VideoWriter(self._temporary / PREVIEW, self.fps)
+        return self
+
+    def _header(self) -> bytes:
+        image_bytes = self.canonical.numel() * 4
+        field_bytes = math.prod(self.shape) * 2 * 4
+        header = {
+            "deformation": {"dtype": "F32", "shape": [*self.shape, 2], "data_offsets": [0, field_bytes]},
+            "canonical": {
+                "dtype": "F32",
+                "shape": list(self.canonical.shape),
+                "data_offsets": [field_bytes, field_bytes + image_bytes],
+            },
+        }
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text
+
+    def append(self, deformation: Tensor, frames: Tensor) -> None:
+        """Add fields (n, H, W, 2) and their rendered frames (n, 3, H, W)."""
+        self._file.write(np.ascontiguousarray(deformation.detach().cpu().float().numpy(), "<f4").data)
+        for frame in to_uint8(frames):
+            self._video.append(frame)
+        self._written += len(deformation)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            self._video.close()
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if self._written != self.shape[0]:
+            raise InputError(f"{self._written} frames were written, {self.shape[0]} announced")
+        self._file.write(np.ascontiguousarray(self.canonical.detach().cpu().float().numpy(), "<f4").data)
+        self._file.flush()
+        self._file.close()
+        meta = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "frames": self.shape[0],
+            "height": self.shape[1],
+            "width": self.shape[2],
+            "canonical_height": self.canonical.shape[1],
+            "canonical_width": self.canonical.shape[2],
+            "canonical_sha256": self._digest,
+            "fps": self.fps,
+            "coordinates": COORDINATES,
+            "made": self.info,
+            "report": self.report,
+        }
+        (self._temporary / META).write_text(json.dumps(meta, indent=1))
+        _replace_folder(self._temporary, self.folder)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    if not target.exists():
+        new.rename(target)
+        return
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def read_clip(folder: str | Path) -> StoredClip:
+    """A saved clip; everything is checked before memory is spent.
+
+    Raises:
+        ClipError: a file is missing, truncated, of another format or version, or holds impossible values.
+    """
+    folder = Path(folder)
+    meta = _read_meta(folder)
+    shape = (meta["frames"], meta["height"], meta["width"], 2)
+    size = (3, meta["canonical_height"], meta["canonical_width"])
+    deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
+    for start in range(0, shape[0], 64):
+        if not torch.isfinite(deformation[start : start + 64]).all():
+            raise ClipError(f"{folder / FIELD} holds offsets that are not finite, from frame {start} on")
+    if not torch.isfinite(precise).all():
+        raise ClipError(f"{folder / FIELD} holds canonical values that are not finite")
+    try:
+        image = read_image(folder / CANONICAL).convert("RGB")
+    except InputError as error:
+        raise ClipError(str(error)) from error
+    untouched = hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"]
+    canonical = precise.clone() if untouched else to_image_tensor(image)
+    return StoredClip(canonical, deformation, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]))
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    path = folder / META
+    if not path.is_file():
+        raise ClipError(f"{folder} is not a saved clip: it has no {META}")
+    try:
+        meta = json.loads(path.read_bytes()[:MAX_HEADER])
+    except ValueError as error:
+        raise ClipError(f"{path} is damaged: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ClipError(f"{path} does not describe a gendef clip")
+    if meta.get("version") != FORMAT_VERSION:
+        raise ClipError(f"{folder} has clip format {meta.get('version')}, this gendef reads {FORMAT_VERSION}")
+    for name in ("frames", "height", "width", "canonical_height", "canonical_width"):
+        value = meta.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**24:
+            raise ClipError(f"{path}: {name} must be a positive whole number, got {value!r}")
+    fps = meta.get("fps")
+    if not isinstance(fps, (int, float)) or not 0 < fps < 1e6:
+        raise ClipError(f"{path}: fps must be positive, got {fps!r}")
+    for name in ("made", "report"):
+        if not isinstance(meta.get(name), dict):
+            raise ClipError(f"{path}: {name} must be a table")
+    if not isinstance(meta.get("canonical_sha256"), str):
+        raise ClipError(f"{path}: canonical_sha256 is missing")
+    return meta
+
+
+def _map_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> list[Tensor]:
+    """Tensors of a safetensors file, mapped copy-on-write, after its header has been held against the file's size."""
+    if not path.is_file():
+        raise ClipError(f"{path} is missing")
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 2 <= length <= min(MAX_HEADER, size - 8):
+                raise ValueError(f"its header claims {length} bytes")
+            header = json.loads(file.read(length))
+        tensors = []
+        for name, shape in expected.items():
+            entry = header[name]
+            begin, end = entry["data_offsets"]
+            if entry["dtype"] != "F32" or tuple(entry["shape"]) != shape:
+                raise ValueError(f"{name} is {entry['dtype']} {entry['shape']}, {META} says F32 {list(shape)}")
+            if begin < 0 or end - begin != 4 * math.prod(shape) or 8 + length + end > size:
+                raise ValueError(f"{name} does not fit into the file's {size} bytes")
+            values = np.memmap(path, "<f4", "c", offset=8 + length + begin, shape=shape)
+            tensors.append(torch.from_numpy(values))
+        return tensors
+    except (KeyError, TypeError, ValueError, struct.error, OSError) as error:
+        raise ClipError(f"{path} cannot be used: {error}") from error
+
+
+def write_clip(
+    folder: str | Path,
+    canonical: Tensor,
+    shape: tuple[int, int, int],
+    chunks: Iterable[tuple[Tensor, Tensor]],
+    fps: float,
+    info: dict[str, Any],
+    report: dict[str, Any],
+) -> None:
+    """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W)."""
+    with ClipWriter(folder, canonical, shape, fps, info, report) as writer:
+        for deformation, frames in chunks:
+            writer.append(deformation, frames)

@@ -1,0 +1,270 @@
+"""GenDeF, what a user holds: a trained generator that makes canonical videos."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendef import __version__
+from gendef.canonical_video import CanonicalVideo
+from gendef.clip_format import ClipWriter
+from gendef.errors import InputError, ModelError
+from gendef.model_io import load_generator, save_generator
+from gendef.networks.generator import Content, Generator
+
+CHUNK_PIXELS = 2**18
+"""Pixels whose fields are computed at a time; larger chunks leave the cache and gain nothing."""
+
+
+def builtin_models() -> list[str]:
+    """Names of the models that come with the package."""
+    root = resources.files("gendef") / "models"
+    if not root.is_dir():
+        return []
+    return sorted(entry.name for entry in root.iterdir() if (entry / "config.json").is_file())
+
+
+def _generator(purpose: str, seed: int) -> torch.Generator:
+    """Independent random numbers for every purpose and seed."""
+    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _rows(count: int, width: int, generator: torch.Generator) -> Tensor:
+    """(count, width) normal values, drawn row by row: fewer rows are the beginning of more."""
+    return torch.stack([torch.randn(width, generator=generator) for _ in range(count)])
+
+
+class GenDeF:
+    """A trained model.
+
+    Args:
+        generator: the networks.
+        info: plain values kept with the model (data, images seen, fps, classes).
+        name: how the model was asked for; kept in the clips it makes.
+    """
+
+    def __init__(self, generator: Generator, info: dict[str, Any] | None = None, name: str = "") -> None:
+        self.generator = generator.eval().requires_grad_(False)
+        self.info = dict(info or {})
+        self.name = name
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, *, device: str | torch.device = "cpu") -> "GenDeF":
+        """A built-in model by name, a model folder, or a repository on the Hugging Face hub ("user/name").
+
+        Raises:
+            ModelError: there is no such model, or its files are damaged.
+        """
+        name = str(name_or_folder)
+        if Path(name).is_dir():
+            folder = Path(name)
+        elif name in builtin_models():
+            folder = Path(str(resources.files("gendef") / "models" / name))
+        elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            folder = _from_hub(name)
+        else:
+            raise ModelError(
+                f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
+            )
+        generator, info = load_generator(folder)
+        return cls(generator.to(device), info, name)
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write `model.safetensors` and `config.json`; `half` stores float16 weights."""
+        save_generator(folder, self.generator, self.info, half=half)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the frames."""
+        return self.generator.resolution
+
+    @property
+    def fps(self) -> float:
+        """Frame rate of the data the model learned from."""
+        return float(self.info.get("fps") or 25.0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.generator.parameters()).device
+
+    def sample(
+        self,
+        seed: int = 0,
+        num_frames: int = 64,
+        *,
+        truncation: float = 1.0,
+        content_seed: int | None = None,
+        motion_seed: int | None = None,
+        times: Sequence[float] | Tensor | None = None,
+        label: int | None = None,
+    ) -> CanonicalVideo:
+        """Generate a video.
+
+        Args:
+            seed: decides content and motion, unless one of them has a seed of its own.
+            num_frames: frames 0, 1, 2, ... A longer video begins with the shorter one.
+            truncation: 1 for full variety; less pulls content and motion towards the average, for cleaner videos.
+            content_seed, motion_seed: fix the canonical image or the motion.
+            times: ask for these times instead, in frames, fractional allowed.
+            label: class, for models with classes; default drawn by the content seed.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        plan = self.plan(
+            seed,
+            num_frames,
+            truncation=truncation,
+            content_seed=content_seed,
+            motion_seed=motion_seed,
+            times=times,
+            label=label,
+        )
+        fields = torch.cat([chunk.cpu() for chunk in plan.fields()])
+        return CanonicalVideo(plan.content.image[0].cpu(), fields, self.fps, info=plan.info)
+
+    def plan(
+        self,
+        seed: int = 0,
+        num_frames: int = 64,
+        *,
+        truncation: float = 1.0,
+        content_seed: int | None = None,
+        motion_seed: int | None = None,
+        times: Sequence[float] | Tensor | None = None,
+        label: int | None = None,
+    ) -> "SamplePlan":
+        """What `sample` would generate, to be written in a stream: memory does not grow with the number of frames."""
+        return SamplePlan(self, seed, num_frames, truncation, content_seed, motion_seed, times, label)
+
+    def sample_motions(self, video: CanonicalVideo, seeds: Sequence[int]) -> list[CanonicalVideo]:
+        """Other motions of the content of a video that this model made; an edited canonical image is kept.
+
+        Raises:
+            InputError: the video does not say which content it was made from.
+        """
+        made = video.info
+        if "content_seed" not in made or made.get("weights") != self.fingerprint:
+            raise InputError(
+                "the video was not made by this model: other motions need the content seed it was made from"
+            )
+        others = []
+        for seed in seeds:
+            other = self.sample(
+                num_frames=video.num_frames,
+                truncation=made["truncation"],
+                content_seed=made["content_seed"],
+                motion_seed=seed,
+                times=made["times"],
+                label=made["label"],
+            )
+            others.append(CanonicalVideo(video.canonical, other.deformation, video.fps, info=other.info))
+        return others
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights, 16 hexadecimal digits."""
+        if not hasattr(self, "_fingerprint"):
+            digest = hashlib.sha256()
+            for name, value in sorted(self.generator.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().float().numpy().tobytes())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+
+class SamplePlan:
+    """One video to generate: its latents, its content, computed once, and its fields in chunks."""
+
+    def __init__(
+        self,
+        model: GenDeF,
+        seed: int,
+        num_frames: int,
+        truncation: float,
+        content_seed: int | None,
+        motion_seed: int | None,
+        times: Sequence[float] | Tensor | None,
+        label: int | None,
+    ) -> None:
+        if times is None:
+            if num_frames < 1:
+                raise InputError(f"the number of frames must be at least 1, got {num_frames}")
+            times = torch.arange(num_frames, dtype=torch.float32)
+        self.times = torch.as_tensor(times, dtype=torch.float32).flatten()
+        if self.times.numel() == 0 or not torch.isfinite(self.times).all() or float(self.times.min()) < 0:
+            raise InputError("times must be at least one finite number of frames, none negative")
+        if not 0 <= truncation <= 2:
+            raise InputError(f"truncation must be between 0 and 2, got {truncation}")
+        self.model, self.truncation = model, float(truncation)
+        content_seed = seed if content_seed is None else content_seed
+        motion_seed = seed if motion_seed is None else motion_seed
+        generator, device = model.generator, model.device
+        content_noise, motion_noise = _generator("content", content_seed), _generator("motion", motion_seed)
+        z_content = _rows(1, generator.z_dim, content_noise).to(device)
+        label, self._labels = self._class(label, content_noise)
+        z_motion = _rows(1, generator.z_dim, motion_noise).to(device)
+        self._z_motion = z_content if generator.config.shared_latent else z_motion
+        rows = generator.motion_noise_length(float(self.times.max()))
+        self._noise = _rows(rows, generator.motion_dim, motion_noise)[None].to(device)
+        first = self.times[:1].to(device)
+        with torch.no_grad():
+            self.content: Content = generator.content(z_content, self._labels, self.truncation, self._noise, first)
+        whole = bool((self.times == torch.arange(len(self.times))).all())
+        self.info: dict[str, Any] = {
+            "made_by": f"gendef {__version__}",
+            "model": model.name,
+            "weights": model.fingerprint,
+            "content_seed": content_seed,
+            "motion_seed": motion_seed,
+            "truncation": self.truncation,
+            "times": None if whole else self.times.tolist(),
+            "label": label,
+        }
+
+    def _class(self, label: int | None, noise: torch.Generator) -> tuple[int | None, Tensor | None]:
+        count = self.model.generator.num_classes
+        if count == 0:
+            if label is not None:
+                raise InputError(f"the model has no classes, so label {label} means nothing")
+            return None, None
+        if label is None:
+            label = int(torch.randint(count, (1,), generator=noise))
+        if not 0 <= label < count:
+            raise InputError(f"label must be between 0 and {count - 1}, got {label}")
+        return label, torch.eye(count, device=self.model.device)[label : label + 1]
+
+    @torch.no_grad()
+    def fields(self) -> Iterator[Tensor]:
+        """Fields in chunks, (n, R, R, 2)."""
+        generator = self.model.generator
+        step = max(CHUNK_PIXELS // generator.resolution**2, 1)
+        for start in range(0, len(self.times), step):
+            times = self.times[None, start : start + step].to(self.model.device)
+            yield generator.deform(self.content, self._z_motion, self._noise, times, self._labels, self.truncation)[0]
+
+    def write(self, folder: str | Path, fps: float) -> Iterator[int]:
+        """Generate into a clip folder; yields the number of frames after each chunk."""
+        side = self.model.resolution
+        shape = (len(self.times), side, side)
+        with ClipWriter(folder, self.content.image[0].cpu(), shape, fps, self.info, {}) as writer:
+            for field in self.fields():
+                frames = self.model.generator.render(self.content, field[None])[0]
+                writer.append(field, frames)
+                yield len(field)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["model.safetensors", "config.json"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(f"there is no folder {name!r}, and the hub gives none of that name: {error}") from error
