@@ -1,134 +1,163 @@
 """Reading a data archive: a zip with one folder of frames a clip."""
 
 import hashlib
-import json
+import os
 import threading
 import zipfile
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.data.prepare import FORMAT, FORMAT_VERSION
-from gendef.data.sources import IMAGE_SUFFIXES, decode_image, natural_key, open_zip
-from gendef.errors import DataError
+from gendef.data.archives import (
+    DEFAULT_FPS,
+    frames_by_clip,
+    open_zip,
+    read_member,
+    read_metadata,
+)
+from gendef.data.sources import decode_image
+from gendef.errors import DataError, InputError
 
 
 class VideoArchive:
-    """Clips of a data archive, or of a StyleGAN-V style zip of square frames.
+    """Clips of a data archive made by `gendef data prepare`, or of a StyleGAN-V style zip of square frames.
+
+    Decoded frames stay in memory, as uint8, if all of them fit into `cache_bytes`. The archive can be pickled and
+    used from threads and forked processes.
 
     Attributes:
-        path, resolution, clip_names, lengths (frames a clip), fps (a clip), sources (a clip), classes, labels.
-        fingerprint: hash of all member names, sizes and checksums.
+        path: the file.
+        resolution: side of the frames in pixels.
+        clip_names: folder of each clip, in natural order.
+        lengths: frames of each clip.
+        fps: frames a second of each clip; 25 where the archive does not say.
+        sources: the video each clip was cut from; splits go by it. The clip's own name where the archive does not say.
+        classes: names of the classes; empty without labels.
+        labels: class index of each clip, or None.
+        metadata: contents of dataset.json; empty for other programs' archives.
+        fingerprint: SHA-256 of all member names, sizes and checksums.
 
     Raises:
-        DataError: not a zip, a member that would leave the folder, no frames, frames of other sizes, a newer format.
+        DataError: not a zip, a member that points outside, no frames, frames that are no squares of one size, a
+            newer format.
     """
 
-    def __init__(self, path: str | Path, cache_bytes: int = 2**31) -> None:
+    def __init__(self, path: str | Path, cache_bytes: int = 2 * 10**9) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise DataError(f"{self.path} is not a file; make a data archive with  gendef data prepare")
-        self._zip: zipfile.ZipFile | None = None
         self._lock = threading.Lock()
+        self._zip: zipfile.ZipFile | None = None
+        self._zip_process = 0
         with open_zip(self.path) as archive:
-            self._frames = _frames_by_clip(archive)
-            if not self._frames:
-                raise DataError(f"{self.path} holds no frames")
-            meta = _read_metadata(archive, self.path)
+            frames = frames_by_clip(archive)
+            self.metadata: dict[str, Any] = read_metadata(archive)
             self.fingerprint = _fingerprint(archive)
-        self.clip_names = sorted(self._frames, key=natural_key)
-        self.lengths = [len(self._frames[name]) for name in self.clip_names]
-        by_name = {clip["name"]: clip for clip in meta.get("clips", [])}
-        self.fps = [float(by_name.get(name, {}).get("fps") or 25.0) for name in self.clip_names]
-        self.sources = [str(by_name.get(name, {}).get("source", name)) for name in self.clip_names]
-        self.metadata = meta
-        self.classes: list[str] = meta.get("classes", [])
-        self.labels = [by_name.get(name, {}).get("label") for name in self.clip_names] if self.classes else None
-        self.resolution = self._decode(self._frames[self.clip_names[0]][0], None).shape[0]
-        self._cache: list[np.ndarray | None] | None = None
-        if self.num_frames * self.resolution**2 * 3 <= cache_bytes:
-            self._cache = [None] * self.num_clips
+        if not frames:
+            raise DataError(f"{self.path} holds no frames; make a data archive with  gendef data prepare")
+        self.clip_names = list(frames)
+        self.lengths = [len(names) for names in frames.values()]
+        self._names = [name for names in frames.values() for name in names]
+        self._starts = np.concatenate(([0], np.cumsum(self.lengths)))
+        known = {clip["name"]: clip for clip in self.metadata.get("clips", [])}
+        clips = [known.get(name, {}) for name in self.clip_names]
+        self.fps = [float(clip.get("fps", DEFAULT_FPS)) for clip in clips]
+        self.sources = [str(clip.get("source", name)) for clip, name in zip(clips, self.clip_names, strict=True)]
+        self.classes: list[str] = self.metadata.get("classes", [])
+        self.labels: list[int] | None = None
+        if self.classes:
+            if not all(clips):
+                raise DataError(f"{self.path} has classes, but clips without one; prepare it again")
+            self.labels = [clip["label"] for clip in clips]
+        self.resolution = self._decode(0, None).shape[-1]
+        if not self.metadata:
+            # Another program's: a frame of each clip tells whether the sizes agree, before training starts.
+            for start in self._starts[1:-1]:
+                self._decode(int(start), self.resolution)
+        self._caching = self.num_frames * 3 * self.resolution**2 <= cache_bytes
+        self._cache: np.ndarray | None = None
+        self._cached = np.zeros(self.num_frames, bool)
 
     @property
     def num_clips(self) -> int:
         """Number of clips."""
-        return len(self.clip_names)
+        return len(self.lengths)
 
     @property
     def num_frames(self) -> int:
         """Number of frames in all clips."""
-        return sum(self.lengths)
+        return len(self._names)
 
     @property
     def num_classes(self) -> int:
         """Number of classes, 0 without labels."""
         return len(self.classes)
 
-    def read_frames(self, clip: int, indices: list[int]) -> Tensor:
-        """Frames `indices` of clip number `clip`, uint8 (T, 3, R, R)."""
-        if self._cache is not None:
-            cached = self._cache[clip]
-            if cached is None:
-                names = self._frames[self.clip_names[clip]]
-                cached = np.stack([self._decode(name, self.resolution) for name in names])
-                self._cache[clip] = cached
-            frames = cached[indices]
-        else:
-            names = self._frames[self.clip_names[clip]]
-            frames = np.stack([self._decode(names[index], self.resolution) for index in indices])
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+    def read_frames(self, clip: int, indices: Sequence[int]) -> Tensor:
+        """Frames `indices` (at least one) of clip number `clip`, uint8 RGB (T, 3, R, R).
 
-    def _decode(self, name: str, resolution: int | None) -> np.ndarray:
+        Raises:
+            InputError: there is no such clip or frame.
+            DataError: a frame is damaged or of another size.
+        """
+        if not 0 <= clip < self.num_clips:
+            raise InputError(f"clip {clip} does not exist; {self.path} has {self.num_clips}")
+        if not len(indices):
+            raise InputError("no frame indices were given; name at least one")
+        length = self.lengths[clip]
+        for index in indices:
+            if not 0 <= index < length:
+                raise InputError(f"frame {index} does not exist; clip {clip} of {self.path} has {length}")
+        rows = [int(self._starts[clip]) + int(index) for index in indices]
+        if not self._caching:
+            frames = [self._decode(row, self.resolution) for row in rows]
+            return torch.from_numpy(np.stack(frames))
         with self._lock:
-            if self._zip is None:
-                self._zip = open_zip(self.path)
-            data = self._zip.read(name)
-        frame = decode_image(data, f"{self.path}:{name}")
+            if self._cache is None:
+                # Memory is taken page by page, as frames come in.
+                self._cache = np.empty((self.num_frames, 3, self.resolution, self.resolution), np.uint8)
+        for row in rows:
+            if not self._cached[row]:
+                self._cache[row] = self._decode(row, self.resolution)
+                self._cached[row] = True
+        return torch.from_numpy(self._cache[rows])
+
+    def _decode(self, row: int, resolution: int | None) -> np.ndarray:
+        """Frame number `row` of all, uint8 (3, R, R)."""
+        name = self._names[row]
+        frame = decode_image(read_member(self._open(), name), f"{self.path}:{name}")
         height, width = frame.shape[:2]
         if height != width or (resolution is not None and height != resolution):
+            wanted = f" and not {resolution}x{resolution}" if resolution is not None else ""
             raise DataError(
-                f"{self.path}:{name} is {width}x{height} pixels; all frames must be squares of one size:"
+                f"{self.path}:{name} is {width}x{height} pixels{wanted}; all frames must be squares of one size:"
                 " run  gendef data prepare  on this archive"
             )
-        return frame
+        return frame.transpose(2, 0, 1)
+
+    def _open(self) -> zipfile.ZipFile:
+        # A forked child must not share its parent's file position; within a process zipfile locks its reads itself.
+        with self._lock:
+            if self._zip is None or self._zip_process != os.getpid():
+                try:
+                    self._zip = zipfile.ZipFile(self.path)
+                except (zipfile.BadZipFile, OSError) as error:
+                    raise DataError(f"{self.path} can no longer be opened: {error}") from error
+                self._zip_process = os.getpid()
+            return self._zip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open file, so that a process can be handed the archive."""
-        return {**self.__dict__, "_zip": None, "_lock": None}
+        """Without the open file and the decoded frames, so that a process can be handed the archive."""
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_zip", "_cache")}
+        return {**state, "_cached": np.zeros(self.num_frames, bool)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-
-def _frames_by_clip(archive: zipfile.ZipFile) -> dict[str, list[str]]:
-    clips: dict[str, list[str]] = {}
-    for name in archive.namelist():
-        path = PurePosixPath(name)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            clips.setdefault(str(path.parent), []).append(name)
-    for names in clips.values():
-        names.sort(key=natural_key)
-    return clips
-
-
-def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    if "dataset.json" not in archive.namelist():
-        return {}
-    try:
-        meta = json.loads(archive.read("dataset.json"))
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: dataset.json is damaged: {error}") from error
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        return {}  # StyleGAN-V zips carry a dataset.json of their own
-    if meta.get("version") != FORMAT_VERSION:
-        raise DataError(
-            f"{path} has data format {meta.get('version')}, this gendef reads {FORMAT_VERSION}; prepare it again"
-        )
-    return meta
+        self._lock, self._zip, self._cache = threading.Lock(), None, None
 
 
 def _fingerprint(archive: zipfile.ZipFile) -> str:

@@ -1,283 +1,258 @@
-"""From videos to a data archive: crop, resize, cut, encode, and one zip with a folder a clip."""
+"""From videos to a data archive: all sources in parallel, one zip with a folder a clip."""
 
-import io
 import json
 import os
+import re
+import shutil
+import tempfile
+import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from PIL import Image
+from typing import Any
 
 from gendef import __version__
-from gendef.data.scenes import find_cuts, thumbnail
-from gendef.data.sources import Source, discover, probe, read_frames
-from gendef.errors import ConfigError, DataError
+from gendef.data.archives import FORMAT, FORMAT_VERSION, METADATA
+from gendef.data.extract import Extracted, PrepareConfig
+from gendef.data.sources import Source, discover, probe
+from gendef.data.workers import Job, default_workers, run_jobs
+from gendef.errors import DataError
 
-FORMAT = "gendef-data"
-FORMAT_VERSION = 1
+_SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
-    """What is done to the frames of every source."""
+class Progress:
+    """How far a preparation is; `frames_total` is what the files announce, not always true."""
 
-    resolution: int = 256
-    """Side of the square frames that are written."""
-    fit: Literal["crop", "stretch"] = "crop"
-    """Keep the aspect ratio and crop, or stretch to a square (the official code's way)."""
-    crops: int = 1
-    """Evenly spaced crops along the longer side, each a clip of its own; 1 takes the centre."""
-    fps: float | None = None
-    """Resample to this frame rate (sources without one count as 25)."""
-    stride: int = 1
-    """Keep every stride-th frame."""
-    min_frames: int = 1
-    """Drop clips with fewer frames."""
-    clip_frames: int | None = None
-    """Cut long videos into clips of this many frames (the remainder is a shorter clip)."""
-    cut_scenes: bool = True
-    """Start a new clip at every scene change."""
-    format: Literal["jpeg", "png", "webp"] = "jpeg"
-    """Encoding of the frames; png is lossless."""
-    quality: int = 95
-    """Quality of jpeg and webp, 1 to 100."""
-    labels: bool = False
-    """Take the name of each source's parent folder as its class."""
-
-    def __post_init__(self) -> None:
-        for name in ("resolution", "crops", "stride", "min_frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.resolution > 4096:
-            raise ConfigError(f"resolution must be at most 4096, got {self.resolution}")
-        if self.clip_frames is not None and self.clip_frames < 1:
-            raise ConfigError(f"clip_frames must be at least 1, got {self.clip_frames}")
-        if self.fps is not None and (self.fps <= 0 or self.stride != 1):
-            raise ConfigError(f"fps must be positive and cannot be combined with stride, got {self.fps}, {self.stride}")
-        if not 1 <= self.quality <= 100:
-            raise ConfigError(f"quality must be between 1 and 100, got {self.quality}")
-        if self.format not in ("jpeg", "png", "webp") or self.fit not in ("crop", "stretch"):
-            raise ConfigError(f"unknown format or fit: {self.format!r}, {self.fit!r}")
+    sources_done: int
+    sources_total: int
+    frames_done: int
+    frames_total: int
 
 
-@dataclass
-class Clip:
-    """Encoded frames of one clip and where they come from."""
+@dataclass(frozen=True)
+class Report:
+    """What a preparation did; the same facts, and every clip, are in the archive's dataset.json."""
 
-    frames: list[bytes]
-    source: str
-    label: str
-    crop: int
-    first_frame: int
-    fps: float
+    out: Path
+    bytes: int
+    seconds: float
+    metadata: dict[str, Any]
 
+    @property
+    def num_clips(self) -> int:
+        """Clips written."""
+        return self.metadata["counts"]["clips"]
 
-def crop_boxes(width: int, height: int, count: int) -> list[tuple[int, int, int, int]]:
-    """`count` square boxes (left, top, right, bottom) along the longer side; one is centred."""
-    side = min(width, height)
-    slack = max(width, height) - side
-    starts = [slack // 2] if count == 1 or slack == 0 else [round(slack * k / (count - 1)) for k in range(count)]
-    if width >= height:
-        return [(start, 0, start + side, side) for start in starts]
-    return [(0, start, side, start + side) for start in starts]
+    @property
+    def num_frames(self) -> int:
+        """Frames written."""
+        return self.metadata["counts"]["frames"]
 
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """Files that could not be read, in whole or from some frame on: `source`, `reason`."""
+        return self.metadata["skipped"]
 
-def _keep_every(frames: Iterator[np.ndarray], step: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames at multiples of `step` (nearest; repeated where step < 1), with their index in the source."""
-    position = 0
-    for index, frame in enumerate(frames):
-        while round(position * step) == index:
-            yield index, frame
-            position += 1
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for everything a user should know."""
+        return self.metadata["warnings"]
 
-
-def process_source(source: Source, config: PrepareConfig) -> tuple[list[Clip], bool]:
-    """Clips of one source, and whether any frame had to be enlarged.
-
-    Raises:
-        DataError: the source cannot be read or holds no frame.
-    """
-    fps = probe(source).fps or 25.0
-    step = fps / config.fps if config.fps else float(config.stride)
-    clip_fps = config.fps or fps / config.stride
-    encoded: list[list[bytes]] = []
-    thumbnails, indices, enlarged = [], [], False
-    for index, frame in _keep_every(read_frames(source), step):
-        height, width = frame.shape[:2]
-        image = Image.fromarray(frame)
-        enlarged |= min(height, width) < config.resolution
-        size = (config.resolution, config.resolution)
-        if config.fit == "stretch":
-            squares = [image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)]
-        else:
-            squares = [
-                image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-                for box in crop_boxes(width, height, config.crops)
-            ]
-        encoded.append([_encode(square, config) for square in squares])
-        thumbnails.append(thumbnail(frame))
-        indices.append(index)
-    if not encoded:
-        raise DataError(f"{source.name} holds no frame")
-    cuts = find_cuts(np.stack(thumbnails)) if config.cut_scenes else []
-    clips = []
-    for start, stop in _ranges(len(encoded), cuts, config.clip_frames):
-        if stop - start < config.min_frames:
-            continue
-        for crop in range(min(map(len, encoded[start:stop]))):
-            frames = [squares[crop] for squares in encoded[start:stop]]
-            clips.append(Clip(frames, source.name, source.label, crop, indices[start], clip_fps))
-    return clips, enlarged
-
-
-def _ranges(count: int, cuts: Sequence[int], clip_frames: int | None) -> list[tuple[int, int]]:
-    edges = [0, *cuts, count]
-    ranges = []
-    for start, stop in zip(edges, edges[1:], strict=False):
-        length = clip_frames or (stop - start)
-        ranges += [(first, min(first + length, stop)) for first in range(start, stop, length)]
-    return ranges
-
-
-def _encode(image: Image.Image, config: PrepareConfig) -> bytes:
-    buffer = io.BytesIO()
-    if config.format == "jpeg":
-        image.save(buffer, "JPEG", quality=config.quality, subsampling=0)
-    elif config.format == "webp":
-        image.save(buffer, "WEBP", quality=config.quality)
-    else:
-        image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _in_order(
-    sources: list[Source], config: PrepareConfig, workers: int
-) -> Iterator[tuple[Source, tuple[list[Clip], bool] | DataError]]:
-    """Results in the order of `sources`, whatever the number of workers; at most `2 * workers` wait in memory."""
-    if workers <= 1:
-        for source in sources:
-            yield source, _process_or_error(source, config)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        waiting: list[tuple[Source, Future[Any]]] = []
-        rest = iter(sources)
-        try:
-            while True:
-                for source in rest:
-                    waiting.append((source, pool.submit(_process_or_error, source, config)))
-                    if len(waiting) >= 2 * workers:
-                        break
-                if not waiting:
-                    return
-                source, future = waiting.pop(0)
-                yield source, future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"a worker died while reading {source.name} or a neighbour (out of memory?); try --workers 1"
-            ) from error
-
-
-def _process_or_error(source: Source, config: PrepareConfig) -> tuple[list[Clip], bool] | DataError:
-    try:
-        return process_source(source, config)
-    except DataError as error:
-        return error
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: everything but the list of clips."""
+        meta = {key: value for key, value in self.metadata.items() if key != "clips"}
+        return {"out": str(self.out), "bytes": self.bytes, "seconds": round(self.seconds, 2), **meta}
 
 
 def prepare(
-    paths: Sequence[Path],
-    out: Path,
-    config: PrepareConfig,
+    paths: Sequence[str | Path],
+    out: str | Path,
+    config: PrepareConfig | None = None,
     *,
     workers: int | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> dict[str, Any]:
-    """Write the data archive `out` from all videos in `paths`; the same input gives the same bytes.
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Write the data archive `out` from all videos in `paths`; the same videos give the same bytes, whatever `workers`.
 
     Args:
-        workers: processes; default one per CPU.
-        progress: called with (sources done, sources in all, name).
-
-    Returns:
-        What `dataset.json` in the archive says, with `bytes` added.
+        paths: any mix of video files, folders of frames, folders of those, and zips of clips.
+        config: what to do with the frames.
+        workers: processes; default one per CPU. With more than one, a script must call this under
+            `if __name__ == "__main__":`, as Python's multiprocessing demands.
+        only, exclude: shell patterns on the names of sources.
+        progress: called about five times a second.
 
     Raises:
-        DataError: a path is missing, nothing is readable, or no clip is long enough.
+        DataError: a path is missing, nothing is readable, no clip is long enough, a worker died, or the disk is full.
+            Nothing is left behind, and an older `out` stays as it was.
     """
-    sources = discover(list(paths))
-    workers = min(workers or os.cpu_count() or 1, len(sources))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    clips: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
-    enlarged: list[str] = []
+    started = time.monotonic()
+    config, out = config or PrepareConfig(), Path(out)
+    if workers is not None and workers < 1:
+        raise DataError(f"workers must be at least 1, got {workers}")
+    if out.is_dir():
+        raise DataError(f"{out} is a folder; name a file, such as {out / 'data.zip'}")
+    sources = discover([Path(path) for path in paths], only, exclude)
+    if any(out.resolve() == source.path.resolve() for source in sources):
+        raise DataError(f"{out} is one of the sources; choose another name for the result")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for done, (source, result) in enumerate(_in_order(sources, config, workers), start=1):
-                if isinstance(result, DataError):
-                    skipped.append({"source": source.name, "reason": str(result)})
-                else:
-                    if result[1]:
-                        enlarged.append(source.name)
-                    for clip in result[0]:
-                        clips.append(_write_clip(archive, clip, f"{len(clips):05d}", config))
-                if progress:
-                    progress(done, len(sources), source.name)
-            if not clips:
-                raise DataError(_nothing(skipped, config))
-            meta = _metadata(clips, skipped, enlarged, config)
-            _write_member(archive, "dataset.json", json.dumps(meta, indent=1).encode())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return {**meta, "bytes": out.stat().st_size}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside `out`: the same disk, so that the last step is a rename.
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.stem}-", suffix=".tmp", dir=out.parent))
+        try:
+            metadata = _write_archive(scratch, sources, config, workers, progress)
+            os.replace(scratch / "archive.zip", out)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        size = out.stat().st_size
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
+    return Report(out, size, time.monotonic() - started, metadata)
 
 
-def _nothing(skipped: list[dict[str, str]], config: PrepareConfig) -> str:
-    if skipped:
-        return f"none of the sources is readable; the first: {skipped[0]['reason']}"
-    return f"no clip has {config.min_frames} frames or more; lower --min-frames"
-
-
-def _metadata(
-    clips: list[dict[str, Any]], skipped: list[dict[str, str]], enlarged: list[str], config: PrepareConfig
+def _write_archive(
+    scratch: Path,
+    sources: list[Source],
+    config: PrepareConfig,
+    workers: int | None,
+    progress: Callable[[Progress], None] | None,
 ) -> dict[str, Any]:
-    classes = sorted({clip["label"] for clip in clips}) if config.labels else []
-    for clip in clips:
-        clip["label"] = classes.index(clip["label"]) if config.labels else None
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "resolution": config.resolution,
-        "classes": classes,
-        "clips": clips,
-        "skipped": skipped,
-        "enlarged": enlarged,
-        "settings": asdict(config),
-        "made_by": f"gendef {__version__}",
-    }
+    total = sum(probe(source).frames for source in sources) if progress else 0
+    jobs = [Job(source, config, scratch / f"{number}.frames") for number, source in enumerate(sources)]
+    done = 0
+
+    def tick(frames: int) -> None:
+        if progress:
+            progress(Progress(done, len(sources), frames, max(total, frames)))
+
+    record = _Record(config)
+    results = run_jobs(jobs, min(workers or default_workers(), len(jobs)), tick)
+    # Closed before the scratch folder goes: the workers write there.
+    with closing(results), zipfile.ZipFile(scratch / "archive.zip", "w", zipfile.ZIP_STORED) as archive:
+        for job, result in results:
+            if isinstance(result, str):
+                record.skip(job.source, result)
+            else:
+                record.add(archive, job, result)
+            job.spool.unlink(missing_ok=True)
+            done += 1
+        metadata = record.metadata(len(sources))
+        _write_member(archive, METADATA, json.dumps(metadata, indent=1).encode())
+    return metadata
 
 
-def _write_clip(archive: zipfile.ZipFile, clip: Clip, name: str, config: PrepareConfig) -> dict[str, Any]:
-    suffix = {"jpeg": "jpg", "png": "png", "webp": "webp"}[config.format]
-    for index, frame in enumerate(clip.frames):
-        _write_member(archive, f"{name}/{index:06d}.{suffix}", frame)
-    return {
-        "name": name,
-        "frames": len(clip.frames),
-        "fps": clip.fps,
-        "source": clip.source,
-        "crop": clip.crop,
-        "first_frame": clip.first_frame,
-        "label": clip.label,
-    }
+class _Record:
+    """Collects what dataset.json says while clips are written."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        self._config = config
+        self._clips: list[dict[str, Any]] = []
+        self._labels: list[str] = []
+        self._skipped: list[dict[str, str]] = []
+        self._unreadable = self._cuts = self._dropped = 0
+        self._enlarged: list[str] = []
+        self._slower: list[str] = []
+
+    def skip(self, source: Source, reason: str) -> None:
+        self._skipped.append({"source": source.identity, "reason": reason})
+        self._unreadable += 1
+
+    def add(self, archive: zipfile.ZipFile, job: Job, result: Extracted) -> None:
+        source = job.source
+        for damage in result.damages:
+            where = source.identity if damage.where == source.name else f"{source.identity}: {damage.where}"
+            self._skipped.append({"source": where, "reason": damage.reason})
+        self._cuts += result.cuts
+        self._dropped += result.dropped
+        if result.enlarged_from:
+            self._enlarged.append(f"{source.identity} ({result.enlarged_from[0]}x{result.enlarged_from[1]})")
+        if result.slower_fps:
+            self._slower.append(f"{source.identity} ({result.slower_fps:g})")
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(source.inner or source.path.stem).name).strip("._") or "clip"
+        with job.spool.open("rb") as spool:
+            for clip in result.clips:
+                name = f"{len(self._clips):05d}-{stem[:60]}"
+                for index, (offset, length) in enumerate(clip.spans):
+                    spool.seek(offset)
+                    _write_member(archive, f"{name}/{index:06d}.{_SUFFIX[self._config.format]}", spool.read(length))
+                self._labels.append(source.label)
+                self._clips.append(
+                    {
+                        "name": name,
+                        "frames": len(clip.spans),
+                        "fps": round(clip.fps, 6),
+                        "source": source.identity,
+                        "first_frame": clip.first_frame,
+                        "box": list(clip.box),
+                        "label": None,
+                    }
+                )
+
+    def metadata(self, num_sources: int) -> dict[str, Any]:
+        if not self._clips:
+            raise DataError(self._nothing(num_sources))
+        classes = sorted(set(self._labels)) if self._config.labels == "folder" else []
+        if classes:
+            for clip, label in zip(self._clips, self._labels, strict=True):
+                clip["label"] = classes.index(label)
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "made_by": f"gendef {__version__}",
+            "resolution": self._config.resolution,
+            "settings": asdict(self._config),
+            "counts": {
+                "sources": num_sources,
+                "unreadable": self._unreadable,
+                "clips": len(self._clips),
+                "frames": sum(clip["frames"] for clip in self._clips),
+                "scene_cuts": self._cuts,
+                "dropped_clips": self._dropped,
+            },
+            "classes": classes,
+            "warnings": self._warnings(classes),
+            "skipped": self._skipped,
+            "clips": self._clips,
+        }
+
+    def _nothing(self, num_sources: int) -> str:
+        if self._unreadable == num_sources:
+            first = self._skipped[0]
+            return f"none of the {num_sources} sources can be read; the first, {first['source']}: {first['reason']}"
+        return f"no clip has {self._config.min_frames} frames or more; give longer videos or lower --min-frames"
+
+    def _warnings(self, classes: list[str]) -> list[str]:
+        config, warnings = self._config, []
+        if self._enlarged:
+            warnings.append(
+                f"{len(self._enlarged)} sources are smaller than {config.resolution} pixels and were enlarged,"
+                f" which adds no detail: {_some(self._enlarged)}"
+            )
+        if self._slower:
+            warnings.append(
+                f"{len(self._slower)} sources are slower than {config.fps:g} frames a second and keep"
+                f" their own rate: {_some(self._slower)}"
+            )
+        if self._dropped:
+            warnings.append(f"{self._dropped} clips of fewer than {config.min_frames} frames were dropped")
+        if len(classes) == 1:
+            warnings.append(f"all clips are of one class, {classes[0]!r}: labels come from the folders of the videos")
+        return warnings
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+    # A fixed date and system keep the bytes equal from run to run and machine to machine.
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    archive.writestr(info, data)
