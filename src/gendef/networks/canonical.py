@@ -39,7 +39,7 @@ class CanonicalConfig:
     margin: int = 10
     """StyleGAN3: pixels around the image in all but the last layers."""
     output_scale: float = 0.25
-    """StyleGAN3: factor on the output."""
+    """Factor on the output, so that first images stay within their range."""
     conv_clamp: float | None = 256.0
     """Bound on the absolute value of activations."""
 
@@ -241,7 +241,7 @@ class StyleGAN2Canonical(nn.Module):
             raise ConfigError(f"canonical.feature_layer must be in [0, {last + 1}], got {layer}")
         self.feature_layer = layer
         self.feature_channels = 3 if layer == last + 1 else widths[(layer + 1) // 2]
-        self.clamp = config.conv_clamp
+        self.clamp, self.output_scale = config.conv_clamp, config.output_scale
         self.const = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.convs, self.biases = nn.ModuleList(), nn.ParameterList()
         self.outputs, self.output_biases = nn.ModuleList(), nn.ParameterList()
@@ -270,7 +270,7 @@ class StyleGAN2Canonical(nn.Module):
                 rgb = self.outputs[block](x, w, bias=self.output_biases[block])
                 image = rgb if image is None else upsample_2x(image) + rgb
         assert image is not None
-        image = at_least_float32(image)
+        image = at_least_float32(image) * self.output_scale
         return image, image if self.feature_layer == len(self.convs) else feature
 
 

@@ -19,10 +19,15 @@ def generator_loss(fake: Tensor, kind: str) -> Tensor:
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
-def r1_penalty(logits: Tensor, video: Tensor) -> Tensor:
-    """Squared gradient norm of the real logits, summed over a clip, averaged over the batch (Mescheder et al. 2018)."""
-    (gradient,) = torch.autograd.grad(logits.sum(), video, create_graph=True)
-    return gradient.square().flatten(1).sum(dim=1).mean()
+def r1_penalty(logits: Tensor, inputs: list[Tensor]) -> Tensor:
+    """Squared gradient norm of the real logits (Mescheder et al. 2018): summed over inputs, averaged over the batch.
+
+    Args:
+        logits: (B,) or (B, K); patch logits count by their mean.
+        inputs: what the logits were computed from, with leading size a multiple of B, requiring gradients.
+    """
+    gradients = torch.autograd.grad(logits.reshape(len(logits), -1).mean(dim=1).sum(), inputs, create_graph=True)
+    return sum((item.square().sum() for item in gradients), logits.new_zeros(())) / len(logits)
 
 
 def edge_weights(image: Tensor, sharpness: float = 10.0) -> Tensor:

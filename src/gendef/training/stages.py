@@ -111,6 +111,7 @@ class Stage:
     def step(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         """One update of critic and generator from one batch; returns what to log, as scalars."""
         metrics = self._update(batch, fake_times)
+        self._freeze_critic(False)
         size = len(batch.video)
         self.step_number += 1
         self.images_seen += size
@@ -123,27 +124,32 @@ class Stage:
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         raise TypeError(f"{type(self).__name__} has no update")
 
-    def _step_critic(self, loss: Tensor, real: Tensor, logits: Callable[[Tensor], Tensor]) -> Metrics:
-        """Descend `loss` plus, every r1_interval steps, R1 on `real`."""
+    def _step_critic(self, loss: Tensor, real: Representation, logits: Callable[[Representation], Tensor]) -> Metrics:
+        """Descend `loss` plus, every r1_interval steps, R1 on the representation of the real frames.
+
+        The paper's discriminator represents frames by themselves, which makes this the usual R1; on frozen features it
+        keeps the heads smooth at the price of the heads alone.
+        """
         self.critic_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         metrics = {}
         if self.settings.r1_gamma and self.step_number % self.settings.r1_interval == 0:
-            real = real.detach().requires_grad_()
-            penalty = r1_penalty(logits(real), real)
+            leaves = [item.detach().requires_grad_() for item in real]
+            penalty = r1_penalty(logits(leaves), leaves)
             (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
             metrics["r1"] = penalty.detach()
         self.critic_optimiser.step()
         return metrics
 
-    def _step_generator(self, loss: Tensor) -> None:
+    def _freeze_critic(self, frozen: bool) -> None:
         for parameter in self.critic_parameters:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(not frozen)
+
+    def _step_generator(self, loss: Tensor) -> None:
+        """Descend `loss`, with the critic frozen since its own step."""
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.generator_optimiser.step()
-        for parameter in self.critic_parameters:
-            parameter.requires_grad_(True)
 
 
 class Pretrain(Stage):
@@ -162,7 +168,8 @@ class Pretrain(Stage):
             real_logits = critic.image_logits(real_frames, labels)
             fake_logits = critic.image_logits(_detached(fake), labels)
             loss_d = discriminator_loss(real_logits, fake_logits, kind)
-        metrics = self._step_critic(loss_d, real, lambda video: critic.image_logits(critic.represent(video), labels))
+        metrics = self._step_critic(loss_d, real_frames, lambda frames: critic.image_logits(frames, labels))
+        self._freeze_critic(True)
         with autocast(self.config, self.device):
             loss_g = generator_loss(critic.image_logits(fake, labels), kind)
         self._step_generator(loss_g)
@@ -239,9 +246,8 @@ class Finetune(Stage):
                 real_images = critic.image_logits(real_frames, each)
                 fake_images = critic.image_logits(_detached(clip), each)
                 loss_d = loss_d + discriminator_loss(real_images, fake_images, kind)
-        metrics = self._step_critic(
-            loss_d, real, lambda shown: critic.video_logits(critic.represent(shown), times, labels)
-        )
+        metrics = self._step_critic(loss_d, real_frames, lambda frames: critic.video_logits(frames, times, labels))
+        self._freeze_critic(True)
         with autocast(self.config, self.device):
             loss_g = generator_loss(critic.video_logits(clip, fake_times, labels), kind)
             metrics["loss_g_video"] = loss_g.detach()
