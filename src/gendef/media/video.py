@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class VideoWriter:
             raise InputError(f"fps must be positive, got {fps}")
         self._container = av.open(str(path), "w")
         self._fps, self._crf = Fraction(fps).limit_denominator(1000), crf
-        self._stream = None
+        self._stream: Any = None
 
     def append(self, frame: np.ndarray) -> None:
         """Encode one more frame."""

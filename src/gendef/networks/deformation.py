@@ -160,7 +160,9 @@ class DeformationGenerator(nn.Module):
     @property
     def last_output(self) -> FieldOutput:
         """The output layer of the last block, whose step size and start decide how fields grow."""
-        return self.blocks[-1].torgb
+        block = self.blocks[-1]
+        assert isinstance(block, DeformationBlock)
+        return block.torgb
 
     def forward(self, w: Tensor, codes: Tensor, feature: Tensor) -> Tensor:
         """w (B, w_dim), motion codes (B, T, motion_dim), f_c (B, C, h, w) -> offsets (B, T, R, R, 2), x then y."""

@@ -151,11 +151,13 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetFeatu
             _fold(fold, state)
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{path} does not hold EfficientNet-Lite0 weights: {error}") from error
-    return network.eval().to(memory_format=torch.channels_last)
+    return network.eval()
 
 
 def _fold(fold: _Fold, state: dict[str, Tensor]) -> None:
     values = {name: state[f"{fold.norm}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")}
     scale = values["weight"] / (values["running_var"] + BATCH_NORM_EPS).sqrt()
-    fold.layer.weight.copy_(state[f"{fold.conv}.weight"].double() * scale[:, None, None, None])
+    weight = state[f"{fold.conv}.weight"].double() * scale[:, None, None, None]
+    fold.layer.weight.copy_(weight)
+    fold.layer.weight = fold.layer.weight.contiguous(memory_format=torch.channels_last)
     fold.layer.bias.copy_(values["bias"] - values["running_mean"] * scale)

@@ -74,8 +74,8 @@ def build_config(cls: Any, values: Any, name: str) -> Any:
     if unknown:
         raise ConfigError(f"{name} has no field {unknown[0]!r}; known: {', '.join(known)}")
     for key, value in values.items():
-        kind = str(known[key].type)
-        expected = {"int": int, "bool": bool, "float": (int, float)}.get(kind)
+        kind = getattr(known[key].type, "__name__", "")
+        expected: tuple[type, ...] = {"int": (int,), "bool": (bool,), "float": (int, float)}.get(kind, ())
         if expected and (not isinstance(value, expected) or (kind != "bool" and isinstance(value, bool))):
             raise ConfigError(f"{name}.{key} must be {kind}, got {value!r}")
     try:
@@ -210,8 +210,7 @@ class Generator(nn.Module):
 
     def render(self, content: Content, deformation: Tensor) -> Tensor:
         """Warp the canonical images: (B, T, 3, R, R)."""
-        padding = "zeros" if self.config.official_grid else "border"
-        return warp(content.image, deformation, padding=padding)
+        return warp(content.image, deformation, padding="zeros" if self.config.official_grid else "border")
 
     def forward(
         self,

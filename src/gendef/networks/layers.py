@@ -143,6 +143,7 @@ class MappingNetwork(nn.Module):
         for index in range(num_layers):
             self.add_module(f"fc{index}", EqualizedLinear(width, w_dim, lr_multiplier=lr_multiplier, activate=True))
             width = w_dim
+        self.w_avg: Tensor
         if track_average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 

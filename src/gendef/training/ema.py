@@ -19,7 +19,8 @@ def update_average(average: nn.Module, current: nn.Module, batch: int, seen: int
     """
     half_life = min(half_life, 0.05 * seen)
     keep = 0.5 ** (batch / max(half_life, 1e-8))
-    own, other = list(average.parameters()), list(current.parameters())
+    own: list[torch.Tensor] = list(average.parameters())
+    other: list[torch.Tensor] = list(current.parameters())
     torch._foreach_lerp_(own, other, 1 - keep)
     for mine, theirs in zip(average.buffers(), current.buffers(), strict=True):
         mine.copy_(theirs)

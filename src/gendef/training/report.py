@@ -137,7 +137,7 @@ def preview(generator: Generator, folder: Path, stage: str, images: int, seed: i
     name = folder / f"{stage}-{images:08d}"
     canonical = to_uint8(content.image)
     if stage == "pretrain":
-        write_image(name.with_suffix(".png"), contact_sheet([canonical[i : i + 8] for i in range(0, count, 8)]))
+        write_image(name.with_suffix(".png"), contact_sheet([list(canonical[i : i + 8]) for i in range(0, count, 8)]))
         return
     z_motion = torch.randn(count, generator.z_dim, generator=noise).to(device)
     frames, last = 48, 47
@@ -150,5 +150,5 @@ def preview(generator: Generator, folder: Path, stage: str, images: int, seed: i
     video = np.concatenate(videos, axis=1)
     rows = [[image, *clip[:: frames // 8]] for image, clip in zip(canonical, video, strict=True)]
     write_image(name.with_suffix(".png"), contact_sheet(rows))
-    sheets = (contact_sheet([video[:3, t], video[3:, t]]) for t in range(frames))
+    sheets = (contact_sheet([list(video[:3, t]), list(video[3:, t])]) for t in range(frames))
     write_video(name.with_suffix(".mp4"), sheets, fps)

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gendef.networks.modulated import ModulatedConv2d, deformable_columns
+
+
+def per_sample_convolution(layer, x, w):
+    """Modulated convolution as the papers write it: one weight tensor for every sample."""
+    styles = layer.affine(w)
+    weight = layer.weight
+    if not layer.demodulate:
+        styles = styles * layer.fan_in_gain
+    if layer.normalize:
+        weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+        styles = styles * styles.square().mean().rsqrt()
+    outputs = []
+    for sample, style in zip(x, styles, strict=True):
+        own = weight * style[None, :, None, None]
+        if layer.demodulate:
+            own = own * (own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
+        outputs.append(F.conv2d(sample[None], own, padding=layer.padding))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_equals_per_sample_weights(demodulate, kernel):
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, kernel, 7, demodulate=demodulate, normalize=demodulate).double()
+    x, w = torch.randn(3, 5, 6, 6).double(), torch.randn(3, 7).double()
+    torch.testing.assert_close(layer(x, w), per_sample_convolution(layer, x, w))
+
+
+def test_bias_and_gain():
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, 3, 7)
+    x, w, bias = torch.randn(2, 5, 6, 6), torch.randn(2, 7), torch.randn(4)
+    expected = (layer(x, w) + bias[:, None, None]) * 1.5
+    torch.testing.assert_close(layer(x, w, bias=bias, gain=1.5), expected)
+
+
+def brute_deformable(x, offsets, masks, weight, padding):
+    """Deformable convolution v2 with explicit loops."""
+    batch, channels, height, width = x.shape
+    kernel = weight.shape[-1]
+    out = torch.zeros(batch, weight.shape[0], *masks.shape[2:], dtype=x.dtype)
+
+    def pixel(b, c, row, column):
+        return x[b, c, row, column] if 0 <= row < height and 0 <= column < width else x.new_zeros(())
+
+    for b in range(batch):
+        for i in range(masks.shape[2]):
+            for j in range(masks.shape[3]):
+                for tap in range(kernel**2):
+                    row = i - padding + tap // kernel + offsets[b, 2 * tap, i, j]
+                    column = j - padding + tap % kernel + offsets[b, 2 * tap + 1, i, j]
+                    top, left = math.floor(row), math.floor(column)
+                    dy, dx = row - top, column - left
+                    for c in range(channels):
+                        value = (
+                            pixel(b, c, top, left) * (1 - dy) * (1 - dx)
+                            + pixel(b, c, top, left + 1) * (1 - dy) * dx
+                            + pixel(b, c, top + 1, left) * dy * (1 - dx)
+                            + pixel(b, c, top + 1, left + 1) * dy * dx
+                        )
+                        scale = weight[:, c, tap // kernel, tap % kernel] * masks[b, tap, i, j]
+                        out[b, :, i, j] += scale * value
+    return out
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (3, 2)])
+def test_deformable_columns_equal_brute_force(kernel, padding):
+    torch.manual_seed(0)
+    side = 4 + 2 * padding - kernel + 1
+    x, weight = torch.randn(2, 2, 4, 4).double(), torch.randn(3, 2, kernel, kernel).double()
+    offsets = torch.randn(2, 2 * kernel**2, side, side).double()
+    masks = torch.rand(2, kernel**2, side, side).double()
+    columns = deformable_columns(x, offsets, masks, kernel, padding)
+    result = (weight.flatten(1) @ columns).reshape(2, 3, side, side)
+    torch.testing.assert_close(result, brute_deformable(x, offsets, masks, weight, padding))
+
+
+def test_mtm_starts_as_an_ordinary_modulated_convolution():
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, 3, 7, mtm=True)
+    x, w = torch.randn(2, 5, 6, 6), torch.randn(2, 7)
+    torch.testing.assert_close(layer(x, w), per_sample_convolution(layer, x, w), atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        layer.dcn_bias[:, :18] = 0.3
+    assert not torch.allclose(layer(x, w), per_sample_convolution(layer, x, w), atol=1e-2)
