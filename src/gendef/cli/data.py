@@ -23,6 +23,7 @@ PREPARE = """Make a data archive for training from any mix of video files (mp4, 
 frames, folders of such folders, and zips with a folder of frames a clip.
 
 example: gendef data prepare my_videos/ --out sky64.zip --resolution 64
+
 example: gendef data prepare drive.mp4 frames/ --out d128.zip --resolution 128 --crops 3 --clip-frames 256"""
 
 INFO = """Show what is in a data archive.
@@ -61,7 +62,7 @@ def _prepare(argv: list[str]) -> int | None:
         """Leave out sources whose name matches one of these shell patterns."""
         workers: int | None = None
         """Processes; default one per CPU. The result does not depend on it."""
-        json: bool = False
+        json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
 
     arguments = tyro.cli(PrepareArguments, args=argv, prog="gendef data prepare", description=PREPARE)
@@ -105,7 +106,7 @@ def _info(argv: list[str]) -> int | None:
         """Clips on the sheet, evenly spaced over the archive."""
         columns: int = 10
         """Frames of each clip on the sheet."""
-        json: bool = False
+        json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
 
     arguments = tyro.cli(InfoArguments, args=argv, prog="gendef data info", description=INFO)
@@ -165,7 +166,8 @@ def _bar() -> "Iterator[Callable[[Progress], None]]":
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, sources="0")
 
         def show(progress: "Progress") -> None:

@@ -97,6 +97,9 @@ class ClipStream:
         if not 0 <= rank < world_size:
             raise ConfigError(f"rank must be in 0..{world_size - 1}, got {rank}")
         chosen = list(range(archive.num_clips)) if clips is None else list(clips)
+        unknown = [clip for clip in chosen if not 0 <= clip < archive.num_clips]
+        if unknown:
+            raise ConfigError(f"clip {unknown[0]} does not exist; {archive.path} has {archive.num_clips}")
         self.clips = [clip for clip in chosen if archive.lengths[clip] >= num_frames]
         if not self.clips:
             longest = max((archive.lengths[clip] for clip in chosen), default=0)

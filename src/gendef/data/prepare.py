@@ -231,16 +231,14 @@ class _Record:
         config, warnings = self._config, []
         if self._enlarged:
             warnings.append(
-                f"{len(self._enlarged)} sources are smaller than {config.resolution} pixels and were enlarged,"
-                f" which adds no detail: {_some(self._enlarged)}"
+                f"smaller than {config.resolution} pixels, and enlarged, which adds no detail: {_some(self._enlarged)}"
             )
         if self._slower:
             warnings.append(
-                f"{len(self._slower)} sources are slower than {config.fps:g} frames a second and keep"
-                f" their own rate: {_some(self._slower)}"
+                f"slower than {config.fps:g} frames a second, and left at their own rate: {_some(self._slower)}"
             )
         if self._dropped:
-            warnings.append(f"{self._dropped} clips of fewer than {config.min_frames} frames were dropped")
+            warnings.append(f"clips dropped because they have fewer than {config.min_frames} frames: {self._dropped}")
         if len(classes) == 1:
             warnings.append(f"all clips are of one class, {classes[0]!r}: labels come from the folders of the videos")
         return warnings

@@ -91,6 +91,8 @@ def discover(paths: Sequence[Path], only: Sequence[str] = (), exclude: Sequence[
     Raises:
         DataError: a path does not exist or holds no video, a zip is damaged or unsafe, or the patterns leave nothing.
     """
+    if not paths:
+        raise DataError("no source was given; name video files, folders or zips")
     found: dict[tuple[Path, str], tuple[Source, dict[str, Any]]] = {}
     for path in paths:
         if not path.exists():
@@ -104,13 +106,13 @@ def discover(paths: Sequence[Path], only: Sequence[str] = (), exclude: Sequence[
         if len(found) == before and not repeated:
             kinds = " ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             raise DataError(f"{path} holds no video: expected {kinds}, a zip of clips, or folders of images")
-    root = os.path.commonpath([path.parent for path, _ in found]) if found else ""
+    root = os.path.commonpath([path.parent for path, _ in found])
     sources = [_identified(source, key, known, root) for key, (source, known) in found.items()]
     chosen = [source for source in sources if _matches(source, only or ["*"]) and not _matches(source, exclude)]
     if not chosen:
         raise DataError(
-            f"none of the {len(sources)} sources is left by --only {' '.join(only)} --exclude {' '.join(exclude)};"
-            f" the first is {sources[0].identity if sources else 'missing'}"
+            f"only {list(only)} and exclude {list(exclude)} leave none of the {len(sources)} sources,"
+            f" the first of which is named {PurePosixPath(sources[0].identity).name}"
         )
     return chosen
 
