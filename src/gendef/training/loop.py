@@ -18,7 +18,7 @@ from gendef.errors import ConfigError, TrainingError
 from gendef.media.video import replacing
 from gendef.model_io import save_generator
 from gendef.networks.generator import Generator
-from gendef.training.checkpoint import latest_checkpoint, save_checkpoint
+from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
 from gendef.training.config import TrainConfig, first_difference
 from gendef.training.critics import build_critic
 from gendef.training.precision import uses_bf16
@@ -96,7 +96,8 @@ class Trainer:
         ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
         if path.exists():
             theirs = yaml.safe_load(path.read_text())
-            difference = first_difference(_comparable(ours), _comparable(theirs))
+            begun = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
+            difference = first_difference(_comparable(ours, begun), _comparable(theirs, begun))
             if difference:
                 raise ConfigError(
                     f"{self.folder} holds a run with another {difference}:"
@@ -237,10 +238,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _comparable(saved: dict[str, Any]) -> dict[str, Any]:
-    """Without the fields that only extend a run."""
+def _comparable(saved: dict[str, Any], begun: list[str]) -> dict[str, Any]:
+    """Without stages that have not begun, and without fields that only extend a run."""
     comparable = copy.deepcopy(saved)
     for stage in STAGES:
+        if stage not in begun:
+            comparable["training"].pop(stage)
+            continue
         for field in MAY_CHANGE:
             comparable["training"][stage].pop(field, None)
     return comparable
