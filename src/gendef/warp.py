@@ -157,7 +157,7 @@ def image_flow(deformation: Tensor, *, tolerance: float = 0.1) -> Tensor:
         guess = grid + now - after
         found, distance = invert_positions(after, targets.reshape(-1, 2), guess.reshape(-1, 2))
         flow = (found - grid.reshape(-1, 2)) * half
-        outside = (found.abs() > 1 + 1 / half).any(dim=-1)
+        outside = (found.abs() > 1).any(dim=-1)
         flow[(distance > tolerance) | outside] = float("nan")
         flows.append(flow.reshape(height, width, 2))
     if not flows:

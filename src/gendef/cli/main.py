@@ -13,12 +13,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
-    "show": ("gendef.cli.show", "draw a clip's canonical image, fields and frames as one figure"),
-    "edit": ("gendef.cli.edit", "edit the canonical image; the whole video follows"),
-    "track": ("gendef.cli.track", "track points through a clip"),
-    "segment": ("gendef.cli.segment", "propagate a mask through a clip"),
-    "motions": ("gendef.cli.motions", "give a clip's content other motions"),
-    "flow": ("gendef.cli.flow", "write a clip's optical flow"),
 }
 
 

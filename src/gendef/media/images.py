@@ -33,7 +33,7 @@ def to_rgba_tensor(image: Any) -> tuple[Tensor, Tensor | None]:
         if image.mode not in ("RGB", "RGBA", "L"):
             image = image.convert("RGBA" if "transparency" in image.info or "A" in image.mode else "RGB")
         image = np.asarray(image)
-    value = image.detach().cpu() if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image))
+    value = image.detach().cpu() if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
     shape = tuple(value.shape)
     if value.dtype == torch.uint8:
         if value.ndim == 2:
