@@ -1,6 +1,6 @@
 """What `make demo` runs: videos from the built-in models, then the whole path from a real video to a small training.
 
-    python scripts/demo.py --out demo [--train-minutes 2]
+python scripts/demo.py --out demo [--train-minutes 2]
 """
 
 import argparse

@@ -40,7 +40,9 @@ def test_same_seed_same_video_and_longer_begins_with_shorter(model, monkeypatch)
 
 
 def test_different_seeds_differ(model):
-    assert not torch.allclose(model.sample(seed=1, num_frames=1).canonical, model.sample(seed=2, num_frames=1).canonical)
+    assert not torch.allclose(
+        model.sample(seed=1, num_frames=1).canonical, model.sample(seed=2, num_frames=1).canonical
+    )
 
 
 def test_content_and_motion_are_apart(model):

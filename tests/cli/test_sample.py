@@ -12,13 +12,33 @@ from gendef.cli.main import main
 def test_writes_clips_videos_and_a_sheet(model_folder, tmp_path, capsys):
     out = tmp_path / "videos"
     status = main(
-        ["sample", str(model_folder), "--seeds", "0,2", "--frames", "5", "--out", str(out), "--draw", "--gif"]
-        + ["--grid", "--frame-files", "--json"]
+        [
+            "sample",
+            str(model_folder),
+            "--seeds",
+            "0,2",
+            "--frames",
+            "5",
+            "--out",
+            str(out),
+            "--draw",
+            "--gif",
+            "--grid",
+            "--frame-files",
+            "--json",
+        ]
     )
     assert status == 0
     report = json.loads(capsys.readouterr().out)
     assert [clip["content_seed"] for clip in report["clips"]] == [0, 2]
-    for name in ("seed0002.mp4", "seed0002.gif", "seed0002_deformation.mp4", "seed0002_flow.mp4", "grid.mp4", "sheet.png"):
+    for name in (
+        "seed0002.mp4",
+        "seed0002.gif",
+        "seed0002_deformation.mp4",
+        "seed0002_flow.mp4",
+        "grid.mp4",
+        "sheet.png",
+    ):
         assert (out / name).stat().st_size > 100, name
     assert len(list((out / "seed0000_frames").iterdir())) == 5
     clip = CanonicalVideo.load(out / "seed0002")
@@ -57,7 +77,9 @@ def test_mistakes_end_in_one_sentence(model_folder, tmp_path, capsys, options, m
 
 def test_missing_model_ends_with_status_2(tmp_path):
     process = subprocess.run(
-        [sys.executable, "-m", "gendef.cli.main", "sample", "moon", "--out", str(tmp_path)], capture_output=True, text=True
+        [sys.executable, "-m", "gendef.cli.main", "sample", "moon", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
     )
     assert process.returncode == 2
     assert "there is no model 'moon'" in process.stderr and "Traceback" not in process.stderr

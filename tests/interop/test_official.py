@@ -38,9 +38,7 @@ def reference():
 def test_generator_matches_the_official_network(reference):
     case, state, io = reference
     generator = official_generator(case, state["G"])
-    out = generator(
-        z_content=io["z"], z_motion=io["z"], motion_noise=io["motion_noise"], times=io["t"], truncation=1.0
-    )
+    out = generator(z_content=io["z"], z_motion=io["z"], motion_noise=io["motion_noise"], times=io["t"], truncation=1.0)
     torch.testing.assert_close(generator.mapping(io["z"]), io["w_canonical"], atol=1e-5, rtol=0)
     torch.testing.assert_close(generator.motion_mapping(io["z"]), io["w_deformation"], atol=1e-5, rtol=0)
     codes = generator.motion_encoder(io["motion_noise"], io["t"]).flatten(0, 1)

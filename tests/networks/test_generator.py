@@ -147,9 +147,7 @@ def test_official_offsets_become_fields_of_the_design():
     image, offsets = torch.randn(1, 3, 16, 16).double(), 0.3 * torch.randn(1, 2, 16, 16, 2).double()
     axis = 2 * torch.arange(16).double() / 16 - 1
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
-    official = F.grid_sample(
-        image.expand(2, -1, -1, -1), (grid + offsets)[0], padding_mode="zeros", align_corners=True
-    )
+    official = F.grid_sample(image.expand(2, -1, -1, -1), (grid + offsets)[0], padding_mode="zeros", align_corners=True)
     ours = warp(image, from_official_offsets(offsets), padding="zeros")[0]
     torch.testing.assert_close(ours, official)
 

@@ -119,7 +119,8 @@ class Trainer:
 
     def _run_stage(self, name: str) -> None:
         torch.manual_seed(self.config.seed)
-        stage = self._build(name)
+        stage = self.build(name)
+        self._greet(stage)
         rollbacks = 0
         while stage.images_seen < stage.settings.images:
             try:
@@ -138,28 +139,41 @@ class Trainer:
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
         self._say(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
 
-    def _build(self, name: str) -> Stage:
+    def build(self, name: str) -> Stage:
+        """The stage called `name`, as its newest checkpoint left it or as the stage before prepared it."""
         state = latest_checkpoint(self.checkpoints, name)
         generator, critic = Generator(self.config.generator), build_critic(self.config)
         if name == "finetune" and state is None:
             self._start_from_pretrained(generator, critic)
-        counts = {"generator": count_parameters(generator), "discriminator": count_parameters(critic)}
         stage = build_stage(name, self.config, generator, critic, self.device)
-        self._say(
-            describe(
-                self.config,
-                counts,
-                self.folder,
-                f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames",
-                "bfloat16" if uses_bf16(self.config, self.device) else "float32",
-            )
-        )
         if state is not None:
             stage.load_state_dict(state)
-            self._say(f"{name} continues at {stage.images_seen} {_unit(stage)}")
-        else:
-            save_checkpoint(self.checkpoints, name, 0, stage.state_dict())
         return stage
+
+    def _greet(self, stage: Stage) -> None:
+        """Say what the run needs and where it is; a fresh stage is saved, so that a roll-back has a target."""
+        counts = {
+            "generator": count_parameters(stage.generator),
+            "discriminator": count_parameters(stage.critic),
+        }
+        data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
+        precision = "bfloat16" if uses_bf16(self.config, self.device) else "float32"
+        self._say(describe(self.config, counts, self.folder, data, precision))
+        if stage.images_seen:
+            self._say(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
+        else:
+            save_checkpoint(self.checkpoints, stage.name, 0, stage.state_dict())
+
+    def stream(self, stage: Stage, attempt: int = 0) -> ClipStream:
+        """The clips that `stage` sees; another `attempt` sees them in another order."""
+        return ClipStream(
+            self.archive,
+            stage.settings.batch_size,
+            self.config.seed + 1000 * attempt,
+            stage.num_frames,
+            max_distance=self.config.max_distance,
+            mirror=self.config.mirror,
+        )
 
     def _start_from_pretrained(self, generator: Generator, critic: Any) -> None:
         """Take the averaged canonical generator and the critic of stage 1, if it has run."""
@@ -178,14 +192,7 @@ class Trainer:
             FloatingPointError: a loss is no longer finite. Stopped: asked to stop.
         """
         settings = stage.settings
-        stream = ClipStream(
-            self.archive,
-            settings.batch_size,
-            self.config.seed + 1000 * attempt,
-            stage.num_frames,
-            max_distance=self.config.max_distance,
-            mirror=self.config.mirror,
-        )
+        stream = self.stream(stage, attempt)
         reporter = Reporter(
             self.folder, stage.name, settings.images, stage.images_seen, _unit(stage), self.options.quiet
         )
