@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gendef.data.archives import natural_key, open_zip, safe_member
 from gendef.data.sources import Damage, Frame, _Converter, decode_image, discover, probe, read_frames
+from gendef.data.zips import natural_key, open_zip, safe_member
 from gendef.errors import DataError
 
 

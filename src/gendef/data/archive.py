@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.data.archives import (
+from gendef.data.sources import decode_image
+from gendef.data.zips import (
     DEFAULT_FPS,
     frames_by_clip,
     open_zip,
     read_member,
     read_metadata,
 )
-from gendef.data.sources import decode_image
 from gendef.errors import DataError, InputError
 
 

@@ -10,9 +10,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from gendef.data.archives import DEFAULT_FPS
 from gendef.data.scenes import Signature
 from gendef.data.sources import Damage, Frame, Source, probe, read_frames
+from gendef.data.zips import DEFAULT_FPS
 from gendef.errors import ConfigError, DataError
 
 MAX_RESOLUTION = 4096

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gendef import __version__
-from gendef.data.archives import FORMAT, FORMAT_VERSION, METADATA
 from gendef.data.extract import Extracted, PrepareConfig
 from gendef.data.sources import Source, discover, probe
 from gendef.data.workers import Job, default_workers, run_jobs
+from gendef.data.zips import FORMAT, FORMAT_VERSION, METADATA
 from gendef.errors import DataError
 
 _SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from gendef.data.archives import (
+from gendef.data.zips import (
     DEFAULT_FPS,
     frames_by_clip,
     is_image,

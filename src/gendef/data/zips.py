@@ -61,10 +61,8 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """
     try:
         return archive.read(name)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise DataError(f"{archive.filename}: {name} cannot be read: {error}") from error
     except Exception as error:
-        # zlib.error, lzma.LZMAError and the like have no common base.
+        # Unpacking raises what it likes: zlib.error, BadZipFile, RuntimeError for passwords, ...
         raise DataError(f"{archive.filename}: {name} cannot be unpacked: {error}") from error
 
 
