@@ -246,7 +246,15 @@ class Finetune(Stage):
                 real_images = critic.image_logits(real_frames, each)
                 fake_images = critic.image_logits(_detached(clip), each)
                 loss_d = loss_d + discriminator_loss(real_images, fake_images, kind)
-        metrics = self._step_critic(loss_d, real_frames, lambda frames: critic.video_logits(frames, times, labels))
+
+        def judged(frames: Representation) -> Tensor:
+            logits = critic.video_logits(frames, times, labels).reshape(len(times), -1).mean(dim=1)
+            if judges_images:
+                images = critic.image_logits(frames, each).reshape(*times.shape, -1).mean(dim=2)
+                logits = logits + images.sum(dim=1)
+            return logits
+
+        metrics = self._step_critic(loss_d, real_frames, judged)
         self._freeze_critic(True)
         with autocast(self.config, self.device):
             loss_g = generator_loss(critic.video_logits(clip, fake_times, labels), kind)

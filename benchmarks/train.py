@@ -1,0 +1,73 @@
+"""Speed of training steps: images a second in stage 1, clips a second in stage 2.
+
+    python benchmarks/train.py --preset mini64 [--steps 10] [--json]
+
+Runs on synthetic frames, so that it measures networks and losses, not the disk.
+"""
+
+import argparse
+import json
+import platform
+import time
+
+import torch
+
+from gendef.data.clips import ClipBatch
+from gendef.networks.generator import Generator
+from gendef.training.critics import build_critic
+from gendef.training.loop import choose_device
+from gendef.training.precision import uses_bf16
+from gendef.training.presets import preset
+from gendef.training.stages import Stage, build_stage
+
+
+def synthetic(stage: Stage) -> tuple[ClipBatch, torch.Tensor]:
+    """A batch of noise frames with plausible times, and times for the generated clips."""
+    side, size = stage.generator.resolution, stage.settings.batch_size
+    video = torch.randint(256, (size, stage.num_frames, 3, side, side), dtype=torch.uint8)
+    times = torch.rand(size, stage.num_frames).mul(30).round().cumsum(dim=1)
+    return ClipBatch(video, times, None), times
+
+
+def measure(stage: Stage, steps: int) -> list[float]:
+    """Seconds of each step, after two to warm up."""
+    batch, times = synthetic(stage)
+    seconds = []
+    for step in range(steps + 2):
+        start = time.perf_counter()
+        float(stage.step(batch, times)["loss_d"])  # waits for the device
+        if step >= 2:
+            seconds.append(time.perf_counter() - start)
+    return sorted(seconds)
+
+
+def main() -> None:
+    """Measure both stages and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="mini64")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    config, device = preset(options.preset), choose_device(options.device)
+    report = {
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
+        "torch": torch.__version__,
+        "precision": "bfloat16" if uses_bf16(config, device) else "float32",
+        "preset": options.preset,
+    }
+    for name, unit in (("pretrain", "images"), ("finetune", "clips")):
+        stage = build_stage(name, config, Generator(config.generator), build_critic(config), device)
+        seconds = measure(stage, options.steps)
+        size = stage.settings.batch_size
+        report[name] = {
+            f"{unit}_per_second": round(size / seconds[len(seconds) // 2], 1),
+            "best": round(size / seconds[0], 1),
+            "worst": round(size / seconds[-1], 1),
+        }
+    print(json.dumps(report) if options.json else "\n".join(f"{key:<10} {value}" for key, value in report.items()))
+
+
+if __name__ == "__main__":
+    main()
