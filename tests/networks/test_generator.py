@@ -7,7 +7,7 @@ from gendef.networks.canonical import CanonicalConfig, build_canonical, plan_lay
 from gendef.networks.deformation import DeformationConfig
 from gendef.networks.generator import Generator, GeneratorConfig, from_official_offsets
 from gendef.networks.motion import MotionConfig
-from gendef.warp import warp
+from gendef.warp import folded_share, warp
 
 MOTION = MotionConfig(noise_dim=8, num_features=8, kernel_size=3)
 
@@ -53,6 +53,15 @@ def test_other_initialisations_move_from_the_start(init, channels):
     assert generator.deformation.last_output.conv.weight.shape[0] == channels
     with torch.no_grad():
         assert generator(**inputs(generator)).deformation.abs().max() > 1e-3
+
+
+def test_smooth_initialisation_moves_a_little_without_folding():
+    torch.manual_seed(0)
+    generator = Generator(small(deformation={"init": "smooth"})).eval()
+    with torch.no_grad():
+        field = generator(**inputs(generator)).deformation
+    assert 1e-3 < field.abs().mean() < 0.2
+    assert folded_share(field) == 0
 
 
 def test_last_block_multiplies_and_adds():

@@ -29,16 +29,17 @@ class DeformationConfig:
     """... but at most this."""
     condition_dim: int = 64
     """Channels that f_c is projected to before it joins each layer; 0 leaves f_c out (an ablation)."""
-    init: Literal["zero", "xavier", "none"] = "zero"
-    """Last output layer: zero or Xavier start of multiplier and addend, or no multiplier (paper, Table A1)."""
+    init: Literal["zero", "xavier", "none", "smooth"] = "zero"
+    """Start of the output layers: zero or Xavier multiplier and addend, or no multiplier (paper, Table A1); smooth:
+    a multiplier of one on small fields of the two coarsest blocks, for short trainings."""
     mtm_resolutions: tuple[int, ...] = ()
     """Blocks of these resolutions sample at learned offsets (MTM)."""
     conv_clamp: float | None = 256.0
     """Bound on the absolute value of activations."""
 
     def __post_init__(self) -> None:
-        if self.init not in ("zero", "xavier", "none"):
-            raise ConfigError(f"deformation.init must be zero, xavier or none, got {self.init!r}")
+        if self.init not in ("zero", "xavier", "none", "smooth"):
+            raise ConfigError(f"deformation.init must be zero, xavier, none or smooth, got {self.init!r}")
         if min(self.channel_base, self.channel_max) < 1 or self.condition_dim < 0:
             raise ConfigError(f"deformation: widths must be positive: {self}")
 
@@ -156,6 +157,20 @@ class DeformationGenerator(nn.Module):
             nn.init.zeros_(head)
         elif config.init == "xavier":
             nn.init.xavier_uniform_(head)
+        elif config.init == "smooth":
+            self._start_smooth()
+
+    @torch.no_grad()
+    def _start_smooth(self) -> None:
+        """Move a little, slowly varying in space, from the first step.
+
+        A still video is a saddle: motion to either side would please the discriminator equally, and in a short training
+        nothing breaks the tie.
+        """
+        for block, scale in zip(self.blocks, (0.1, 0.02) + (0.0,) * len(self.blocks), strict=False):
+            assert isinstance(block, DeformationBlock)
+            block.torgb.conv.weight.mul_(scale)
+        self.last_output.bias[:2] = 1.0
 
     @property
     def last_output(self) -> FieldOutput:

@@ -181,7 +181,9 @@ class Trainer:
         if state is None:
             self._say("finetune starts without pretraining")
             return
-        generator.load_state_dict(state["average"])
+        content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
+        known = {name: value for name, value in state["average"].items() if name.startswith(content)}
+        generator.load_state_dict({**generator.state_dict(), **known})
         critic.load_state_dict(state["critic"])
         critic.start_video()
 

@@ -41,7 +41,7 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
             ),
             motion=MotionConfig(noise_dim=64, num_features=64),
             deformation=DeformationConfig(
-                channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, conv_clamp=None
+                channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, init="smooth", conv_clamp=None
             ),
         ),
         discriminator="projected",
