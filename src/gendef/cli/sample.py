@@ -1,6 +1,8 @@
 """`gendef sample`: generate videos."""
 
+import itertools
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ import tyro
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
+from gendef.clip_format import PREVIEW
 from gendef.errors import InputError
 from gendef.media.drawing import contact_sheet, flow_colours, write_image
 from gendef.media.video import to_uint8, write_video
@@ -83,24 +86,24 @@ def main(argv: list[str]) -> int | None:
     model = GenDeF.from_pretrained(arguments.model, device=choose_device(arguments.device))
     fps = arguments.fps or model.fps
     arguments.out.mkdir(parents=True, exist_ok=True)
+    times = torch.arange(arguments.frames) / arguments.slow_motion
+    shared: dict[str, Any] = {
+        "truncation": arguments.truncation,
+        "content_seed": arguments.content_seed,
+        "motion_seed": arguments.motion_seed,
+        "label": arguments.label,
+    }
     written, rows = [], []
     with progress_bar() as progress:
         task = progress.add_task("generating", total=len(seeds) * arguments.frames)
         for seed in seeds:
-            plan = model.plan(
-                seed,
-                truncation=arguments.truncation,
-                content_seed=arguments.content_seed,
-                motion_seed=arguments.motion_seed,
-                times=torch.arange(arguments.frames) / arguments.slow_motion,
-                label=arguments.label,
-            )
+            plan = model.plan(seed, times=times, **shared)
             folder = arguments.out / f"seed{seed:04d}"
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
-            clip = CanonicalVideo.load(folder)
-            written.append(_extras(clip, folder, arguments))
-            rows.append(_sheet_row(clip))
+            written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
+            shown = np.linspace(0, arguments.frames - 1, min(SHEET_FRAMES, arguments.frames)).round()
+            rows.append(_sheet_row(model.sample(seed, times=times[shown.tolist()], **shared)))
         sheet = arguments.out / "sheet.png"
         write_image(sheet, contact_sheet(rows))
         if arguments.grid:
@@ -112,42 +115,47 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _extras(clip: CanonicalVideo, folder: Path, arguments: Arguments) -> dict[str, Any]:
-    """Files beside the clip folder."""
-    base = folder.parent / folder.name
-    mp4 = base.with_suffix(".mp4")
-    clip.to_mp4(mp4)
-    files: dict[str, Any] = {"clip": str(folder), "mp4": str(mp4), **clip.info}
-    if arguments.gif:
-        clip.to_gif(base.with_suffix(".gif"))
-    if arguments.frame_files:
-        number = 0
-        for chunk in clip.iter_frames():
-            for frame in to_uint8(chunk):
+def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
+    """The mp4 beside the clip folder, and what else was asked for."""
+    mp4 = folder.with_suffix(".mp4")
+    shutil.copyfile(folder / PREVIEW, mp4)
+    files = {"mp4": str(mp4)}
+    if arguments.gif or arguments.frame_files or arguments.draw:
+        clip = CanonicalVideo.load(folder)
+        if arguments.gif:
+            clip.to_gif(folder.with_suffix(".gif"))
+        if arguments.frame_files:
+            frames = (frame for chunk in clip.iter_frames() for frame in to_uint8(chunk))
+            for number, frame in enumerate(frames):
                 write_image(folder.parent / f"{folder.name}_frames" / f"{number:06d}.png", frame)
-                number += 1
-    if arguments.draw:
-        half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
-        offsets = clip.deformation.numpy() * half
-        largest = float(np.percentile(np.linalg.norm(offsets[:: max(len(offsets) // 16, 1)], axis=-1), 99))
-        name = f"{folder.name}_deformation.mp4"
-        write_video(folder.parent / name, (flow_colours(field, largest) for field in offsets), clip.fps)
-        flow = clip.flow("canonical").numpy()
-        if len(flow):
-            largest = float(np.percentile(np.linalg.norm(flow, axis=-1), 99))
-            name = f"{folder.name}_flow.mp4"
-            write_video(folder.parent / name, (flow_colours(field, largest) for field in flow), clip.fps)
+        if arguments.draw:
+            files |= _draw(clip, folder)
+    return files
+
+
+def _draw(clip: CanonicalVideo, folder: Path) -> dict[str, str]:
+    """Videos of the field and of the flow in the usual colours, each on one scale for the whole clip."""
+    half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
+    few = clip.deformation[:: max(clip.num_frames // 16, 1)].numpy() * half
+    files = {"deformation": str(folder.parent / f"{folder.name}_deformation.mp4")}
+    largest = float(np.percentile(np.linalg.norm(few, axis=-1), 99))
+    colours = (flow_colours(field.numpy() * half, largest) for field in clip.deformation)
+    write_video(Path(files["deformation"]), colours, clip.fps)
+    if clip.num_frames > 1:
+        files["flow"] = str(folder.parent / f"{folder.name}_flow.mp4")
+        pairs = list(itertools.pairwise(range(clip.num_frames)))
+        some = [(clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs[:: len(pairs) // 16 + 1]]
+        largest = float(np.percentile(np.linalg.norm(some, axis=-1), 99))
+        flows = ((clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs)
+        write_video(Path(files["flow"]), (flow_colours(flow, largest) for flow in flows), clip.fps)
     return files
 
 
 def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
-    """Canonical image, field of the last shown frame, frames."""
-    indices = np.linspace(0, clip.num_frames - 1, min(SHEET_FRAMES, clip.num_frames)).astype(int)
-    picked = CanonicalVideo(clip.canonical, clip.deformation[indices.tolist()], clip.fps)
+    """Canonical image, field of the last frame, frames."""
     half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
-    field = flow_colours(picked.deformation[-1].numpy() * half)
     still = CanonicalVideo(clip.canonical, torch.zeros(1, *clip.size, 2)).render()
-    return [to_uint8(still)[0], field, *to_uint8(picked.render())]
+    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(clip.render())]
 
 
 def _write_grid(model: GenDeF, seeds: list[int], arguments: Arguments, fps: float) -> None:
