@@ -203,6 +203,8 @@ class Trainer:
         try:
             while stage.images_seen < settings.images:
                 reporter.add(stage.step(next(batches), stream.sample_times(stage.step_number)))
+                if reporter.due_estimate():
+                    self._say(reporter.estimate(stage.images_seen))
                 done = stage.images_seen >= settings.images
                 stopping = self._stop.is_set() or time.monotonic() > self._deadline
                 if stage.step_number % CHECK_EVERY == 0 or done or stopping:

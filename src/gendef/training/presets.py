@@ -52,7 +52,7 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
             batch_size=16,
             lr_generator=0.002,
             lr_discriminator=0.002,
-            r1_gamma=100.0,
+            r1_gamma=300.0,
             r1_interval=4,
             augment="diffaug",
             ema_images=3_000,

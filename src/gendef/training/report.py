@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 from torch import Tensor
 
 from gendef.errors import ConfigError
@@ -18,8 +20,8 @@ from gendef.networks.generator import Generator
 from gendef.training.config import TrainConfig
 
 
-def peak_bytes(parameters: int) -> int:
-    """Bytes of one checkpoint: weights, gradients' moments and the average, in float32."""
+def checkpoint_bytes(parameters: int) -> int:
+    """About the bytes of one checkpoint: weights, two moments and the average, in float32."""
     return 4 * parameters * 4
 
 
@@ -29,7 +31,7 @@ def describe(config: TrainConfig, counts: dict[str, int], out: Path, data: str, 
     Raises:
         ConfigError: the disk cannot hold the checkpoints.
     """
-    size = peak_bytes(sum(counts.values()))
+    size = checkpoint_bytes(sum(counts.values()))
     free = shutil.disk_usage(out).free
     if free < 3 * size:
         raise ConfigError(f"{out} has {free / 1e6:.0f} MB left, but checkpoints need {3 * size / 1e6:.0f} MB")
@@ -48,13 +50,25 @@ class Reporter:
         self._sums: dict[str, list[float]] = {}
         self._pending: list[dict[str, Tensor]] = []
         self._start, self._start_images = time.monotonic(), done
-        self._last_line = 0.0
+        self._last_line, self._written = 0.0, False
+        self._bar = _progress_bar(total, done, stage, quiet)
         self._board = _summary_writer(folder)
         self._file = (folder / "metrics.jsonl").open("a")
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Collect one step's scalars."""
         self._pending.append(metrics)
+
+    def due_estimate(self) -> bool:
+        """Whether this is the moment to state what the run needs: after a few steps, once."""
+        return len(self._pending) == 4 and not self._sums and not self._written
+
+    def estimate(self, images: int) -> str:
+        """Time and memory of the whole stage, from the first steps."""
+        rate = (images - self._start_images) / max(time.monotonic() - self._start, 1e-9)
+        left = clock((self.total - images) / rate)
+        memory = resident_bytes() / 1e6
+        return f"estimated: {left} for {self.total} {self.unit} at {rate:.1f}/s; memory {memory:.0f} MB so far"
 
     def finite(self) -> bool:
         """Whether all collected scalars are finite; moves them off the device."""
@@ -71,6 +85,7 @@ class Reporter:
         """Write the means since the last call to metrics.jsonl and TensorBoard."""
         means = {name: float(np.mean(values)) for name, values in self._sums.items()}
         self._sums.clear()
+        self._written = True
         elapsed = time.monotonic() - self._start
         rate = (images - self._start_images) / max(elapsed, 1e-9)
         row = {"stage": self.stage, "images": images, "step": step, "per_second": round(rate, 2), **means}
@@ -84,12 +99,15 @@ class Reporter:
     def line(self, images: int, means: dict[str, float], every: float = 10.0) -> None:
         """Print progress with speed and time left, at most every `every` seconds."""
         now = time.monotonic()
+        rate = (images - self._start_images) / max(now - self._start, 1e-9)
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in sorted(means.items()) if name in SHOWN)
+        if self._bar is not None:
+            self._bar[0].update(self._bar[1], completed=images, rate=f"{rate:.1f} {self.unit}/s", shown=shown)
+            return
         if self.quiet or (now - self._last_line < every and images < self.total):
             return
         self._last_line = now
-        rate = (images - self._start_images) / max(now - self._start, 1e-9)
         left = (self.total - images) / rate if rate else float("inf")
-        shown = "  ".join(f"{name} {value:.3g}" for name, value in sorted(means.items()) if name in SHOWN)
         print(
             f"{self.stage} {images}/{self.total} {self.unit} ({100 * images / self.total:.1f} %)"
             f"  {rate:.1f}/s  {clock(left)} left  {shown}",
@@ -100,11 +118,35 @@ class Reporter:
     def close(self) -> None:
         """Close the files."""
         self._file.close()
+        if self._bar is not None:
+            self._bar[0].stop()
         if self._board is not None:
             self._board.close()
 
 
 SHOWN = {"loss_d", "loss_g", "logit_real", "logit_fake", "ada_p", "field_pixels", "flow_pixels", "folded"}
+
+
+def _progress_bar(total: int, done: int, stage: str, quiet: bool) -> tuple[Progress, TaskID] | None:
+    """A live bar where standard error is a terminal; elsewhere lines are printed instead."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        return None
+    columns = ("{task.description}", BarColumn(), "{task.percentage:.1f} %", "{task.fields[rate]}")
+    bar = Progress(*columns, TimeRemainingColumn(), "{task.fields[shown]}", console=console)
+    task = bar.add_task(stage, total=total, completed=done, rate="", shown="")
+    bar.start()
+    return bar, task
+
+
+def resident_bytes() -> int:
+    """Largest memory the process has held so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def clock(seconds: float) -> str:
