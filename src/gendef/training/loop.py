@@ -77,7 +77,7 @@ class Trainer:
         self.options = options
         self.device = choose_device(options.device)
         self.folder = options.out
-        self._deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+        self._deadline = float("inf")
         self._stop = threading.Event()
         self._remember_config()
 
@@ -113,6 +113,8 @@ class Trainer:
         Raises:
             Stopped: asked to stop; the state is saved. TrainingError: the run diverged again and again.
         """
+        if self.options.minutes is not None:
+            self._deadline = time.monotonic() + self.options.minutes * 60
         with _stop_signals(self._stop):
             for name in self.options.stages:
                 self._run_stage(name)
