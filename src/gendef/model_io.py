@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from gendef.errors import ConfigError, ModelError
 from gendef.media.video import replacing
@@ -29,7 +29,8 @@ def save_generator(folder: str | Path, generator: Generator, info: dict[str, Any
     if half:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
+        # Through bytes: save_file makes files that only their owner can read.
+        temporary.write_bytes(serialize(state))
     config = {
         "format": "gendef-model",
         "version": FORMAT_VERSION,
