@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from gendef.data import PrepareConfig, prepare
 from gendef.errors import ConfigError, TrainingError
 from gendef.model import GenDeF
 from gendef.training.checkpoint import latest_checkpoint
@@ -55,6 +56,20 @@ def test_both_stages_end_to_end(archive_path, tmp_path, discriminator):
     model = GenDeF.from_pretrained(tmp_path / "run" / "model")
     assert model.info["images_seen"] == 16
     assert model.sample(seed=0, num_frames=2).render().shape == (2, 3, 16, 16)
+
+
+def test_labels_of_the_data_condition_the_networks(archive_path, tmp_path):
+    labelled = tmp_path / "labelled.zip"
+    prepare_again = PrepareConfig(resolution=16, format="png", cut_scenes=False, labels="folder")
+    for clip, name in enumerate(("left", "right", "right")):
+        target = tmp_path / "classes" / name / f"clip{clip}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "frames" / f"clip{clip}").rename(target)
+    prepare([tmp_path / "classes"], labelled, prepare_again, workers=1)
+    Trainer(tiny_training(), labelled, options(tmp_path / "run")).run()
+    model = GenDeF.from_pretrained(tmp_path / "run" / "model")
+    assert model.generator.num_classes == 2 and model.info["classes"] == ["left", "right"]
+    assert model.sample(seed=0, num_frames=1, label=1).info["label"] == 1
 
 
 def test_finetuning_starts_from_pretraining(archive_path, tmp_path):
