@@ -13,7 +13,7 @@ from gendef.clip_format import read_clip, write_clip
 from gendef.errors import InputError
 from gendef.media.images import to_image_tensor, to_rgba_tensor
 from gendef.media.video import to_uint8, write_gif, write_video
-from gendef.warp import image_flow, jacobian_determinant, resize_field, warp
+from gendef.warp import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
 
 CHUNK_PIXELS = 2**22
 """Pixels that are rendered at a time."""
@@ -127,10 +127,11 @@ class CanonicalVideo:
         field, and is not a number (NaN) where that has no solution.
         """
         if kind == "canonical":
-            tall, wide = self.canonical.shape[1:]
-            return self.deformation.diff(dim=0) * torch.tensor([wide / 2, tall / 2])
+            return canonical_flow(self.deformation, self.canonical.shape[1:])
         if kind == "image":
-            return image_flow(self.deformation)
+            flow, valid = image_flow(self.deformation)
+            flow[~valid] = float("nan")
+            return flow
         raise InputError(f"kind must be canonical or image, got {kind!r}")
 
     def save(self, folder: str | Path) -> None:

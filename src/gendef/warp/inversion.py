@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.warp.coordinates import identity_grid, to_normalised, to_pixels
+from gendef.warp.coordinates import identity_grid, sample, to_normalised, to_pixels
 
 CLOSED = 0.05
 """Residual, in pixels, up to which an inversion counts as closed."""
@@ -26,7 +26,7 @@ FOLD_DISTANCE = 1.0
 """Solutions further apart than this, in pixels, make a fold; nearer ones are one place."""
 COARSEST = 6
 """Rows and columns of boxes at the root of the tree, at most."""
-CHUNK_CELLS = 2**21
+CHUNK_CELLS = 2**19
 """Mesh cells whose tree is held at a time."""
 
 
@@ -80,10 +80,21 @@ def invert_points(
     frame, point, position = (torch.cat(parts) for parts in zip(*found, strict=True))
     anchor, reference = _checked_start(start, targets)
     positions, closed, folded = _select(frame, point, position, count, frames, anchor, reference)
-    positions = _fill(field, targets, positions, closed)
+    # What was not found is mostly outside the picture: guess from the last place known.
+    who, when = (~closed).nonzero(as_tuple=True)
+    positions[who, when] = _newton(field, when, targets[who, when], positions[who, when])[0]
     residual = _residual(field, targets, positions)
     valid = closed & (residual <= CLOSED) & _inside(positions, field.shape[1:3])
     return Inversion(positions, valid, folded, residual)
+
+
+def _residual(field: Tensor, targets: Tensor, positions: Tensor) -> Tensor:
+    """Distance between targets and what is shown at positions, (N, T)."""
+    height, width = field.shape[1:3]
+    half = torch.tensor([width / 2, height / 2], device=field.device)
+    where = to_normalised(positions, (height, width)).transpose(0, 1)
+    offset = sample(field.movedim(-1, 1), where).permute(2, 0, 1) * half  # (T, 2, N) -> (N, T, 2)
+    return (positions + offset - targets).norm(dim=-1)
 
 
 def _checked_targets(deformation: Tensor, points: Tensor, canonical_size: Sequence[int] | None) -> Tensor:
@@ -114,34 +125,41 @@ def _checked_start(start: tuple[int, Tensor] | None, targets: Tensor) -> tuple[i
 
 
 def _mesh(deformation: Tensor) -> Tensor:
-    """Sampling positions (T, H + 2, W + 2, 2) in frame pixels at pixel -1, 0, ..., W; border offsets repeat."""
-    height, width = deformation.shape[1:3]
+    """Sampling positions (T, 2, h, w) in frame pixels at pixels -1, 0, 1, ...; border offsets repeat.
+
+    There are as many columns and rows as an even number of cells needs that reaches one pixel beyond the picture.
+    """
+    frames, height, width = deformation.shape[:3]
+    rows, columns = height + 3 - height % 2, width + 3 - width % 2
     half = torch.tensor([width / 2, height / 2], dtype=deformation.dtype, device=deformation.device)
-    offset = F.pad((deformation * half).movedim(-1, 1), (1, 1, 1, 1), mode="replicate").movedim(1, -1)
-    x = torch.arange(-1, width + 1, device=deformation.device, dtype=deformation.dtype)
-    y = torch.arange(-1, height + 1, device=deformation.device, dtype=deformation.dtype)
-    return offset + torch.stack((x.expand(height + 2, -1), y[:, None].expand(-1, width + 2)), dim=-1)
+    mesh = deformation.new_empty(frames, 2, rows, columns)
+    torch.mul(deformation.movedim(-1, 1), half[:, None, None], out=mesh[:, :, 1 : height + 1, 1 : width + 1])
+    mesh[:, :, 1 : height + 1, 0] = mesh[:, :, 1 : height + 1, 1]
+    mesh[:, :, 1 : height + 1, width + 1 :] = mesh[:, :, 1 : height + 1, width, None]
+    mesh[:, :, 0] = mesh[:, :, 1]
+    mesh[:, :, height + 1 :] = mesh[:, :, height, None]
+    mesh[:, 0] += torch.arange(-1, columns - 1, device=mesh.device)
+    mesh[:, 1] += torch.arange(-1, rows - 1, device=mesh.device)[:, None]
+    return mesh
 
 
 def _box_tree(mesh: Tensor) -> list[Tensor]:
-    """Bounding boxes of the cells and of ever larger blocks of them, coarsest first.
+    """Bounding boxes of blocks of two by two cells and of ever larger blocks, coarsest first.
 
-    Each level is (T, h, w, 4) of (-x_min, -y_min, x_max, y_max), so that every step is a maximum; a level has twice the
-    rows and columns of the one before, with empty boxes as padding.
+    Each level is (T, 4, h, w) of (-x_min, -y_min, x_max, y_max), so that every step is a maximum. Block (row, column)
+    of one level holds blocks (2 row, 2 column) and so on of the next; empty boxes fill up odd levels.
     """
-    corners = torch.cat((-mesh, mesh), dim=-1)
-    rows = torch.maximum(corners[:, :-1], corners[:, 1:])
-    boxes = torch.maximum(rows[:, :, :-1], rows[:, :, 1:])
-    height, width = boxes.shape[1:3]
-    depth = 0
-    while max(height, width) > COARSEST << depth:
-        depth += 1
-    pad_y, pad_x = -height % (1 << depth), -width % (1 << depth)
-    boxes = F.pad(boxes, (0, 0, 0, pad_x, 0, pad_y), value=float("-inf"))
+    corners = torch.cat((-mesh, mesh), dim=1)
+    rows = torch.maximum(corners[:, :, :-2:2], corners[:, :, 2::2])
+    rows = torch.maximum(rows, corners[:, :, 1::2])
+    boxes = torch.maximum(torch.maximum(rows[..., :-2:2], rows[..., 2::2]), rows[..., 1::2])
     levels = [boxes]
-    for _ in range(depth):
-        rows = torch.maximum(boxes[:, ::2], boxes[:, 1::2])
-        boxes = torch.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    while max(boxes.shape[2:]) > COARSEST:
+        height, width = boxes.shape[2:]
+        boxes = F.pad(boxes, (0, width % 2, 0, height % 2), value=float("-inf"))
+        levels[-1] = boxes
+        rows = torch.maximum(boxes[:, :, ::2], boxes[:, :, 1::2])
+        boxes = torch.maximum(rows[..., ::2], rows[..., 1::2])
         levels.append(boxes)
     return levels[::-1]
 
@@ -149,35 +167,59 @@ def _box_tree(mesh: Tensor) -> list[Tensor]:
 def _solve(mesh: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All solutions for targets (T, N, 2): their frame (K,), target (K,) and position (K, 2) in pixels."""
     levels = _box_tree(mesh)
-    reach = torch.cat((-targets, targets), dim=-1)  # (T, N, 4): within a box where box >= reach
-    root = levels[0].flatten(1, 2)
-    hits = torch.ones(*targets.shape[:2], root.shape[1], dtype=torch.bool, device=mesh.device)
-    for side in range(4):
-        hits &= root[:, None, :, side] >= reach[:, :, None, side]
+    reach = torch.cat((-targets, targets), dim=-1)  # within a box where the box's numbers are all at least these
+    root = levels[0].flatten(2)
+    hits = root[:, 0, None] >= reach[:, :, 0, None]
+    for side in range(1, 4):
+        hits &= root[:, side, None] >= reach[:, :, side, None]
     frame, point, block = hits.nonzero(as_tuple=True)
-    width = levels[0].shape[2]
-    row, column = block // width, block % width
+    row, column = block // levels[0].shape[3], block % levels[0].shape[3]
     for boxes in levels[1:]:
-        height, width = boxes.shape[1:3]
-        query = frame * targets.shape[1] + point
-        wanted = reach.view(-1, 4)[query]
-        flat = boxes.reshape(-1, 4)
-        kept = []
-        for down, right in itertools.product((0, 1), (0, 1)):
-            index = (frame * height + 2 * row + down) * width + 2 * column + right
-            inside = (flat[index] >= wanted).all(dim=-1).nonzero()[:, 0]
-            kept.append((frame[inside], point[inside], 2 * row[inside] + down, 2 * column[inside] + right))
-        frame, point, row, column = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        frame, point, row, column = _children(frame, point, row, column)
+        height, width = boxes.shape[2:]
+        index = (frame * 4 * height + row) * width + column
+        inside = _within(boxes.reshape(-1), index, height * width, reach[frame, point])
+        frame, point, row, column = frame[inside], point[inside], row[inside], column[inside]
+    frame, point, row, column = _children(frame, point, row, column)
     return _solve_cells(mesh, targets, frame, point, row, column)
+
+
+def _children(frame: Tensor, point: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four parts of each block."""
+    down = torch.tensor([0, 0, 1, 1], device=row.device)
+    right = torch.tensor([0, 1, 0, 1], device=row.device)
+    rows, columns = (2 * row[:, None] + down).flatten(), (2 * column[:, None] + right).flatten()
+    return frame.repeat_interleave(4), point.repeat_interleave(4), rows, columns
+
+
+def _within(flat: Tensor, index: Tensor, stride: int, reach: Tensor) -> Tensor:
+    """Numbers of the boxes, four planes `stride` apart, that hold their target."""
+    inside = flat[index] >= reach[:, 0]
+    for side in range(1, 4):
+        inside &= flat[index + side * stride] >= reach[:, side]
+    return inside.nonzero()[:, 0]
 
 
 def _solve_cells(
     mesh: Tensor, targets: Tensor, frame: Tensor, point: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both roots of each candidate cell's equation, those kept that lie in the cell."""
-    corner, along_x, along_y, twist = _cells(mesh, frame, row, column)
-    offset = targets[frame, point].double() - corner
-    # offset = u along_x + v along_y + u v twist; crossing with (along_x + v twist) leaves a quadratic equation in v.
+    """Both roots of each candidate cell's equation, those kept that lie in the cell.
+
+    A cell is P(u, v) = corner + u along_x + v along_y + u v twist. Crossing offset = P - corner with along_x + v twist
+    leaves a quadratic equation in v.
+    """
+    height, width = mesh.shape[2:]
+    flat = mesh.reshape(-1)
+    index = ((frame * 2 * height + row) * width + column)[:, None] + torch.tensor([0, height * width])
+    wanted = targets[frame, point]
+    nodes = [flat[index + shift] for shift in (0, 1, width, width + 1)]
+    low = torch.minimum(torch.minimum(nodes[0], nodes[1]), torch.minimum(nodes[2], nodes[3]))
+    high = torch.maximum(torch.maximum(nodes[0], nodes[1]), torch.maximum(nodes[2], nodes[3]))
+    near = ((low <= wanted) & (wanted <= high)).all(dim=-1).nonzero()[:, 0]
+    frame, point, row, column = frame[near], point[near], row[near], column[near]
+    corner, right, below, opposite = (node[near].double() for node in nodes)
+    along_x, along_y, twist = right - corner, below - corner, corner - right - below + opposite
+    offset = wanted[near].double() - corner
     square = _cross(twist, along_y)
     linear = _cross(along_x, along_y) + _cross(offset, twist)
     constant = _cross(offset, along_x)
@@ -189,23 +231,13 @@ def _solve_cells(
         side = along_x + v[:, None] * twist
         u = ((offset - v[:, None] * along_y) * side).sum(dim=-1) / (side * side).sum(dim=-1)
         inside = (u >= -slack) & (u <= 1 + slack) & (v >= -slack) & (v <= 1 + slack)  # False for NaN
-        # Where the discriminant was negative the cell is missed; the clamped root is then no solution.
+        # Where the discriminant is negative the target lies beyond the cell's fold, and the clamped root misses it.
         missed = (offset - u[:, None] * along_x - v[:, None] * along_y - (u * v)[:, None] * twist).norm(dim=-1)
         kept = (inside & (missed < CLOSED / 2)).nonzero()[:, 0]
         position = torch.stack((column[kept] + u[kept].clamp(0, 1), row[kept] + v[kept].clamp(0, 1)), dim=-1) - 1
         solutions.append((frame[kept], point[kept], position.to(mesh.dtype)))
     frames, points, positions = (torch.cat(parts) for parts in zip(*solutions, strict=True))
     return frames, points, positions
-
-
-def _cells(mesh: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Coefficients of bilinear cells, (K, 2) each: P(u, v) = corner + u along_x + v along_y + u v twist."""
-    height, width = mesh.shape[1:3]
-    flat = mesh.reshape(-1, 2)
-    index = (frame * height + row) * width + column
-    corner, right = flat[index].double(), flat[index + 1].double()
-    below, opposite = flat[index + width].double(), flat[index + width + 1].double()
-    return corner, right - corner, below - corner, corner - right - below + opposite
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
@@ -242,69 +274,55 @@ def _select(
     return positions, closed, folded
 
 
-def _fill(field: Tensor, targets: Tensor, positions: Tensor, closed: Tensor) -> Tensor:
-    """Best guesses for what was not found, mostly outside the picture: from the last place known, by Newton's method."""
-    positions = positions.clone()
-    for t in (~closed).any(dim=0).nonzero()[:, 0].tolist():
-        missing = (~closed[:, t]).nonzero()[:, 0]
-        positions[missing, t] = _newton(_mesh(field[t : t + 1])[0], targets[missing, t], positions[missing, t])[0]
-    return positions
+def _newton(
+    field: Tensor, frame: Tensor, targets: Tensor, start: Tensor, iterations: int = 20
+) -> tuple[Tensor, Tensor]:
+    """Positions (N, 2) near `start` that look at `targets` (N, 2) in frames (N,), and residuals (N,), in frame pixels.
 
-
-def _newton(mesh: Tensor, targets: Tensor, start: Tensor, iterations: int = 20) -> tuple[Tensor, Tensor]:
-    """Positions (N, 2) near `start` that look at `targets` (N, 2), and their residuals (N,), all in frame pixels.
-
-    Newton's method from cell to cell with halved steps where a step does not help; outside the mesh its outer cells
-    carry on.
+    Newton's method from cell to cell, with halved steps where a step does not help.
     """
     position = start.clone()
-    error, newton_step = _newton_step(mesh, targets, position)
-    active = torch.arange(len(targets), device=targets.device)
+    error, step = _newton_step(field, frame, targets, position)
     residual = error.norm(dim=-1)
-    step = newton_step
     for _ in range(iterations):
         active = (residual > 1e-3).nonzero()[:, 0]
         if not len(active):
             break
         candidate = position[active] - step[active]
-        error, new_step = _newton_step(mesh, targets[active], candidate)
+        error, next_step = _newton_step(field, frame[active], targets[active], candidate)
         distance = error.norm(dim=-1)
         better = distance < residual[active]
         kept = active[better]
-        position[kept], residual[kept], step[kept] = candidate[better], distance[better], new_step[better]
+        position[kept], residual[kept], step[kept] = candidate[better], distance[better], next_step[better]
         step[active[~better]] /= 2
     return position, residual
 
 
-def _newton_step(mesh: Tensor, targets: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """What the field shows at positions minus the targets, and the step that would undo it, (N, 2) each."""
-    height, width = mesh.shape[:2]
-    cell = (position + 1).floor()
-    column, row = cell[:, 0].clamp(0, width - 2).long(), cell[:, 1].clamp(0, height - 2).long()
-    flat, index = mesh.reshape(-1, 2), row * width + column
-    corner, right, below = flat[index], flat[index + 1], flat[index + width]
+def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """What fields (T, H, W, 2) show at positions minus the targets, and the step that would undo it, (N, 2) each."""
+    height, width = field.shape[1:3]
+    far = torch.tensor([width - 1, height - 1], device=field.device)
+    clamped = position.clamp(min=torch.zeros_like(far), max=far)
+    cell = clamped.floor().long().clamp(max=(far - 1).clamp(min=0))
+    u, v = (clamped - cell).unsqueeze(-1).unbind(dim=1)
+    flat = field.reshape(-1, 2)
+    index = (frame * height + cell[:, 1]) * width + cell[:, 0]
+    to_right, to_below = min(width - 1, 1), width if height > 1 else 0
+    corner, right, below = flat[index], flat[index + to_right], flat[index + to_below]
     along_x, along_y = right - corner, below - corner
-    twist = flat[index + width + 1] - right - along_y
-    u, v = (position[:, 0] + 1 - column)[:, None], (position[:, 1] + 1 - row)[:, None]
-    error = corner + u * along_x + v * along_y + u * v * twist - targets
-    # Beyond the mesh the offsets stay, so the twist of the last cell must not grow with the distance.
-    by_u, by_v = along_x + v.clamp(0, 1) * twist, along_y + u.clamp(0, 1) * twist
-    error = error + (u.clamp(0, 1) * v.clamp(0, 1) - u * v) * twist
-    determinant = _cross(by_u, by_v)
+    twist = flat[index + to_below + to_right] - right - along_y
+    half = torch.tensor([width / 2, height / 2], device=field.device)
+    error = position + (corner + u * along_x + v * along_y + u * v * twist) * half - targets
+    # Beyond the outer pixel centres the offsets stay as they are.
+    free = (position == clamped).to(field.dtype)
+    by_x = (along_x + v * twist) * half * free[:, :1] + half.new_tensor([1, 0])
+    by_y = (along_y + u * twist) * half * free[:, 1:] + half.new_tensor([0, 1])
+    determinant = _cross(by_x, by_y)
     usable = determinant.abs() > 0.02
     safe = torch.where(usable, determinant, torch.ones_like(determinant))
-    newton = torch.stack((_cross(error, by_v) / safe, _cross(by_u, error) / safe), dim=-1)
+    newton = torch.stack((_cross(error, by_y) / safe, _cross(by_x, error) / safe), dim=-1)
     # Where a cell is all but folded, the step of the fixed-point iteration.
     return error, torch.where(usable[:, None], newton, error)
-
-
-def _residual(field: Tensor, targets: Tensor, positions: Tensor) -> Tensor:
-    """Distance between targets and what is shown at positions, (N, T)."""
-    columns = []
-    for t in range(field.shape[0]):
-        error, _ = _newton_step(_mesh(field[t : t + 1])[0], targets[:, t], positions[:, t])
-        columns.append(error.norm(dim=-1))
-    return torch.stack(columns, dim=1)
 
 
 def _inside(positions: Tensor, size: Sequence[int]) -> Tensor:
@@ -327,16 +345,16 @@ def invert_near(deformation: Tensor, targets: Tensor, start: Tensor) -> tuple[Te
         positions (N, 2) in pixels of the frame, and residuals (N,) in pixels; a position outside the picture is an
         extrapolation with the offsets of the border.
     """
-    mesh = _mesh(deformation[None].detach())
-    position, residual = _newton(mesh[0], targets, start)
+    field, frame = deformation[None].detach(), torch.zeros_like(targets[:, 0], dtype=torch.long)
+    position, residual = _newton(field, frame, targets, start)
     inside = _inside(position, deformation.shape[:2])
     open_ones = (~inside | (residual > CLOSED)).nonzero()[:, 0]
     if len(open_ones):
-        frame, point, found = _solve(mesh, targets[None, open_ones])
-        exact, closed, _ = _select(frame, point, found, len(open_ones), 1, 0, start[open_ones])
+        found = _solve(_mesh(field), targets[None, open_ones])
+        exact, closed, _ = _select(*found, len(open_ones), 1, 0, start[open_ones])
         better = closed[:, 0] & (_inside(exact[:, 0], deformation.shape[:2]) | (residual[open_ones] > CLOSED))
         position[open_ones[better]] = exact[better, 0]
-        residual = _newton_step(mesh[0], targets, position)[0].norm(dim=-1)
+        residual = _newton_step(field, frame, targets, position)[0].norm(dim=-1)
     return position, residual
 
 
