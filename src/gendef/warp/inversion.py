@@ -210,7 +210,9 @@ def _solve_cells(
     """
     height, width = mesh.shape[2:]
     flat = mesh.reshape(-1)
-    index = ((frame * 2 * height + row) * width + column)[:, None] + torch.tensor([0, height * width])
+    index = ((frame * 2 * height + row) * width + column)[:, None] + torch.tensor(
+        [0, height * width], device=mesh.device
+    )
     wanted = targets[frame, point]
     nodes = [flat[index + shift] for shift in (0, 1, width, width + 1)]
     low = torch.minimum(torch.minimum(nodes[0], nodes[1]), torch.minimum(nodes[2], nodes[3]))
