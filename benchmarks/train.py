@@ -59,6 +59,7 @@ def main() -> None:
     }
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):
         stage = build_stage(name, config, Generator(config.generator), build_critic(config), device)
+        stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
         seconds = measure(stage, options.steps)
         size = stage.settings.batch_size
         report[name] = {

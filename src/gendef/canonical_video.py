@@ -1,19 +1,21 @@
 """The representation: one canonical image, and where every pixel of every frame looks in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.clip_format import read_clip, write_clip
 from gendef.errors import InputError
-from gendef.media.images import to_image_tensor, to_rgba_tensor
-from gendef.media.video import to_uint8, write_gif, write_video
+from gendef.media.images import over, resized, to_image_tensor
+from gendef.media.video import checked_fps, to_uint8, write_gif, write_video
 from gendef.warp import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
+
+if TYPE_CHECKING:
+    from gendef.applications.track import Tracks
 
 CHUNK_PIXELS = 2**22
 """Pixels that are rendered at a time."""
@@ -24,7 +26,7 @@ class CanonicalVideo:
 
     Args:
         canonical: the image that holds all content: a PIL image, a uint8 array (H, W, 3), or a floating array or tensor
-            (3, H, W) in [-1, 1]; of any size.
+            (3, H, W) in [-1, 1]; of any size. Transparent parts of an image show black.
         deformation: (T, H, W, 2), for each output pixel the offset to its place in the canonical image, in normalised
             units (x then y; the image spans -1 to 1). Zero shows the canonical image itself.
         fps: frames a second.
@@ -50,10 +52,10 @@ class CanonicalVideo:
             raise InputError(
                 f"a deformation field must be floating (T, H, W, 2), got {field.dtype} {tuple(field.shape)}"
             )
-        if not fps > 0:
-            raise InputError(f"fps must be positive, got {fps}")
-        self.deformation = field.float()
-        self.fps = float(fps)
+        self.deformation = field.detach().float().cpu()
+        if not all(bool(torch.isfinite(frame).all()) for frame in self.deformation):
+            raise InputError("the deformation field holds values that are not finite")
+        self.fps = checked_fps(fps)
         self.info = dict(info or {})
         self.report = dict(report or {})
 
@@ -73,23 +75,30 @@ class CanonicalVideo:
             f"CanonicalVideo({self.num_frames} frames of {width}x{height}, canonical {wide}x{tall}, {self.fps:g} fps)"
         )
 
-    def iter_frames(self, size: tuple[int, int] | None = None) -> Iterator[Tensor]:
+    def iter_frames(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Rendered frames in chunks (n, 3, H, W), so that memory does not grow with the video; see `render`."""
         height, width = self._checked_size(size)
-        canonical = self._filtered_canonical((height, width))[None]
+        canonical = self._filtered_canonical((height, width))
         step = max(CHUNK_PIXELS // (height * width), 1)
-        for start in range(0, self.num_frames, step):
-            field = resize_field(self.deformation[start : start + step], (height, width))
-            yield warp(canonical, field[None])[0]
+        chosen = self._checked_frames(frames)
+        for start in range(0, len(chosen), step):
+            part = chosen[start : start + step]
+            # A slice of the mapped field is read where it is used; a list of frames is copied.
+            field = self.deformation[part.start : part.stop] if isinstance(part, range) else self.deformation[part]
+            yield _warped(canonical, resize_field(field, (height, width)))
 
-    def render(self, size: tuple[int, int] | None = None) -> Tensor:
-        """All frames, (T, 3, H, W) in [-1, 1].
+    def render(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Tensor:
+        """Frames, (T, 3, H, W) in [-1, 1].
 
         Args:
             size: height and width; default the field's. The canonical image is sampled at that resolution directly, so
                 a large canonical image gives a sharp large video.
+            frames: numbers of the frames to render; default all.
+
+        Raises:
+            InputError: the size is not positive, or a frame does not exist.
         """
-        return torch.cat(list(self.iter_frames(size)))
+        return torch.cat(list(self.iter_frames(size, frames)))
 
     def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
         if size is None:
@@ -98,26 +107,62 @@ class CanonicalVideo:
             raise InputError(f"size must be a positive height and width, got {size}")
         return int(size[0]), int(size[1])
 
+    def _checked_frames(self, frames: Sequence[int] | None) -> Sequence[int]:
+        if frames is None:
+            return range(self.num_frames)
+        chosen = [int(frame) for frame in frames]
+        wrong = [frame for frame in chosen if not 0 <= frame < self.num_frames]
+        if wrong or not chosen:
+            raise InputError(f"frames must be between 0 and {self.num_frames - 1}, got {wrong[0] if wrong else 'none'}")
+        return chosen
+
     def _filtered_canonical(self, size: tuple[int, int]) -> Tensor:
-        """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing)."""
-        field = self.deformation[:: max(self.num_frames // 4, 1)]
-        if min(field.shape[1:3]) < 2:
-            return self.canonical
-        area = float(jacobian_determinant(field).abs().median())
+        """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
+
+        One that has no more pixels than the output stays as it is: frames at the field's own size are what the
+        generator or the fit made of it.
+        """
         tall, wide = self.canonical.shape[1:]
+        if tall * wide <= size[0] * size[1] or min(self.size) < 2:
+            return self.canonical
+        area = float(jacobian_determinant(self.deformation[:: max(self.num_frames // 4, 1)]).abs().median())
         step = (area * tall * wide / (size[0] * size[1])) ** 0.5
         if step < 1.25:
             return self.canonical
-        reduced = (max(round(tall / step), 1), max(round(wide / step), 1))
-        return F.interpolate(self.canonical[None], reduced, mode="bilinear", align_corners=False, antialias=True)[0]
+        return resized(self.canonical, (max(round(tall / step), 1), max(round(wide / step), 1)))
 
     def with_canonical(self, image: Any) -> "CanonicalVideo":
-        """The same motion with another canonical image, of any size; where it is transparent, the present one shows."""
-        colour, alpha = to_rgba_tensor(image)
-        if alpha is not None:
-            below = F.interpolate(self.canonical[None], colour.shape[1:], mode="bilinear", align_corners=False)[0]
-            colour = alpha * colour + (1 - alpha) * below
-        return CanonicalVideo(colour, self.deformation, self.fps, info=self.info, report=self.report)
+        """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
+
+        Args:
+            image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
+                its size, so that nothing is lost around the edit.
+        """
+        return CanonicalVideo(
+            over(self.canonical, image), self.deformation, self.fps, info=self.info, report=self.report
+        )
+
+    def track(self, points: Any, frame: int | None = None) -> "Tracks":
+        """Follow points (x, y) in pixels through the video; see `gendef.applications.track`.
+
+        Args:
+            points: (N, 2), on the canonical image, or on a frame.
+            frame: that frame; None means the canonical image.
+        """
+        from gendef.applications.track import track
+
+        return track(self, points, frame)
+
+    def segment(self, mask: Any, frame: int | None = None) -> Tensor:
+        """Carry a mask or label map to all frames, (T, H, W); see `gendef.applications.segment`.
+
+        Args:
+            mask: (H, W), on the canonical image, or on a frame.
+            frame: that frame; None means the canonical image.
+        """
+        from gendef.applications.segment import segment
+
+        return segment(self, mask, frame)
 
     def flow(self, kind: Literal["canonical", "image"] = "image") -> Tensor:
         """Optical flow from each frame to the next, (T - 1, H, W, 2), x then y.
@@ -156,15 +201,31 @@ class CanonicalVideo:
             ClipError: a file is missing, damaged, hostile or of an unknown version.
         """
         stored = read_clip(folder)
-        return cls(stored.canonical, stored.deformation, stored.fps, info=stored.info, report=stored.report)
+        clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
+        # The rest has been checked too, and checking it here would read the whole mapping into memory.
+        clip.deformation = stored.deformation
+        return clip
 
     def _frames(self, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
         return (frame for chunk in self.iter_frames(size) for frame in to_uint8(chunk))
 
     def to_mp4(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
-        """Write the rendered video as H.264."""
-        write_video(Path(path), self._frames(size), self.fps)
+        """Write the rendered video as H.264, at the given height and width; odd ones get one pixel more."""
+        write_video(path, self._frames(size), self.fps, enlarge=False)
 
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
-        write_gif(Path(path), self._frames(size), self.fps)
+        write_gif(path, self._frames(size), self.fps)
+
+
+def _warped(canonical: Tensor, field: Tensor) -> Tensor:
+    """Frames (T, 3, H, W); where an offset is zero and the sizes agree, the canonical pixel bit for bit.
+
+    Sampling at a pixel centre is exact only to the rounding of normalised coordinates, which shows at sizes that are no
+    power of two.
+    """
+    frames = warp(canonical[None], field[None])[0]
+    if canonical.shape[1:] != field.shape[1:3]:
+        return frames
+    still = (field == 0).all(dim=-1)
+    return torch.where(still[:, None], canonical, frames) if still.any() else frames

@@ -21,13 +21,17 @@ from PIL import Image
 from torch import Tensor
 
 from gendef.errors import ClipError, InputError
-from gendef.media.images import read_image, to_image_tensor
-from gendef.media.video import VideoWriter, to_uint8
+from gendef.media.images import over, read_image
+from gendef.media.video import VideoWriter, checked_fps, to_uint8
 
 FORMAT, FORMAT_VERSION = "gendef-clip", 1
 CANONICAL, FIELD, META, PREVIEW = "canonical.png", "deformation.safetensors", "video.json", "preview.mp4"
+FILES = {CANONICAL, FIELD, META, PREVIEW}
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
+"""Bytes of a safetensors header that are read; two tensors need 200."""
+MAX_META = 2**26
+"""Bytes of video.json that are read; a million times of slow motion fit."""
 
 
 @dataclass
@@ -64,9 +68,11 @@ class ClipWriter:
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file, not a folder")
-        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / META).exists():
-            raise InputError(f"{self.folder} holds something else than a clip: choose another folder")
-        self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, fps, info, report
+        # The folder is replaced as a whole, so nobody's notes or edits may be in it; hidden files are the system's.
+        others = [path.name for path in self.folder.glob("[!.]*") if path.name not in FILES]
+        if others:
+            raise InputError(f"{self.folder} holds something else than a clip ({others[0]}): choose another folder")
+        self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
@@ -163,12 +169,18 @@ def read_clip(folder: str | Path) -> StoredClip:
     size = (3, meta["canonical_height"], meta["canonical_width"])
     deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
     try:
-        image = read_image(folder / CANONICAL).convert("RGB")
+        image = read_image(folder / CANONICAL)
     except InputError as error:
         raise ClipError(str(error)) from error
-    untouched = hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"]
-    canonical = precise.clone() if untouched else to_image_tensor(image)
+    canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
     return StoredClip(canonical, deformation, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]))
+
+
+def _untouched(image: Image.Image, meta: dict[str, Any]) -> bool:
+    """Whether the PNG has the pixels that were saved."""
+    if image.mode != "RGB" or image.size != (meta["canonical_width"], meta["canonical_height"]):
+        return False
+    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"]
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -176,8 +188,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ClipError(f"{folder} is not a saved clip: it has no {META}")
     try:
-        meta = json.loads(path.read_bytes()[:MAX_HEADER])
-    except ValueError as error:
+        with path.open("rb") as file:
+            meta = json.loads(file.read(MAX_META))
+    except (ValueError, RecursionError, OSError) as error:
         raise ClipError(f"{path} is damaged: {error}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ClipError(f"{path} does not describe a gendef clip")
@@ -188,8 +201,8 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**24:
             raise ClipError(f"{path}: {name} must be a positive whole number, got {value!r}")
     fps = meta.get("fps")
-    if not isinstance(fps, (int, float)) or not 0 < fps < 1e6:
-        raise ClipError(f"{path}: fps must be positive, got {fps!r}")
+    if not isinstance(fps, (int, float)) or not 0.01 <= fps <= 1000:
+        raise ClipError(f"{path}: fps must be between 0.01 and 1000, got {fps!r}")
     for name in ("made", "report"):
         if not isinstance(meta.get(name), dict):
             raise ClipError(f"{path}: {name} must be a table")
@@ -222,8 +235,9 @@ def _map_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> list[Tenso
                 values = np.memmap(path, "<f4", "c", offset=8 + length + begin, shape=shape)
                 tensors.append(torch.from_numpy(values))
             return tensors
-    except (KeyError, TypeError, ValueError, struct.error, OSError) as error:
-        raise ClipError(f"{path} cannot be used: {error}") from error
+    except (KeyError, TypeError, ValueError, RecursionError, struct.error, OSError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ClipError(f"{path} cannot be used: {reason}") from error
 
 
 def _check_finite(file: BinaryIO, count: int, name: str) -> None:
