@@ -46,6 +46,23 @@ def test_an_edited_png_takes_effect(clip, tmp_path):
     torch.testing.assert_close(frames, red.expand_as(frames), atol=1e-5, rtol=0)
 
 
+def test_parts_rubbed_out_of_the_png_show_what_was_there(clip, tmp_path):
+    clip.save(tmp_path / "clip")
+    pixels = np.zeros((24, 20, 4), np.uint8)
+    pixels[:5] = (255, 255, 255, 255)
+    Image.fromarray(pixels).save(tmp_path / "clip" / "canonical.png")
+    again = CanonicalVideo.load(tmp_path / "clip")
+    assert (again.canonical[:, :5] == 1).all()
+    assert torch.equal(again.canonical[:, 5:], clip.canonical[:, 5:])
+
+
+def test_values_beyond_white_survive(tmp_path):
+    """Generated images leave [-1, 1] a little; the PNG cannot say so, the precise image does."""
+    clip = CanonicalVideo(torch.linspace(-1.3, 1.3, 3 * 64).reshape(3, 8, 8), torch.zeros(1, 8, 8, 2))
+    clip.save(tmp_path / "clip")
+    assert torch.equal(CanonicalVideo.load(tmp_path / "clip").canonical, clip.canonical)
+
+
 def test_saving_again_replaces_the_clip_and_nothing_else(clip, tmp_path):
     clip.save(tmp_path / "clip")
     clip.with_canonical(Image.new("RGB", (8, 8), (0, 255, 0))).save(tmp_path / "clip")
@@ -55,12 +72,46 @@ def test_saving_again_replaces_the_clip_and_nothing_else(clip, tmp_path):
     with pytest.raises(InputError, match="something else than a clip"):
         clip.save(tmp_path / "photos")
     assert (tmp_path / "photos" / "holiday.jpg").read_bytes() == b"precious"
+    (tmp_path / "clip" / "notes.txt").write_text("precious")
+    with pytest.raises(InputError, match=r"something else than a clip \(notes.txt\)"):
+        clip.save(tmp_path / "clip")
 
 
-def test_zero_field_shows_the_canonical_image():
-    image = torch.rand(3, 16, 16) * 2 - 1
-    frames = CanonicalVideo(image, torch.zeros(2, 16, 16, 2)).render()
-    torch.testing.assert_close(frames, image.expand(2, -1, -1, -1), atol=1e-6, rtol=0)
+@pytest.mark.parametrize("size", [(16, 16), (270, 481), (7, 1000)])
+def test_zero_field_shows_the_canonical_image_bit_for_bit(size):
+    image = torch.rand(3, *size) * 2 - 1
+    frames = CanonicalVideo(image, torch.zeros(2, *size, 2)).render()
+    assert torch.equal(frames, image.expand(2, -1, -1, -1))
+
+
+def test_chosen_frames(clip):
+    everything = clip.render()
+    assert torch.equal(clip.render(frames=[3, 0, 3]), everything[[3, 0, 3]])
+    for wrong in ([5], [-1], []):
+        with pytest.raises(InputError, match="frames must be between 0 and 4"):
+            clip.render(frames=wrong)
+
+
+def test_frames_come_in_chunks(clip, monkeypatch):
+    whole = clip.render()
+    monkeypatch.setattr("gendef.canonical_video.CHUNK_PIXELS", 24 * 20 * 2)
+    chunks = list(clip.iter_frames())
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    assert torch.equal(torch.cat(chunks), whole)
+
+
+def test_mp4_has_the_frames_size_and_colours(clip, tmp_path):
+    import av
+
+    smooth = CanonicalVideo(torch.zeros(3, 24, 20) + torch.tensor([0.5, -0.2, 0.1])[:, None, None], clip.deformation)
+    smooth.to_mp4(tmp_path / "clip.mp4")
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 5 and frames[0].shape == (24, 20, 3)
+    assert np.abs(frames[2].astype(int) - [191, 102, 140]).max() <= 3
+    smooth.to_gif(tmp_path / "clip.gif", size=(48, 40))
+    with Image.open(tmp_path / "clip.gif") as gif:
+        assert gif.size == (40, 48)
 
 
 def test_accepts_arrays_and_pil_images():
@@ -78,6 +129,13 @@ def test_transparent_edits_keep_what_they_do_not_cover(clip):
     edited = clip.with_canonical(overlay)
     assert (edited.canonical[:, :12] == 1).all()
     assert torch.equal(edited.canonical[:, 12:], clip.canonical[:, 12:])
+    small = clip.with_canonical(overlay[::2, ::2])
+    assert small.canonical.shape == clip.canonical.shape
+    assert (small.canonical[:, :11] == 1).all()
+    assert torch.equal(small.canonical[:, 13:], clip.canonical[:, 13:])
+    large = clip.with_canonical(overlay.repeat(4, 0).repeat(4, 1))
+    assert large.canonical.shape == (3, 96, 80)
+    assert (clip.canonical[:, :12] != 1).any(), "the clip itself is as it was"
 
 
 def test_rendering_at_another_size_samples_the_canonical_image():
@@ -105,11 +163,21 @@ def test_canonical_flow_is_the_change_of_sampling_positions(clip):
         (torch.zeros(3, 8, 8), torch.zeros(0, 8, 8, 2), "must be floating"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), torch.zeros(1, 8, 8, 2), "must be uint8, or floating"),
         (torch.full((3, 8, 8), float("nan")), torch.zeros(1, 8, 8, 2), "not finite"),
+        (torch.full((3, 8, 8), 200.0), torch.zeros(1, 8, 8, 2), "up to 200"),
+        (torch.zeros(3, 0, 8), torch.zeros(1, 8, 8, 2), "empty"),
+        ("canonical.png", torch.zeros(1, 8, 8, 2), "an array or a tensor, got str"),
+        (torch.zeros(3, 8, 8), torch.full((1, 8, 8, 2), float("inf")), "not finite"),
     ],
 )
 def test_bad_values_are_named(canonical, field, message):
     with pytest.raises(InputError, match=message):
         CanonicalVideo(canonical, field)
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_impossible_frame_rates(fps):
+    with pytest.raises(InputError, match="fps must be between"):
+        CanonicalVideo(torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, 2), fps)
 
 
 def damage_meta(folder, **changes):
@@ -123,6 +191,12 @@ def nan_field(folder):
     start = 8 + struct.unpack("<Q", data[:8])[0]
     data[start + 40 : start + 44] = struct.pack("<f", float("nan"))
     path.write_bytes(data)
+
+
+def no_field(folder):
+    from safetensors.torch import save_file
+
+    save_file({"canonical": torch.zeros(3, 24, 20)}, folder / "deformation.safetensors")
 
 
 def huge_header(folder):
@@ -146,7 +220,11 @@ def pickle_as_field(folder):
         (lambda f: damage_meta(f, format="other"), "does not describe"),
         (lambda f: damage_meta(f, frames=2**23), "video.json says"),
         (lambda f: damage_meta(f, height=-4), "positive whole number"),
-        (lambda f: damage_meta(f, fps=0), "fps must be positive"),
+        (lambda f: damage_meta(f, fps=0), "fps must be between"),
+        (lambda f: damage_meta(f, made=[]), "made must be a table"),
+        (lambda f: damage_meta(f, canonical_sha256=None), "canonical_sha256 is missing"),
+        (lambda f: (f / "video.json").write_text("[" * 100_000), "damaged"),
+        (no_field, "it has no 'deformation'"),
         (nan_field, "not finite"),
         (huge_header, "its header claims"),
         (pickle_as_field, "cannot be used"),

@@ -1,6 +1,7 @@
 """The representation: one canonical image, and where every pixel of every frame looks in it."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,7 @@ class CanonicalVideo:
 
     Args:
         canonical: the image that holds all content: a PIL image, a uint8 array (H, W, 3), or a floating array or tensor
-            (3, H, W) in [-1, 1]; of any size. Transparent parts of an image show black.
+            (3, H, W) in [-1, 1]; of any size. Alpha is ignored.
         deformation: (T, H, W, 2), for each output pixel the offset to its place in the canonical image, in normalised
             units (x then y; the image spans -1 to 1). Zero shows the canonical image itself.
         fps: frames a second.
@@ -138,9 +139,10 @@ class CanonicalVideo:
             image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
                 its size, so that nothing is lost around the edit.
         """
-        return CanonicalVideo(
-            over(self.canonical, image), self.deformation, self.fps, info=self.info, report=self.report
-        )
+        edited = copy(self)  # the field is shared, and need not be checked again
+        edited.canonical = over(self.canonical, image)
+        edited.info, edited.report = dict(self.info), dict(self.report)
+        return edited
 
     def track(self, points: Any, frame: int | None = None) -> "Tracks":
         """Follow points (x, y) in pixels through the video; see `gendef.applications.track`.
