@@ -28,8 +28,8 @@ def text_image(text: str, size: int = 14, colour: tuple[int, int, int] = INK) ->
     font = ImageFont.load_default(size)
     box = font.getbbox(text or " ")
     top, bottom = font.getbbox("Ág")[1], font.getbbox("Ág")[3]
-    image = Image.new("RGB", (max(math.ceil(box[2]), 1), math.ceil(bottom - top) + 2), (255, 255, 255))
-    ImageDraw.Draw(image).text((0, 1 - top), text, colour, font)
+    image = Image.new("RGB", (max(math.ceil(box[2]), 1), math.ceil(bottom - top) + 4), (255, 255, 255))
+    ImageDraw.Draw(image).text((0, 2 - top), text, colour, font)
     return np.asarray(image)
 
 
@@ -101,22 +101,20 @@ def colour_wheel() -> np.ndarray:
 def flow_colours(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """Flow (..., H, W, 2) as colours, uint8 (..., H, W, 3): hue is direction, saturation is speed.
 
-    No motion is white, what is not a number is black, and speeds beyond `largest` (default: the largest present) are
-    darker.
+    No motion is white and what is not a number is black; speeds from `largest` on (default: the largest present) have
+    full colour.
     """
     known = np.isfinite(flow).all(axis=-1)
     flow = np.where(known[..., None], flow, 0)
     speed = np.linalg.norm(flow, axis=-1)
     largest = float(speed.max(initial=0)) if largest is None else largest
-    radius = (speed / max(largest, 1e-9))[..., None]
+    radius = np.minimum(speed / max(largest, 1e-9), 1)[..., None]
     wheel = colour_wheel()
     position = (np.arctan2(-flow[..., 1], -flow[..., 0]) / math.pi + 1) / 2 * (len(wheel) - 1)
     low = np.floor(position).astype(int)
     share = (position - low)[..., None]
     hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    # A hair's breadth beyond full speed is rounding, not a speed to be darkened.
-    colour = np.where(radius <= 1 + 1e-5, 1 - np.minimum(radius, 1) * (1 - hue), 0.75 * hue)
-    return np.round(255 * colour * known[..., None]).astype(np.uint8)
+    return np.round(255 * (1 - radius * (1 - hue)) * known[..., None]).astype(np.uint8)
 
 
 def flow_legend(side: int, background: int = 255) -> np.ndarray:

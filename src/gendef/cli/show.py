@@ -1,0 +1,78 @@
+"""`gendef show`: the figure of a clip."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from gendef.applications.figure import figure, figure_frames
+from gendef.canonical_video import CanonicalVideo
+from gendef.cli.progress import progress_bar
+from gendef.errors import InputError
+from gendef.media.drawing import write_image
+from gendef.media.video import write_gif, write_video
+
+DESCRIPTION = (
+    "Draw what a clip is made of: its canonical image, its frames, the deformation fields in the usual colour wheel, "
+    "and the canonical image's straight grid as each frame bends it.\n\n"
+    "example: gendef show videos/seed0000 --out figure.png\n"
+    "example: gendef show videos/seed0000 --out moving.mp4"
+)
+PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Clip folder."""
+    out: Path = field(default=Path("figure.png"))
+    """Picture (png, jpg), or mp4 or gif for the moving figure."""
+    frames: int = 6
+    """Frames in the picture, spread over the clip."""
+    side: int | None = None
+    """Shorter side of a frame in the figure, in pixels; default 176, in the moving one 256."""
+    json: bool = False
+    """Print sizes and how the clip was made as JSON."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef show", description=DESCRIPTION)
+    suffix = arguments.out.suffix.lower()
+    if suffix not in PICTURES + VIDEOS:
+        raise InputError(f"--out must end in {', '.join(PICTURES + VIDEOS)}, got {arguments.out}")
+    clip = CanonicalVideo.load(arguments.clip)
+    if suffix in PICTURES:
+        write_image(arguments.out, figure(clip, arguments.frames, arguments.side or 176))
+    else:
+        _write_moving(clip, arguments)
+    if arguments.json:
+        print(json.dumps({"figure": str(arguments.out), **_facts(clip)}))
+    else:
+        print(f"{clip}: look at {arguments.out}")
+    return 0
+
+
+def _write_moving(clip: CanonicalVideo, arguments: Arguments) -> None:
+    write = write_gif if arguments.out.suffix.lower() == ".gif" else write_video
+    with progress_bar() as progress:
+        frames = figure_frames(clip, arguments.side or 256)
+        write(arguments.out, progress.track(frames, clip.num_frames, description="drawing"), clip.fps)
+
+
+def _facts(clip: CanonicalVideo) -> dict[str, object]:
+    offsets = clip.deformation[:: max(clip.num_frames // 16, 1)].norm(dim=-1) * min(clip.size) / 2
+    return {
+        "frames": clip.num_frames,
+        "size": clip.size,
+        "canonical_size": tuple(clip.canonical.shape[1:]),
+        "fps": clip.fps,
+        "mean_offset_pixels": round(float(np.mean(offsets.numpy())), 3),
+        "made": clip.info,
+        "report": clip.report,
+    }
