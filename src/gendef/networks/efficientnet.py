@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,26 @@ STAGES = (
 TAPPED_STAGES = (1, 2, 4, 6)
 
 
+class _ReLU6InPlace(torch.autograd.Function):
+    """ReLU6 that overwrites its input and remembers only its output.
+
+    F.relu6 keeps its input for the backward pass, in place or not (there as a copy): a tenth of the time and half of
+    the memory of this network.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x.clamp_(0, 6)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return grad * ((y > 0) & (y < 6))
+
+
 class FoldedConv(nn.Module):
     """Convolution with its batch normalisation folded in, TensorFlow's "same" padding, and optional ReLU6."""
 
@@ -46,7 +67,7 @@ class FoldedConv(nn.Module):
             x = F.pad(x, (left, right, top, bottom))
             padding = 0
         x = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
-        return F.relu6(x) if self.relu else x
+        return _ReLU6InPlace.apply(x) if self.relu else x
 
 
 def _same_padding(kernel: int, size: int) -> tuple[int, int]:
