@@ -1,0 +1,92 @@
+"""Inverting fields: how exact it is on motions whose inverse is known, and how fast.
+
+    python benchmarks/track.py [--points 1000] [--frames 128] [--size 256] [--json]
+
+Points are spread over the canonical image; the error is the distance, in pixels, between where a point is found in a
+frame and where it truly is, over all points and frames that show it at least a pixel from the border.
+"""
+
+import argparse
+import json
+import platform
+import time
+
+import torch
+from torch import Tensor
+
+from gendef.warp import identity_grid, image_flow, invert_points, to_normalised, to_pixels
+
+KINDS = ("translation", "rotation", "zoom", "sine")
+
+
+def turned(x: Tensor, angle: Tensor) -> Tensor:
+    """Positions (..., 2) turned by angles (...)."""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack((cos * x[..., 0] - sin * x[..., 1], sin * x[..., 0] + cos * x[..., 1]), dim=-1)
+
+
+def moved(kind: str, x: Tensor, time: Tensor, back: bool = False) -> Tensor:
+    """Where frame position x (..., 2) at time (...) in [0, 1] looks; with `back`, the inverse of that."""
+    t = time[..., None]
+    if kind == "translation":
+        return x + (-t if back else t) * torch.tensor([0.3, -0.2], dtype=x.dtype)
+    if kind == "rotation":
+        return turned(x, -0.8 * time if back else 0.8 * time)
+    if kind == "zoom":
+        return x / (1 - 0.6 * t) if back else x * (1 - 0.6 * t)
+    wave = 0.1 * time * torch.sin(6 * x[..., 1] + 3 * time)
+    return torch.stack((x[..., 0] + (-wave if back else wave), x[..., 1]), dim=-1)
+
+
+def measure(kind: str, options: argparse.Namespace) -> dict[str, float]:
+    """Errors and seconds for one motion."""
+    size = (options.size, options.size)
+    grid = identity_grid(*size, dtype=torch.float64)
+    times = torch.linspace(0, 1, options.frames, dtype=torch.float64)
+    field = torch.stack([(moved(kind, grid, t.expand(size)) - grid).float() for t in times])
+    points = torch.rand(options.points, 2, generator=torch.Generator().manual_seed(0)) * (options.size - 1)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        found = invert_points(field, points)
+        seconds.append(time.perf_counter() - start)
+    where = to_normalised(points.double(), size)[:, None].expand(-1, options.frames, -1)
+    truth = to_pixels(moved(kind, where, times.expand(options.points, -1), back=True), size).float()
+    shown = ((truth > 1) & (truth < options.size - 2)).all(dim=-1)
+    error = (found.positions - truth)[shown].norm(dim=-1)
+    start = time.perf_counter()
+    pairs = min(8, options.frames - 1)
+    image_flow(field[: pairs + 1])
+    return {
+        "largest_error": float(error.max()),
+        "mean_error": float(error.mean()),
+        "missed": float((~found.valid[shown]).float().mean()),
+        "seconds": min(seconds),
+        "flow_seconds_a_frame": (time.perf_counter() - start) / pairs,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=128)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    report = {kind: measure(kind, options) for kind in KINDS}
+    if options.json:
+        print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads(), **report}))
+        return
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{options.points} points in {options.frames} frames of {options.size}x{options.size}")
+    print(f"{'':<12} {'largest':>9} {'mean':>9} {'missed':>7} {'seconds':>8} {'flow s/frame':>13}")
+    for kind, row in report.items():
+        print(
+            f"{kind:<12} {row['largest_error']:9.5f} {row['mean_error']:9.5f} {row['missed']:7.4f} "
+            f"{row['seconds']:8.2f} {row['flow_seconds_a_frame']:13.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
