@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
+    "show": ("gendef.cli.show", "draw a clip: its canonical image, fields and frames"),
+    "flow": ("gendef.cli.flow", "optical flow of a clip, as files and drawn"),
 }
 
 
