@@ -1,0 +1,1 @@
+"""Measures of videos: distances of distributions, motion, reconstruction, tracking, segmentation; docs/metrics.md."""
