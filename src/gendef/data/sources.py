@@ -217,7 +217,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         DataError: the bytes are no image, are truncated, or the image is unreasonably large.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data)) as opened:
+            image: Image.Image = opened
             if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
                 grey = (np.asarray(image, np.float32) / 257).clip(0, 255).round().astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
