@@ -13,8 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
+    "edit": ("gendef.cli.edit", "edit the canonical image, and the video follows"),
+    "motions": ("gendef.cli.motions", "give the content of a clip other motions"),
     "show": ("gendef.cli.show", "draw a clip: its canonical image, fields and frames"),
     "flow": ("gendef.cli.flow", "optical flow of a clip, as files and drawn"),
+    "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
+    "track": ("gendef.cli.track", "follow points through a clip"),
 }
 
 

@@ -1,5 +1,7 @@
 """Drawings: sheets of pictures, the optical-flow colour wheel, arrows, and the canonical image's grid bent by a field.
 
+Tracks and masks are drawn in `gendef.media.overlays`.
+
 Pictures are uint8 RGB (H, W, 3); flows and positions are x then y.
 """
 

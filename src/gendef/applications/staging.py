@@ -1,0 +1,33 @@
+"""Results of several files that appear in a folder together, or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gendef.errors import InputError
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to write into; its files move to `folder` when the block ends well, and vanish when not.
+
+    A subfolder takes the place of one of the same name; everything else in `folder` stays.
+
+    Raises:
+        InputError: `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder")
+    temporary = folder / f".{os.getpid()}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for new in temporary.iterdir():
+            old = folder / new.name
+            if new.is_dir() and old.is_dir():
+                shutil.rmtree(old)
+            os.replace(new, old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
