@@ -41,7 +41,7 @@ def figure(video: CanonicalVideo, count: int = 6, side: int = 176) -> np.ndarray
         columns.append((frame, *painter.paint(field, frame)))
     labels = [f"frame {t}" for t in chosen]
     right = contact_sheet(list(zip(*columns, strict=True)), GAP, column_labels=labels, text_size=text_size)
-    canonical = _fitted(video.canonical, (2 * size[0] + GAP, 4 * size[1]))
+    canonical = fitted(video.canonical, (2 * size[0] + GAP, 4 * size[1]))
     words = ("field: where a pixel looks,", "seen from its own place;", f"full colour: {painter.scale:.3g} pixels")
     legend = _stacked([text_image(line, text_size) for line in words], centred=False)
     left = _stacked(
@@ -64,7 +64,7 @@ def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray
         raise InputError(f"a moving figure needs at least 16 pixels a side, got {side}")
     size, text_size = _cell(video.size, side), max(side // 16, 11)
     painter = _FieldPainter(video)
-    canonical = _titled(_fitted(video.canonical, (size[0], 4 * size[1])), "canonical image", text_size)
+    canonical = _titled(fitted(video.canonical, (size[0], 4 * size[1])), "canonical image", text_size)
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
     for frame, field in zip(frames, video.deformation, strict=True):
         pictures = zip((frame, *painter.paint(field, frame)), ("frame", "field", "grid"), strict=True)
@@ -100,7 +100,7 @@ def _cell(size: tuple[int, int], side: int) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def _fitted(image: Tensor, room: tuple[int, int]) -> np.ndarray:
+def fitted(image: Tensor, room: tuple[int, int]) -> np.ndarray:
     """An image (3, H, W) as large as fits into the room, as uint8."""
     scale = min(room[0] / image.shape[1], room[1] / image.shape[2])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[2] * scale), 1))

@@ -1,0 +1,72 @@
+"""Clips side by side: before and after an edit, one content with several motions."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from gendef.applications.figure import fitted
+from gendef.canonical_video import CanonicalVideo
+from gendef.errors import InputError
+from gendef.media.drawing import contact_sheet
+from gendef.media.video import to_uint8
+
+LEAST_SIDE, SHEET_SIDE = 256, 176
+
+
+def scaled_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """A height and width with the shorter side scaled to `side`; as they are for None.
+
+    Raises:
+        InputError: the side is not positive.
+    """
+    if side is None:
+        return size
+    if side < 1:
+        raise InputError(f"the shorter side must be at least 1 pixel, got {side}")
+    scale = side / min(size)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def comparison_frames(videos: Sequence[CanonicalVideo], columns: int | None = None) -> Iterator[np.ndarray]:
+    """Frames of several clips of one length in a table, uint8 (H, W, 3), for a video.
+
+    Args:
+        columns: clips a row; default as many as make the table about square, two in one row.
+    """
+    columns = columns or max(math.ceil(math.sqrt(len(videos))), 2)
+    size = scaled_size(videos[0].size, max(LEAST_SIDE, min(videos[0].size)) if len(videos) <= columns else LEAST_SIDE)
+    streams = [(frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk)) for video in videos]
+    for pictures in zip(*streams, strict=True):
+        rows = [list(pictures[start : start + columns]) for start in range(0, len(pictures), columns)]
+        yield contact_sheet(rows, 4)
+
+
+def comparison_sheet(videos: Sequence[CanonicalVideo], names: Sequence[str], count: int = 6) -> np.ndarray:
+    """A picture with a row for each clip: its canonical image, and frames spread over the clip; uint8 (H, W, 3)."""
+    length = min(video.num_frames for video in videos)
+    chosen = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    size = scaled_size(videos[0].size, SHEET_SIDE)
+    rows = []
+    for video in videos:
+        canonical = np.full((*size, 3), 255, np.uint8)
+        picture = fitted(video.canonical, size)
+        top, left = (size[0] - picture.shape[0]) // 2, (size[1] - picture.shape[1]) // 2
+        canonical[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        rows.append([canonical, *to_uint8(video.render(size, chosen))])
+    labels = ["canonical image", *(f"frame {t}" for t in chosen)]
+    return contact_sheet(rows, 4, row_labels=names, column_labels=labels)
+
+
+def extent_of_change(before: CanonicalVideo, after: CanonicalVideo) -> tuple[float, float]:
+    """How far an edit reaches: the share of pixels, over all frames, that changed at all, and their mean change in grey
+    levels (0 to 255)."""
+    changed, total, pixels = 0, 0.0, 0
+    for one, other in zip(before.iter_frames(), after.iter_frames(), strict=True):
+        difference = (one.clamp(-1, 1) - other.clamp(-1, 1)).abs().amax(dim=1) * 127.5
+        touched = difference > 0
+        changed += int(touched.sum())
+        total += float(torch.where(touched, difference, 0).sum(dtype=torch.float64))
+        pixels += difference.numel()
+    return changed / pixels, total / max(changed, 1)

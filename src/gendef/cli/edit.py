@@ -1,0 +1,167 @@
+"""`gendef edit`: edit one image and the video follows."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from torch import Tensor
+
+from gendef.applications import edit
+from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change, scaled_size
+from gendef.applications.looks import LOOKS
+from gendef.applications.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
+from gendef.applications.staging import staged
+from gendef.applications.style import apply_style, load_style
+from gendef.canonical_video import CanonicalVideo
+from gendef.cli.progress import progress_bar
+from gendef.errors import InputError
+from gendef.media.drawing import write_image
+from gendef.media.images import read_image
+from gendef.media.video import to_uint8, write_gif, write_video
+from gendef.training.loop import choose_device
+
+DESCRIPTION = (
+    "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "
+    "stand below.\n\n"
+    f"filters: {', '.join(LOOKS)}; hue, blur, posterise and edge take an amount, as in blur:3\n\n"
+    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n"
+    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n"
+    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n"
+    "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Clip folder."""
+    out: Path = field(default=Path("edited"))
+    """Folder for the edited clip, edited.mp4, before_after.mp4 and sheet.png."""
+    canonical: Path | None = None
+    """Picture of any size for the place of the canonical image: edit the clip's canonical.png in any program."""
+    style: Path | None = None
+    """Paint with a feed-forward style network: .onnx, .safetensors or .pth."""
+    prompt: str | None = None
+    """Paint anew as a text says, with a diffusion model; downloads it at the first use, a GPU is advised."""
+    filter: str | None = None
+    """Built-in look, such as sepia or hue:180."""
+    overlay: Path | None = None
+    """Picture with transparency, drawn over the canonical image."""
+    overlay_frame: tuple[int, Path] | None = None
+    """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
+    mask: Path | None = None
+    """Picture over the canonical image: white where edits show, black where the video stays."""
+    side: int | None = None
+    """Shorter side, in pixels, at which --style and --prompt paint; default the canonical image's for --style, 512 for
+    --prompt."""
+    strength: float = 0.7
+    """How much --prompt paints anew, up to 1."""
+    steps: int = 30
+    """Denoising steps of --prompt."""
+    seed: int = 0
+    """Seed of --prompt."""
+    diffusion_model: str = DIFFUSION_MODEL
+    """Folder or hub repository of the diffusion model."""
+    controlnet: str = CONTROLNET
+    """Folder or hub repository of its Canny ControlNet."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto, for --prompt."""
+    size: int | None = None
+    """Shorter side of edited.mp4 in pixels; default the clip's own."""
+    gif: bool = False
+    """Also write edited.gif."""
+    json: bool = False
+    """Print what was written, and how much of the video changed, as JSON."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)
+    before = CanonicalVideo.load(arguments.clip)
+    size = scaled_size(before.size, arguments.size)
+    after = edited(before, arguments)
+    with staged(arguments.out) as folder, progress_bar() as progress:
+        task = progress.add_task("writing", total=2 * after.num_frames)
+
+        def counted(frames: Iterator) -> Iterator:
+            for frame in frames:
+                progress.advance(task)
+                yield frame
+
+        after.save(folder / "clip")
+        frames = (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk))
+        write_video(folder / "edited.mp4", counted(frames), after.fps)
+        write_video(folder / "before_after.mp4", counted(comparison_frames([before, after])), after.fps)
+        write_image(folder / "sheet.png", comparison_sheet([before, after], ["before", "after"]))
+        if arguments.gif:
+            write_gif(
+                folder / "edited.gif",
+                (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk)),
+                after.fps,
+            )
+    share, change = extent_of_change(before, after)
+    if arguments.json:
+        report = {"clip": str(arguments.out / "clip"), "video": str(arguments.out / "edited.mp4")}
+        print(json.dumps({**report, "changed_share": share, "mean_change": change, "edits": after.info["edits"]}))
+    else:
+        print(
+            f"{100 * share:.1f} % of the pixels of {after.num_frames} frames changed; clip in {arguments.out / 'clip'},"
+            f" look at {arguments.out / 'before_after.mp4'} and {arguments.out / 'sheet.png'}"
+        )
+    return 0
+
+
+def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
+    """All edits that the options ask for.
+
+    Raises:
+        InputError: they ask for none, or one cannot be made.
+    """
+    result, done = video, []
+    if arguments.canonical is not None:
+        result = edit.edit_canonical(result, read_image(arguments.canonical))
+        done.append(f"canonical {arguments.canonical.name}")
+    if arguments.style is not None:
+        network = load_style(arguments.style)
+        result = result.with_canonical(apply_style(result.canonical, network, arguments.side))
+        done.append(f"style {arguments.style.name}")
+    if arguments.prompt is not None:
+        result = result.with_canonical(_repainted(result, arguments))
+        done.append(f"prompt {arguments.prompt!r}, seed {arguments.seed}")
+    if arguments.filter is not None:
+        result = edit.apply_look(result, arguments.filter)
+        done.append(f"filter {arguments.filter}")
+    if arguments.overlay is not None:
+        result = edit.overlay(result, read_image(arguments.overlay))
+        done.append(f"overlay {arguments.overlay.name}")
+    if arguments.overlay_frame is not None:
+        number, path = arguments.overlay_frame
+        result = edit.overlay_frame(result, read_image(path), number)
+        done.append(f"overlay {path.name} on frame {number}")
+    if not done:
+        raise InputError(
+            "no edit was asked for: give --canonical, --style, --prompt, --filter, --overlay or --overlay-frame"
+        )
+    if arguments.mask is not None:
+        result = edit.masked(video, result, read_image(arguments.mask))
+        done.append(f"inside {arguments.mask.name}")
+    result.info["edits"] = [*video.info.get("edits", []), *done]
+    return result
+
+
+def _repainted(video: CanonicalVideo, arguments: Arguments) -> Tensor:
+    pipeline = load_pipeline(arguments.diffusion_model, arguments.controlnet, str(choose_device(arguments.device)))
+    return repaint(
+        video.canonical,
+        str(arguments.prompt),
+        pipeline,
+        strength=arguments.strength,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        side=arguments.side or 512,
+    )

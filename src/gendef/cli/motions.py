@@ -1,0 +1,82 @@
+"""`gendef motions`: the same content with other motions."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gendef.applications.comparison import comparison_frames, comparison_sheet
+from gendef.applications.motions import model_of, with_motion_of
+from gendef.applications.staging import staged
+from gendef.canonical_video import CanonicalVideo
+from gendef.cli.progress import progress_bar
+from gendef.cli.values import parse_seeds
+from gendef.errors import InputError
+from gendef.media.drawing import write_image
+from gendef.media.video import write_video
+
+SHEET_ROWS = 12
+DESCRIPTION = (
+    "Give the content of a clip, edited or not, other motions: from the model that made it, or of another clip.\n\n"
+    "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n"
+    "example: gendef motions edited/clip --motion-of videos/seed0003 --out motions"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Clip folder; its canonical image is kept."""
+    out: Path = field(default=Path("motions"))
+    """Folder for the new clips, each with an mp4, motions.mp4 with all of them, and sheet.png."""
+    seeds: str = "1-8"
+    """Seeds of the motions, such as 1-8 or 1,5,9."""
+    model: str | None = None
+    """The model that made the clip, where it is found under another name or in another folder now."""
+    motion_of: Path | None = None
+    """Take the motion of this clip instead of a model's."""
+    json: bool = False
+    """Print what was written as JSON."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef motions", description=DESCRIPTION)
+    video = CanonicalVideo.load(arguments.clip)
+    if arguments.motion_of is not None and arguments.model is not None:
+        raise InputError("--motion-of takes the motion of a clip, --model that of a model: give one of them")
+    sources = _sources(video, arguments)
+    names, clips = [name for name, _ in sources], []
+    with staged(arguments.out) as folder, progress_bar() as progress:
+        for name, make in progress.track(sources, description="moving"):
+            clips.append(make())
+            clips[-1].save(folder / name)
+            clips[-1].to_mp4(folder / f"{name}.mp4")
+        shown = [video, *clips] if video.num_frames == clips[0].num_frames else clips
+        labels = [*(["the clip"] if shown[0] is video else []), *(name.replace("_", " ") for name in names)]
+        write_video(folder / "motions.mp4", comparison_frames(shown), clips[0].fps)
+        write_image(folder / "sheet.png", comparison_sheet(shown[:SHEET_ROWS], labels[:SHEET_ROWS]))
+    if arguments.json:
+        written = [{"clip": str(arguments.out / name), "mp4": str(arguments.out / f"{name}.mp4")} for name in names]
+        print(json.dumps({"clips": written, "table": str(arguments.out / "motions.mp4")}))
+    else:
+        table, sheet = arguments.out / "motions.mp4", arguments.out / "sheet.png"
+        print(f"{len(clips)} clips in {arguments.out}; look at {table} and {sheet}")
+    return 0
+
+
+def _sources(video: CanonicalVideo, arguments: Arguments) -> list[tuple[str, Callable[[], CanonicalVideo]]]:
+    """A name for every clip to make, and the function that makes it."""
+    if arguments.motion_of is not None:
+        moved = with_motion_of(video, CanonicalVideo.load(arguments.motion_of))
+        return [(f"motion_of_{arguments.motion_of.resolve().name}", lambda: moved)]
+    seeds = parse_seeds(arguments.seeds)
+    model = model_of(video, arguments.model)
+    model.sample_motions(video, [])  # refuses a clip of another model before anything is written
+    return [(f"motion{seed:04d}", partial(lambda seed: model.sample_motions(video, [seed])[0], seed)) for seed in seeds]
