@@ -1,0 +1,66 @@
+// The deformation field as the exporter wrote it (html_export.py): whole numbers of `step` canonical pixels at the
+// nodes of a coarse grid, differences from frame to frame and from left to right, low bytes before high bytes, deflate,
+// base64.
+
+function bytesOf(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+class Field {
+  // values: Int16Array, frames x 2 planes x nodes high x nodes wide.
+  constructor(values, meta) {
+    this.values = values;
+    this.meta = meta;
+    this.texels = new Int16Array(meta.nodes[0] * meta.nodes[1] * 2);
+  }
+
+  static async decode(base64, meta) {
+    const bytes = await inflated(bytesOf(base64));
+    const [tall, wide] = meta.nodes, plane = tall * wide, count = meta.frames * 2 * plane;
+    if (bytes.length !== 2 * count) throw new Error("the deformation field in this file is damaged");
+    const values = new Int16Array(count); // sums wrap around as the exporter's differences did
+    for (let i = 0; i < count; i++) values[i] = bytes[i] | (bytes[count + i] << 8);
+    for (let row = 0; row < count; row += wide) {
+      for (let x = 1; x < wide; x++) values[row + x] += values[row + x - 1];
+    }
+    for (let i = 2 * plane; i < count; i++) values[i] += values[i - 2 * plane];
+    return new Field(values, meta);
+  }
+
+  // Node values of one frame, x and y side by side, for a texture.
+  texture(frame) {
+    const plane = this.meta.nodes[0] * this.meta.nodes[1], start = frame * 2 * plane;
+    for (let i = 0; i < plane; i++) {
+      this.texels[2 * i] = this.values[start + i];
+      this.texels[2 * i + 1] = this.values[start + plane + i];
+    }
+    return this.texels;
+  }
+
+  // Where a place of a frame looks in the canonical image; both in normalised coordinates.
+  position(frame, x, y) {
+    const [tall, wide] = this.meta.nodes, [height, width] = this.meta.size, plane = tall * wide;
+    const column = this.node(((x + 1) * width - 1) / 2, width, wide), row = this.node(((y + 1) * height - 1) / 2, height, tall);
+    const offset = [0, 1].map((axis) => {
+      const at = (r, c) => this.values[(frame * 2 + axis) * plane + Math.min(r, tall - 1) * wide + Math.min(c, wide - 1)];
+      const mix = (a, b, share) => a + (b - a) * share;
+      const upper = mix(at(row.low, column.low), at(row.low, column.low + 1), column.share);
+      const lower = mix(at(row.low + 1, column.low), at(row.low + 1, column.low + 1), column.share);
+      return mix(upper, lower, row.share) * this.meta.step[axis];
+    });
+    return [x + offset[0], y + offset[1]];
+  }
+
+  node(pixel, pixels, nodes) {
+    const place = pixels > 1 ? (Math.min(Math.max(pixel, 0), pixels - 1) * (nodes - 1)) / (pixels - 1) : 0;
+    return { low: Math.floor(place), share: place - Math.floor(place) };
+  }
+}

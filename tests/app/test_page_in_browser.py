@@ -1,0 +1,154 @@
+"""The exported page in a real browser."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gendef import CanonicalVideo
+from gendef.media.html_export import write_html
+from gendef.media.video import to_uint8
+from gendef.warp import identity_grid
+
+RED = (228, 0, 43)
+
+
+def wavy(frames, height, width, swing=0.08):
+    """A photo-like image (noise of all scales) under waves."""
+    torch.manual_seed(0)
+    image = sum(
+        torch.nn.functional.interpolate(torch.randn(1, 3, n, n), (height, width), mode="bicubic")[0] / (n / 4)
+        for n in (4, 8, 16, 32, 64)
+    )
+    grid = identity_grid(height, width)
+    phase = torch.arange(frames)[:, None, None] / frames * 2 * torch.pi
+    field = torch.stack((torch.sin(phase + 2 * grid[..., 1]), torch.cos(phase + 3 * grid[..., 0])), dim=-1) * swing
+    return CanonicalVideo(image.clamp(-1, 1) * 0.9, field, 25)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return wavy(8, 256, 256)
+
+
+@pytest.fixture
+def opened(new_page, tmp_path):
+    def show(clip, **window):
+        write_html(tmp_path / "clip.html", clip, title="A <clip> & more")
+        page = new_page(**window)
+        page.goto((tmp_path / "clip.html").as_uri())
+        page.wait_for_selector("body[data-ready=true]")
+        return page
+
+    return show
+
+
+def canvas_pixels(page, selector):
+    """RGBA bytes (H, W, 4) of a canvas."""
+    url = page.evaluate("s => document.querySelector(s).toDataURL('image/png')", selector)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
+
+
+def frame_pixels(page, frame, mode="video"):
+    """What the page shows, uint8 (H, W, 3)."""
+    page.evaluate("([f, m]) => gendefPlayer.show(f, m)", [frame, mode])
+    return canvas_pixels(page, "#video")[..., :3]
+
+
+def stroke(page, selector, start, end):
+    box = page.locator(selector).bounding_box()
+    for step, share in enumerate(np.linspace(0, 1, 9)):
+        x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        if step == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("size", [(256, 256), (90, 130)])
+def test_it_shows_what_render_gives(opened, size):
+    clip = wavy(8, *size)
+    page = opened(clip)
+    view = page.evaluate("gendefPlayer.meta.view")
+    assert view == ([256, 256] if size == (256, 256) else [270, 390])
+    for frame in (0, 3, 7):
+        expected = to_uint8(clip.render(size=tuple(view), frames=[frame]))[0]
+        difference = np.abs(frame_pixels(page, frame).astype(int) - expected)
+        assert difference.mean() < 1
+        # Another frame is far away, so the measurement can fail.
+        assert np.abs(frame_pixels(page, (frame + 2) % 8).astype(int) - expected).mean() > 3
+
+
+def test_a_stroke_moves_with_the_video_and_nothing_else_changes(opened, clip):
+    page = opened(clip)
+    before = [frame_pixels(page, frame) for frame in (0, 4)]
+    stroke(page, "#paint", (0.3, 0.4), (0.6, 0.5))
+    layer = canvas_pixels(page, "#paint")
+    assert layer[110, 110, 3] == 255 and np.abs(layer[110, 110, :3].astype(int) - RED).max() <= 1
+    touched = CanonicalVideo(layer[..., 3:].repeat(3, axis=2), clip.deformation, 25).render()
+    for index, frame in enumerate((0, 4)):
+        after = frame_pixels(page, frame)
+        changed = np.abs(after.astype(int) - before[index]).max(axis=-1)
+        cover = touched[frame, 0].numpy()
+        assert changed[cover < -0.99].mean() < 0.05  # stored offsets are off by up to a quarter of a pixel
+        inside = after[cover > 0.99]
+        assert len(inside) > 500
+        assert np.abs(inside.astype(int) - RED).mean() < 1
+    page.click("text=Undo")
+    assert (frame_pixels(page, 4) == before[1]).all()
+
+
+def test_painting_on_a_frame_lands_under_the_pointer(opened, clip):
+    page = opened(clip)
+    frame_pixels(page, 5)
+    stroke(page, "#video", (0.5, 0.5), (0.7, 0.5))
+    for share in (0.52, 0.6, 0.68):
+        assert np.abs(frame_pixels(page, 5)[128, int(256 * share)].astype(int) - RED).max() < 8
+
+
+def test_tools_and_keyboard(opened, clip):
+    page = opened(clip)
+    page.get_by_label("Colour blue").click()
+    page.locator("#paint").focus()
+    for key in ("ArrowRight", "Space", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    x = int(0.51 * 256)
+    assert canvas_pixels(page, "#paint")[129, x, 3] == 255
+    page.get_by_label("Eraser").check(force=True)
+    stroke(page, "#paint", (0.4, 0.5), (0.6, 0.5))
+    assert canvas_pixels(page, "#paint")[129, x, 3] == 0
+    page.locator("#time").focus()
+    page.keyboard.press("End")
+    assert page.inner_text("#clock").startswith("8 / 8")
+    page.click("#play")
+    assert page.get_by_label("Pause").is_visible()
+    # Views are really drawn: a zero-free field has colours, the grid is blue.
+    assert frame_pixels(page, 2, "field").std() > 20
+    assert (np.abs(frame_pixels(page, 2, "grid").astype(int) - [20, 89, 161]).max(axis=-1) < 12).sum() > 500
+
+
+def test_edited_image_in_and_out(opened, clip, tmp_path):
+    page = opened(clip)
+    Image.new("RGB", (100, 100), (10, 200, 30)).save(tmp_path / "edited.png")
+    page.set_input_files("#open", tmp_path / "edited.png")
+    page.wait_for_function("!document.getElementById('undo').disabled")
+    assert np.abs(frame_pixels(page, 3).astype(int) - [10, 200, 30]).max() <= 1
+    with page.expect_download() as download:
+        page.click("#save")
+    saved = Image.open(io.BytesIO(download.value.path().read_bytes()))
+    assert saved.size == (256, 256) and saved.convert("RGB").getpixel((9, 9)) == (10, 200, 30)
+    (tmp_path / "no.png").write_text("no picture")
+    page.set_input_files("#open", tmp_path / "no.png")
+    page.wait_for_function("document.getElementById('message').textContent.includes('not a picture')")
+
+
+def test_it_fits_a_telephone(opened, clip):
+    page = opened(clip, width=400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.inner_text("h1") == "A <clip> & more"
+    unnamed = page.evaluate("""() => [...document.querySelectorAll('button, input, select, canvas')].filter(
+        (e) => !e.getAttribute('aria-label') && !e.textContent.trim() && !e.closest('label')).map((e) => e.id)""")
+    assert unnamed == []
