@@ -16,7 +16,8 @@ from gendef.errors import ConfigError
 from gendef.networks.efficientnet import FEATURE_CHANNELS, EfficientNetFeatures
 from gendef.networks.layers import LEAKY_SLOPE
 
-# Standard deviations of the four maps on natural images, so that all scales start with the same weight.
+# About the standard deviations of the four maps on natural images (within a factor of 0.6 to 1.3), so that all scales
+# start with like weights; trained critics depend on these very numbers.
 FEATURE_SCALES = (11.0, 7.0, 4.2, 1.65)
 NUM_TIME_WAVES = 6
 

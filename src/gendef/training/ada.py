@@ -1,12 +1,14 @@
 """Adaptive discriminator augmentation (Karras et al. 2020): blitting, geometry and colour, the same for a whole clip.
 
 Every augmentation happens with probability p, which follows how sure the discriminator is of real data. Resampling is
-a gather of four neighbours, linear in the image, so gradients of gradients exist (R1 needs them).
+linear in the image, so gradients of gradients (R1 needs them) are resampling again.
 """
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.warp import identity_grid
@@ -139,17 +141,43 @@ def resample(video: Tensor, matrix: Tensor) -> Tensor:
     where = grid @ matrix[:, :2].transpose(1, 2)  # (B, H * W, 2)
     x = _reflect(((where[..., 0] + 1) * width - 1) / 2, width)
     y = _reflect(((where[..., 1] + 1) * height - 1) / 2, height)
-    left, top = x.floor().clamp(0, width - 2), y.floor().clamp(0, height - 2)
-    share_x, share_y = (x - left)[:, None], (y - top)[:, None]
-    flat = video.flatten(1, 2).flatten(2)  # (B, T * C, H * W)
-    corner = (top * width + left).long()
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1).reshape(-1, height, width, 2)
+    return _Read.apply(video.flatten(1, 2), grid).reshape(video.shape)
 
-    def read(offset: int) -> Tensor:
-        return torch.gather(flat, 2, (corner + offset)[:, None].expand(-1, flat.shape[1], -1))
 
-    upper = read(0) * (1 - share_x) + read(1) * share_x
-    lower = read(width) * (1 - share_x) + read(width + 1) * share_x
-    return (upper * (1 - share_y) + lower * share_y).reshape(video.shape)
+class _Read(torch.autograd.Function):
+    """grid_sample of images (B, C, H, W) whose gradient with respect to the images can be differentiated again.
+
+    PyTorch's own backward pass of grid_sample has no derivative.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.shape = image.shape
+        return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (grid,) = ctx.saved_tensors
+        return _Spread.apply(grad, grid, ctx.shape), None
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Read`: values at positions spread to the pixels they are read from."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(grid)
+        bilinear, border = 0, 1
+        return torch.ops.aten.grid_sampler_2d_backward(
+            values.contiguous(), values.new_zeros(shape), grid, bilinear, border, False, (True, False)
+        )[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (grid,) = ctx.saved_tensors
+        return _Read.apply(grad, grid), None, None
 
 
 def _reflect(position: Tensor, size: int) -> Tensor:
