@@ -16,8 +16,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "edit": ("gendef.cli.edit", "edit the canonical image, and the video follows"),
     "motions": ("gendef.cli.motions", "give the content of a clip other motions"),
     "show": ("gendef.cli.show", "draw a clip: its canonical image, fields and frames"),
+    "eval": ("gendef.cli.eval", "measure videos: FVD, KVD, motion, reconstruction, tracks, masks"),
     "flow": ("gendef.cli.flow", "optical flow of a clip, as files and drawn"),
+    "fit": ("gendef.cli.fit", "fit a canonical image and a deformation field to a real video"),
     "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
+    "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
     "track": ("gendef.cli.track", "follow points through a clip"),
 }
 

@@ -1,0 +1,184 @@
+"""`gendef eval`: measure videos."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from gendef.cli.progress import progress_bar
+from gendef.cli.values import parse_seeds
+from gendef.errors import InputError
+
+USAGE = """usage: gendef eval fvd FAKE REAL               FVD and KVD of clips (I3D)
+       gendef eval fid FAKE REAL               Frechet and kernel distance of single frames (EfficientNet-Lite0)
+
+FAKE and REAL are each a data archive, a folder of videos, saved clips, a video file, or a model by name or folder.
+
+example: gendef eval fvd sky sky_test64.zip --count 256 --seeds 0-2
+example: gendef eval fvd my_videos/ real_videos/ --detector-weights i3d-kinetics-400.ckpt
+`gendef eval fvd --help` and so on explain each."""
+
+FVD = """FVD and, beside it, the unbiased kernel distance KVD, by the protocol of StyleGAN-V: one clip a video.
+
+example: gendef eval fvd sky sky_test64.zip --count 256 --seeds 0-2
+
+example: gendef eval fvd my_videos/ real.zip --frames 16 --stride 8 --detector-weights i3d-kinetics-400.ckpt"""
+
+FID = """Frechet and kernel distance of single frames, on EfficientNet-Lite0 features unless --detector names another.
+It is no FID: that needs the Inception network, which can be plugged in (docs/metrics.md).
+
+example: gendef eval fid sky sky_test64.zip --count 512"""
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True)
+class _Distance:
+    """Options of the distances."""
+
+    fake: Annotated[str, tyro.conf.Positional]
+    """Data archive, folder of videos, saved clips, video file, or model."""
+    real: Annotated[str, tyro.conf.Positional]
+    """The same."""
+    frames: int = 16
+    """Frames a clip."""
+    stride: int = 1
+    """Take every stride-th frame."""
+    clips_per_video: int = 1
+    """Clips from each video; 0 takes all that fit side by side."""
+    count: int = 2048
+    """At most so many clips of each side; a model makes exactly so many."""
+    seeds: str = "0"
+    """Measure with each of these seeds, such as 0-4, which draw other clips, and report mean and spread."""
+    size: int | None = None
+    """Bring the frames of both sides to squares of this side first."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """What to do with frames that are not square."""
+    truncation: float = 1.0
+    """Truncation of a model's videos."""
+    detector: str = "i3d"
+    """Feature network: a registered name, or module:name of your own."""
+    detector_weights: Path | None = None
+    """File of its weights, or the folder to look in; default the folder GENDEF_WEIGHTS."""
+    batch_size: int = 4
+    """Clips the detector sees at once."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    cache: Path | None = None
+    """Folder of computed features; default ~/.cache/gendef/features."""
+    no_cache: Flag = False
+    """Neither read nor write computed features."""
+    out: Path | None = None
+    """Also write the report, as JSON, to this file."""
+    json: Flag = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True)
+class _Frames(_Distance):
+    """The same for single frames, of which a video gives many."""
+
+    frames: int = 1
+    """Frames a clip."""
+    clips_per_video: int = 0
+    """Clips from each video; 0 takes all that fit side by side."""
+    detector: str = "efficientnet-lite0"
+    """Feature network: a registered name, or module:name of your own."""
+    batch_size: int = 16
+    """Clips the detector sees at once."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "fvd": lambda rest: _distance(tyro.cli(_Distance, args=rest, prog="gendef eval fvd", description=FVD)),
+        "fid": lambda rest: _distance(tyro.cli(_Frames, args=rest, prog="gendef eval fid", description=FID)),
+    }
+    if argv and argv[0] in commands:
+        return commands[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    wrong = f"gendef eval: unknown measure {argv[0]!r}\n" if argv else ""
+    print(wrong + USAGE, file=sys.stderr)
+    return 2
+
+
+def _distance(arguments: _Distance) -> int:
+    from gendef.metrics.clip_sets import open_clips
+    from gendef.metrics.detectors import Detector, find_detector
+    from gendef.metrics.distances import compare
+    from gendef.metrics.features import default_cache
+    from gendef.metrics.sampling import Sampling
+    from gendef.training.loop import choose_device
+
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, got {arguments.batch_size}")
+    seeds = parse_seeds(arguments.seeds)
+    sampling = Sampling(
+        frames=arguments.frames,
+        stride=arguments.stride,
+        clips_per_video=arguments.clips_per_video,
+        count=arguments.count,
+        size=arguments.size,
+        fit=arguments.fit,
+        truncation=arguments.truncation,
+    )
+    device = choose_device(arguments.device)
+    fake, real = (open_clips(name, device) for name in (arguments.fake, arguments.real))
+    draws = [replace(sampling, seed=seed) for seed in seeds]
+    total = sum(len(side.windows(draw)) for draw in draws for side in (fake, real))
+    detector = Detector(find_detector(arguments.detector), arguments.detector_weights, device)
+    with progress_bar() as progress:
+        task = progress.add_task("clips", total=total)
+        report = compare(
+            fake,
+            real,
+            detector,
+            sampling,
+            seeds,
+            batch_size=arguments.batch_size,
+            cache=None if arguments.no_cache else arguments.cache or default_cache(),
+            on_clip=lambda count: progress.advance(task, count),
+        )
+    _say(report.to_dict(), arguments.json, arguments.out)
+    return 0
+
+
+def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
+    """Print a report of distances, and write it where asked."""
+    text = json.dumps(report, indent=1)
+    if out is not None:
+        from gendef.media.video import replacing
+
+        with replacing(out) as temporary:
+            temporary.write_text(text + "\n")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print(text)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("measure", "mean", "spread over seeds", "values")
+    for name, result in report["results"].items():
+        spread, errors = result["spread_over_seeds"], result.get("spread_over_subsets")
+        values = [f"{value:.4g}" for value in result["values"]]
+        if errors:
+            values = [f"{value} ± {error:.2g}" for value, error in zip(values, errors, strict=True)]
+        table.add_row(
+            name, f"{result['mean']:.5g}", "one seed" if spread is None else f"{spread:.3g}", ", ".join(values)
+        )
+    console = Console()
+    console.print(table)
+    facts = Table("", "generated", "real", title="compared")
+    for row in ("name", "kind", "clips", "feature_vectors", "frame_size", "from_cache", "fingerprint"):
+        facts.add_row(row.replace("_", " "), *(str(report[side][row])[:40] for side in ("fake", "real")))
+    console.print(facts)
+    for name in ("sampling", "detector", "versions"):
+        console.print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in report[name].items()), highlight=False)
