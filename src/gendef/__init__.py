@@ -13,12 +13,14 @@ _PUBLIC = {
     "CanonicalVideo": "gendef.canonical_video",
     "GenDeF": "gendef.model",
     "GendefError": "gendef.errors",
+    "fit_video": "gendef.fitting.fit",
 }
-__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__"]
+__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "fit_video"]
 
 if TYPE_CHECKING:
     from gendef.canonical_video import CanonicalVideo
     from gendef.errors import GendefError
+    from gendef.fitting.fit import fit_video
     from gendef.model import GenDeF
 
 

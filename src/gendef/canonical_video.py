@@ -33,6 +33,7 @@ class CanonicalVideo:
         fps: frames a second.
         info: how the clip was made; plain values, saved with it.
         report: what a fit reached (PSNR and so on).
+        visibility: (T, H, W) bool, where the canonical image explains the frames that were fitted; None if unknown.
 
     Raises:
         InputError: a shape, type or value cannot be used.
@@ -46,6 +47,7 @@ class CanonicalVideo:
         *,
         info: dict[str, Any] | None = None,
         report: dict[str, Any] | None = None,
+        visibility: Any = None,
     ) -> None:
         self.canonical = to_image_tensor(canonical)
         field = deformation if isinstance(deformation, Tensor) else torch.from_numpy(np.asarray(deformation))
@@ -59,6 +61,7 @@ class CanonicalVideo:
         self.fps = checked_fps(fps)
         self.info = dict(info or {})
         self.report = dict(report or {})
+        self.visibility = _checked_visibility(visibility, self.deformation.shape[:3])
 
     @property
     def num_frames(self) -> int:
@@ -193,6 +196,7 @@ class CanonicalVideo:
             self.fps,
             self.info,
             self.report,
+            self.visibility,
         )
 
     @classmethod
@@ -205,7 +209,7 @@ class CanonicalVideo:
         stored = read_clip(folder)
         clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
         # The rest has been checked too, and checking it here would read the whole mapping into memory.
-        clip.deformation = stored.deformation
+        clip.deformation, clip.visibility = stored.deformation, stored.visibility
         return clip
 
     def _frames(self, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
@@ -218,6 +222,17 @@ class CanonicalVideo:
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
         write_gif(path, self._frames(size), self.fps)
+
+
+def _checked_visibility(visibility: Any, shape: Sequence[int]) -> Tensor | None:
+    if visibility is None:
+        return None
+    value = visibility.detach().cpu() if isinstance(visibility, Tensor) else torch.from_numpy(np.asarray(visibility))
+    if value.dtype != torch.bool or tuple(value.shape) != tuple(shape):
+        raise InputError(
+            f"visibility must be bool {tuple(shape)} like the field, got {value.dtype} {tuple(value.shape)}"
+        )
+    return value
 
 
 def _warped(canonical: Tensor, field: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The saved clip: `canonical.png`, `deformation.safetensors`, `video.json` and `preview.mp4` in one folder.
 
+Clips that know where their canonical image explains the frames have `visibility.safetensors` too, one bit a pixel.
+
 The safetensors file holds the field and the canonical image in full precision. `canonical.png` is for people: if its
 pixels are what they were when the clip was saved, the precise image is used, and if somebody edited it, the PNG is.
 """
@@ -18,6 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gendef.errors import ClipError, InputError
@@ -26,7 +30,8 @@ from gendef.media.video import VideoWriter, checked_fps, to_uint8
 
 FORMAT, FORMAT_VERSION = "gendef-clip", 1
 CANONICAL, FIELD, META, PREVIEW = "canonical.png", "deformation.safetensors", "video.json", "preview.mp4"
-FILES = {CANONICAL, FIELD, META, PREVIEW}
+VISIBILITY = "visibility.safetensors"
+FILES = {CANONICAL, FIELD, META, PREVIEW, VISIBILITY}
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
 """Bytes of a safetensors header that are read; two tensors need 200."""
@@ -43,6 +48,7 @@ class StoredClip:
     fps: float
     info: dict[str, Any]
     report: dict[str, Any]
+    visibility: Tensor | None
 
 
 class ClipWriter:
@@ -54,6 +60,7 @@ class ClipWriter:
         folder: where to; an existing clip there is replaced.
         canonical: (3, Hc, Wc) in [-1, 1].
         shape: (T, H, W) of the field to come.
+        visibility: (T, H, W) bool, where the canonical image explains the frames; None if that is not known.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class ClipWriter:
         fps: float,
         info: dict[str, Any],
         report: dict[str, Any],
+        visibility: Tensor | None = None,
     ) -> None:
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
@@ -73,6 +81,7 @@ class ClipWriter:
         if others:
             raise InputError(f"{self.folder} holds something else than a clip ({others[0]}): choose another folder")
         self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
+        self.visibility = visibility
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
@@ -125,6 +134,8 @@ class ClipWriter:
         self._file.write(np.ascontiguousarray(self.canonical.detach().cpu().float().numpy(), "<f4").data)
         self._file.flush()
         self._file.close()
+        if self.visibility is not None:
+            save_file({"visibility": _packed(self.visibility)}, self._temporary / VISIBILITY)
         meta = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -173,7 +184,31 @@ def read_clip(folder: str | Path) -> StoredClip:
     except InputError as error:
         raise ClipError(str(error)) from error
     canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
-    return StoredClip(canonical, deformation, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]))
+    visibility = _read_visibility(folder / VISIBILITY, shape[:3])
+    return StoredClip(canonical, deformation, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]), visibility)
+
+
+def _packed(visibility: Tensor) -> Tensor:
+    """(T, H, W) bool -> uint8 (T, bytes), one bit a pixel, row by row."""
+    return torch.from_numpy(np.packbits(visibility.cpu().numpy().reshape(len(visibility), -1), axis=1))
+
+
+def _read_visibility(path: Path, shape: tuple[int, int, int]) -> Tensor | None:
+    if not path.is_file():
+        return None
+    frames, pixels = shape[0], shape[1] * shape[2]
+    expected = (frames, -(-pixels // 8))
+    try:
+        if path.stat().st_size > math.prod(expected) + MAX_HEADER:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        packed = load_file(path)["visibility"]
+        if packed.dtype != torch.uint8 or tuple(packed.shape) != expected:
+            raise ValueError(f"it is {packed.dtype} {list(packed.shape)}, {META} says uint8 {list(expected)}")
+    except (KeyError, ValueError, SafetensorError, OSError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ClipError(f"{path} cannot be used: {reason}") from error
+    bits = np.unpackbits(packed.numpy(), axis=1, count=pixels)
+    return torch.from_numpy(bits).bool().view(shape)
 
 
 def _untouched(image: Image.Image, meta: dict[str, Any]) -> bool:
@@ -257,8 +292,9 @@ def write_clip(
     fps: float,
     info: dict[str, Any],
     report: dict[str, Any],
+    visibility: Tensor | None = None,
 ) -> None:
     """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W)."""
-    with ClipWriter(folder, canonical, shape, fps, info, report) as writer:
+    with ClipWriter(folder, canonical, shape, fps, info, report, visibility) as writer:
         for deformation, frames in chunks:
             writer.append(deformation, frames)

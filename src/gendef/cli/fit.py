@@ -1,0 +1,137 @@
+"""`gendef fit`: a canonical image and a deformation field for a real video."""
+
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.progress import Progress, TaskID
+
+from gendef.canonical_video import CanonicalVideo
+from gendef.cli.progress import progress_bar
+from gendef.clip_format import CANONICAL, META
+from gendef.errors import InputError
+from gendef.fitting.fit import Moment, Options, Quality, fit_scene, scene_options
+from gendef.fitting.source import Footage, Scene, read_footage
+from gendef.fitting.state import StateFile
+from gendef.media.drawing import write_image
+from gendef.media.video import to_uint8
+
+STATE = ".fit-state.safetensors"
+PREVIEW_EVERY = 5.0
+"""Seconds between two previews, at least."""
+DESCRIPTION = (
+    "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
+    "through one image.\n\n"
+    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
+    "command is given again. A video with cuts gives a clip folder for every scene.\n\n"
+    "example: gendef fit my.mp4 --out clip\n"
+    "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n"
+    "example: gendef fit frames_folder --out clip --size 480 --quality best"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    video: Annotated[Path, tyro.conf.Positional]
+    """Video file, animated gif, or folder of frames."""
+    out: Path = field(default=Path("clip"))
+    """Clip folder to write."""
+    size: int = 270
+    """Pixels of the shorter side that are fitted; smaller videos keep theirs."""
+    start: int = 0
+    """First frame."""
+    frames: int | None = None
+    """Number of frames; default all."""
+    quality: Quality = "default"
+    """How long to refine."""
+    budget: str | None = None
+    """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
+    seed: int = 0
+    """The same seed gives the same result, if there is no budget."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from 90, 90s, 1.5m or 1h.
+
+    Raises:
+        InputError: not of that form, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh]?)\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise InputError(f"a budget must look like 60s, 5m or 1h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
+    budget = None if arguments.budget is None else parse_seconds(arguments.budget)
+    options = Options(arguments.quality, arguments.seed, budget)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"{arguments.out} is a file, not a folder")
+    footage = read_footage(arguments.video, arguments.size, arguments.start, arguments.frames)
+    scenes = footage.scenes
+    folders = [arguments.out]
+    if len(scenes) > 1:
+        folders = [arguments.out / f"scene{number:02d}" for number in range(len(scenes))]
+    reports = []
+    with progress_bar() as progress:
+        for scene, folder, share in zip(scenes, folders, scene_options(footage, options), strict=True):
+            clip = _fit(scene, footage, share, arguments, folder, progress)
+            reports.append({"clip": str(folder), "frames": clip.info["frames"], **clip.report})
+    if arguments.json:
+        print(json.dumps({"clips": reports, "notes": footage.notes}))
+        return 0
+    for note in footage.notes:
+        print(f"note: {note}")
+    for report in reports:
+        print(
+            f"{report['clip']}: frames {report['frames'][0]} to {report['frames'][1]}, PSNR {report['psnr']:.2f} dB "
+            f"(worst frame {report['psnr_min']:.2f}), {100 * report['explained']:.1f} % of the pixels explained, "
+            f"{100 * report['seen']:.0f} % of the canonical image seen, {report['seconds']:.0f} s"
+        )
+    print(f"look at {folders[0] / CANONICAL} and {folders[0] / 'preview.mp4'}")
+    return 0
+
+
+def _fit(
+    scene: Scene, footage: Footage, options: Options, arguments: Arguments, folder: Path, progress: Progress
+) -> CanonicalVideo:
+    """Fit one scene into its clip folder."""
+    job: dict[str, Any] = {
+        "source": str(arguments.video.resolve()),
+        "changed": arguments.video.stat().st_mtime_ns,
+        "frames": [scene.numbers[0], scene.numbers[-1], len(scene.numbers)],
+        "size": scene.frames[0].shape[:2],
+        **asdict(options),
+    }
+    state = StateFile(folder / STATE, job)
+    show = _Preview(folder, progress, progress.add_task("reading", total=1000))
+    clip = fit_scene(scene, footage, options, str(arguments.video), watcher=show, state_file=state)
+    clip.save(folder)
+    state.remove()
+    return clip
+
+
+class _Preview:
+    """Moves the progress bar, and keeps canonical.png up to date in a folder that holds no finished clip."""
+
+    def __init__(self, folder: Path, progress: Progress, task: TaskID) -> None:
+        self._path = None if (folder / META).exists() else folder / CANONICAL
+        self._progress, self._task, self._shown = progress, task, time.perf_counter()
+
+    def __call__(self, moment: Moment) -> None:
+        text = moment.stage if moment.psnr != moment.psnr else f"{moment.stage}, {moment.psnr:.2f} dB"
+        self._progress.update(self._task, completed=round(1000 * moment.done), description=text)
+        now = time.perf_counter()
+        if self._path and moment.canonical is not None and now - self._shown >= PREVIEW_EVERY:
+            self._shown = now
+            write_image(self._path, to_uint8(moment.canonical))

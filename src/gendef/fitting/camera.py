@@ -1,0 +1,143 @@
+"""The motion of the whole picture: one homography per frame to the reference frame, and a canvas that holds all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.fitting.optical_flow import flow_trust, import_cv2
+
+STEP = 8
+"""Every how many pixels flow is looked at."""
+INLIER = 1.0
+"""Pixels a point may lie off the common motion."""
+MAX_AREA = 6.0
+"""Area of the canvas over that of a frame, beyond which simpler motions are tried, and then the canvas is cut."""
+MAX_STRETCH = 3.0
+"""How much larger or smaller than the reference a frame may become before simpler motions are tried."""
+STILL = 0.25
+"""Pixels that the corners may move in all of a clip for the camera to count as still."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Motion of the whole picture.
+
+    Attributes:
+        to_canvas: (T, 3, 3) float64, pixels of a frame -> pixels of the canvas, homogeneous.
+        canvas: height and width.
+        reference: number of the frame that lies upright and unscaled in the canvas.
+        kind: homography, similarity, translation or still.
+    """
+
+    to_canvas: Tensor
+    canvas: tuple[int, int]
+    reference: int
+    kind: str
+
+
+def find_camera(forward: Tensor, backward: Tensor, seed: int) -> Camera:
+    """The camera of a clip from the flows between its frames (each (T - 1, 2, H, W))."""
+    height, width = forward.shape[2:]
+    for kind in ("homography", "similarity", "translation"):
+        chained = _chain(forward, backward, kind, seed)
+        reference = _medoid(chained, height, width)
+        motion = np.linalg.inv(chained[reference]) @ chained
+        motion /= motion[:, 2:, 2:]
+        motion[reference] = np.eye(3)  # to the last bit
+        found = _on_canvas(motion, height, width, reference, kind)
+        if found is not None:
+            return found
+    return still_camera(len(forward) + 1, height, width, len(forward) // 2)
+
+
+def still_camera(count: int, height: int, width: int, reference: int) -> Camera:
+    """A camera that does not move."""
+    return Camera(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), (height, width), reference, "still")
+
+
+def _chain(forward: Tensor, backward: Tensor, kind: str, seed: int) -> np.ndarray:
+    """Motion of every frame to frame 0, (T, 3, 3)."""
+    chained = [np.eye(3)]
+    for there, back in zip(forward, backward, strict=True):
+        chained.append(chained[-1] @ _common_motion(back, flow_trust(back, there), kind, seed))
+    return np.stack(chained)
+
+
+def _common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int) -> np.ndarray:
+    """The motion that most of a flow field (2, H, W) follows, (3, 3)."""
+    cv2 = import_cv2()
+    y, x = np.mgrid[STEP // 2 : flow.shape[1] : STEP, STEP // 2 : flow.shape[2] : STEP]
+    good = trust.numpy()[y, x] > 0.5
+    start = np.stack((x[good], y[good]), axis=-1).astype(np.float32)
+    if len(start) < 16:
+        return np.eye(3)
+    moved = flow.numpy()[:, y[good], x[good]].T
+    if kind == "translation":
+        matrix = np.eye(3)
+        matrix[:2, 2] = np.median(moved, axis=0)
+        return matrix
+    cv2.setRNGSeed(seed)
+    if kind == "homography":
+        matrix, _ = cv2.findHomography(start, start + moved, cv2.RANSAC, INLIER, maxIters=500)
+        return np.eye(3) if matrix is None else matrix
+    matrix, _ = cv2.estimateAffinePartial2D(
+        start, start + moved, method=cv2.RANSAC, ransacReprojThreshold=INLIER, maxIters=500
+    )
+    return np.eye(3) if matrix is None else np.vstack((matrix, [0, 0, 1]))
+
+
+def _corners(matrices: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Where the corners of the picture go, (T, 4, 2); not a number where they pass through infinity."""
+    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]], np.float64).T
+    moved = matrices @ corners
+    depth = np.where(moved[:, 2:] > 0.1, moved[:, 2:], np.nan)
+    return np.moveaxis(moved[:, :2] / depth, 1, 2)
+
+
+def _medoid(chained: np.ndarray, height: int, width: int) -> int:
+    """The frame from which all others are nearest; of near ones the middle one."""
+    count = len(chained)
+    corners = np.nan_to_num(_corners(chained, height, width), nan=1e6)
+    apart = np.stack([np.linalg.norm(corners - corner, axis=-1).mean(axis=1) for corner in corners]).mean(axis=1)
+    near = np.flatnonzero(apart <= apart.min() * 1.1 + 0.02 * width)
+    return int(near[np.abs(near - (count - 1) / 2).argmin()])
+
+
+def _on_canvas(motion: np.ndarray, height: int, width: int, reference: int, kind: str) -> Camera | None:
+    """The camera with its canvas, or None where this motion goes astray."""
+    corners = _corners(motion, height, width)
+    if not np.isfinite(corners).all():
+        return None
+    x, y = corners[..., 0], corners[..., 1]
+    area = ((x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1) / 2) / ((height - 1) * (width - 1))
+    if area.min() < 1 / MAX_STRETCH**2 or area.max() > MAX_STRETCH**2:
+        return None
+    at_rest = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+    if np.abs(corners - at_rest).max() < STILL:
+        return still_camera(len(motion), height, width, reference)
+    low, high = np.floor(corners.min(axis=(0, 1)) + 0.1), np.ceil(corners.max(axis=(0, 1)) - 0.1)
+    wide, tall = (high - low + 1).astype(int)
+    if wide * tall > MAX_AREA * height * width:
+        return None
+    shift = np.eye(3)
+    shift[:2, 2] = -low
+    return Camera(torch.from_numpy(shift @ motion), (int(tall), int(wide)), reference, kind)
+
+
+def canvas_positions(matrix: Tensor, size: tuple[int, int], full: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """Where the pixels of a frame lie in the canvas, (2, h, w) float32, in pixels of a canvas scaled like the frame.
+
+    Args:
+        matrix: (3, 3), for pixels of full size.
+        size: height and width to evaluate at.
+        full: height and width of the frames that the matrix is for.
+        canvas: height and width of the canvas that belongs to `full`.
+    """
+    y = (torch.arange(size[0], dtype=torch.float64) + 0.5) * full[0] / size[0] - 0.5
+    x = (torch.arange(size[1], dtype=torch.float64) + 0.5) * full[1] / size[1] - 0.5
+    grid = torch.stack((x[None].expand(size[0], -1), y[:, None].expand(-1, size[1])))
+    moved = torch.einsum("ij,jhw->ihw", matrix[:, :2], grid) + matrix[:, 2, None, None]
+    normalised = (2 * moved[:2] / moved[2] + 1) / torch.tensor([canvas[1], canvas[0]])[:, None, None] - 1
+    return normalised.float()

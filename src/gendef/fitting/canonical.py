@@ -1,0 +1,149 @@
+"""The canonical image, given the fields: a linear least-squares problem that is solved directly.
+
+Every observed pixel says "the canonical image, read bilinearly at this place, has this colour". The normal equations of
+that couple a canonical pixel only with its eight neighbours, and the couplings follow from a few moments of the places
+within each cell of four canonical pixels. One pass over the frames sums the moments; conjugate gradients then work on
+the canonical image alone, and cost nothing beside that pass.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOMENTS = 9 + 4 * 3
+"""Per cell: nine moments of the places, four of each colour."""
+RIDGE = 1e-3
+"""Weight of the image before the solve, against one observation of weight 1."""
+SMOOTH = 3e-3
+"""Weight of the squared differences of neighbours: decides what is seen by nobody, hardly touches what is seen."""
+
+# Products of the bilinear weights (1 - a, a) as polynomials in 1, a, a^2.
+_PRODUCTS = ((1.0, -2.0, 1.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0))
+
+
+class CanonicalSystem:
+    """Sums what frames say about a canonical image, then solves for it.
+
+    Args:
+        size: height and width of the canonical image, at least 2 by 2.
+    """
+
+    def __init__(self, size: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        self.size = size
+        self._moments = torch.zeros(MOMENTS, (size[0] - 1) * (size[1] - 1), device=device)
+
+    def add(self, frame: Tensor, positions: Tensor, weight: Tensor) -> None:
+        """Add one frame.
+
+        Args:
+            frame: (3, H, W).
+            positions: (2, H, W), x and y in pixels of the canonical image; clamped to it, as border padding does.
+            weight: (H, W), trust in each pixel.
+        """
+        height, width = self.size
+        x, y = positions[0].clamp(0, width - 1).flatten(), positions[1].clamp(0, height - 1).flatten()
+        left, top = x.floor().clamp_(max=width - 2), y.floor().clamp_(max=height - 2)
+        a, b = x - left, y - top
+        cell = (top * (width - 1) + left).long()
+        one = weight.flatten()
+        row = 0
+        for along_y in (one, one * b, one * b * b):
+            for along_x in (along_y, along_y * a, along_y * a * a):
+                self._moments[row].scatter_add_(0, cell, along_x)
+                row += 1
+        for colour in frame.flatten(1):
+            for along_y in (one * colour, one * colour * b):
+                for along_x in (along_y, along_y * a):
+                    self._moments[row].scatter_add_(0, cell, along_x)
+                    row += 1
+
+    def merge(self, other: "CanonicalSystem") -> None:
+        """Add what another system of the same size has summed."""
+        self._moments += other._moments
+
+    def mass(self) -> Tensor:
+        """Sum of bilinear weights that each canonical pixel received, (H, W)."""
+        one, ax, by, axby = (self._cells(row) for row in (0, 1, 3, 4))
+        return self._to_pixels([one - ax - by + axby, ax - axby, by - axby, axby])
+
+    def _cells(self, row: int) -> Tensor:
+        return self._moments[row].view(self.size[0] - 1, self.size[1] - 1)
+
+    def _to_pixels(self, corners: list[Tensor]) -> Tensor:
+        """Sum of what each cell gives to its corners (left top, right top, left bottom, right bottom)."""
+        height, width = self.size
+        image = corners[0].new_zeros(*corners[0].shape[:-2], height, width)
+        for number, value in enumerate(corners):
+            y, x = divmod(number, 2)
+            image[..., y : height - 1 + y, x : width - 1 + x] += value
+        return image
+
+    def _couplings(self) -> list[list[Tensor]]:
+        """Couplings between the corners of each cell, 4 by 4 of (H - 1, W - 1)."""
+        moments = self._moments[:9].view(3, 3, self.size[0] - 1, self.size[1] - 1)  # powers of b, then of a
+        table = torch.tensor(_PRODUCTS, device=moments.device)
+        mixed = torch.einsum("qj,pi,jihw->qphw", table, table, moments)
+        return [[mixed[i // 2 + j // 2, i % 2 + j % 2] for j in range(4)] for i in range(4)]
+
+    def solve(self, start: Tensor, iterations: int = 12, ridge: float = RIDGE, smooth: float = SMOOTH) -> Tensor:
+        """The canonical image (3, H, W) that explains the frames best in the sense of weighted squares.
+
+        Args:
+            start: (3, H, W), where conjugate gradients begin, and what `ridge` holds on to.
+        """
+        couplings = self._couplings()
+        height, width = self.size
+
+        def apply(image: Tensor) -> Tensor:
+            corners = [image[:, y : height - 1 + y, x : width - 1 + x] for y in (0, 1) for x in (0, 1)]
+            out = self._to_pixels([sum(row[j] * corners[j] for j in range(4)) for row in couplings])  # type: ignore[misc]
+            out += ridge * image
+            across, down = smooth * image.diff(dim=2), smooth * image.diff(dim=1)
+            out[:, :, 1:] += across
+            out[:, :, :-1] -= across
+            out[:, 1:] += down
+            out[:, :-1] -= down
+            return out
+
+        right = []
+        for colour in range(3):
+            one, ax, by, axby = (self._cells(9 + 4 * colour + k) for k in range(4))
+            right.append(self._to_pixels([one - ax - by + axby, ax - axby, by - axby, axby]))
+        diagonal = self._to_pixels([couplings[k][k] for k in range(4)]) + ridge + 4 * smooth
+        return conjugate_gradients(apply, torch.stack(right) + ridge * start, start, diagonal, iterations)
+
+
+def conjugate_gradients(apply, right: Tensor, start: Tensor, diagonal: Tensor, iterations: int) -> Tensor:  # type: ignore[no-untyped-def]
+    """Solve a symmetric positive system with the diagonal as preconditioner; channels (dim 0) go each their own way."""
+    solution = start.clone()
+    residual = right - apply(solution)
+    scaled = residual / diagonal
+    direction = scaled.clone()
+    energy = (residual * scaled).sum(dim=(1, 2), keepdim=True)
+    for _ in range(iterations):
+        image = apply(direction)
+        step = energy / (direction * image).sum(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+        solution += step * direction
+        residual -= step * image
+        scaled = residual / diagonal
+        after = (residual * scaled).sum(dim=(1, 2), keepdim=True)
+        direction = scaled + after / energy.clamp(min=1e-20) * direction
+        energy = after
+    return solution
+
+
+def fill_unseen(image: Tensor, mass: Tensor) -> Tensor:
+    """The image with pixels of little mass filled from around, smoothly: (C, H, W) with (H, W) -> (C, H, W).
+
+    Colours are averaged with their mass in ever coarser images, and each image fills the finer one's holes.
+    """
+    trust = mass.clamp(0, 1)[None]
+    if min(image.shape[1:]) <= 1:
+        total = trust.sum()
+        mean = (image * trust).sum(dim=(1, 2), keepdim=True) / total.clamp(min=1e-6)
+        return image * trust + mean * (1 - trust)
+    coarse_trust = F.avg_pool2d(trust[None], 2, ceil_mode=True)[0]
+    coarse = F.avg_pool2d((image * trust)[None], 2, ceil_mode=True)[0] / coarse_trust.clamp(min=1e-6)
+    filled = fill_unseen(coarse, 4 * coarse_trust[0])
+    below = F.interpolate(filled[None], image.shape[1:], mode="bilinear", align_corners=False)[0]
+    return image * trust + below * (1 - trust)

@@ -1,0 +1,109 @@
+"""One Gauss-Newton step of a deformation field: towards the colours, the neighbouring frames, and smoothness.
+
+For one frame the step d (in pixels of the canonical image) minimises
+
+    sum  a (r + g d)^2  +  c |p + d - q|^2  +  m |d|^2  +  sum  w |grad (D + d)|^2
+
+over the pixels, where r is the colour the canonical image shows too much at the present positions p, g its gradient
+there, q the place at which the neighbouring frames look for the same point (by optical flow), c the trust in that, and
+D the field's deviation from the camera motion. The weights a and w make both sums robust (iteratively reweighted
+squares) and let the field bend at edges of the picture. It is a linear system with two unknowns a pixel.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Pull:
+    """Squares on the step itself, sum of d' A d - 2 b' d: A as (3, H, W) with xx, xy, yy; b as (2, H, W)."""
+
+    matrix: Tensor
+    vector: Tensor
+
+    def add_target(self, step: Tensor, weight: Tensor) -> None:
+        """Add a pull towards `step` (2, H, W)."""
+        self.matrix[0] += weight
+        self.matrix[2] += weight
+        self.vector += weight * step
+
+
+def empty_pull(height: int, width: int, damping: float, device: torch.device | str = "cpu") -> Pull:
+    """No pull but that of `damping` towards no step."""
+    matrix = torch.zeros(3, height, width, device=device)
+    matrix[0] += damping
+    matrix[2] += damping
+    return Pull(matrix, torch.zeros(2, height, width, device=device))
+
+
+def smooth_step(pull: Pull, across: Tensor, down: Tensor, deviation: Tensor, iterations: int) -> Tensor:
+    """The step (2, H, W) that balances `pull` and smoothness, by preconditioned conjugate gradients.
+
+    Args:
+        across: (H, W - 1), weights between horizontal neighbours.
+        down: (H - 1, W), weights between vertical neighbours.
+        deviation: (2, H, W), what shall be smooth together with the step.
+    """
+    xx, xy, yy = pull.matrix
+    around = torch.zeros_like(xx)
+    around[:, 1:] += across
+    around[:, :-1] += across
+    around[1:] += down
+    around[:-1] += down
+    px, py = xx + around, yy + around
+    determinant = px * py - xy * xy
+    inverse = torch.stack((py, -xy, px)) / determinant.clamp(min=1e-12)
+
+    def roughness(field: Tensor) -> Tensor:
+        out = torch.zeros_like(field)
+        flux = across * (field[:, :, 1:] - field[:, :, :-1])
+        out[:, :, 1:] += flux
+        out[:, :, :-1] -= flux
+        flux = down * (field[:, 1:] - field[:, :-1])
+        out[:, 1:] += flux
+        out[:, :-1] -= flux
+        return out
+
+    def precondition(field: Tensor) -> Tensor:
+        x, y = field
+        return torch.stack((inverse[0] * x + inverse[1] * y, inverse[1] * x + inverse[2] * y))
+
+    step = torch.zeros_like(deviation)
+    residual = pull.vector - roughness(deviation)
+    scaled = precondition(residual)
+    direction = scaled
+    energy = (residual * scaled).sum()
+    for _ in range(iterations):
+        image = roughness(direction)
+        image[0] += xx * direction[0] + xy * direction[1]
+        image[1] += xy * direction[0] + yy * direction[1]
+        length = energy / (direction * image).sum().clamp(min=1e-20)
+        step += length * direction
+        residual -= length * image
+        scaled = precondition(residual)
+        after = (residual * scaled).sum()
+        direction = scaled + (after / energy.clamp(min=1e-20)) * direction
+        energy = after
+    return step
+
+
+def edge_weights(frame: Tensor, deviation: Tensor, sharpness: float, bend: float) -> tuple[Tensor, Tensor]:
+    """Smoothness weights between neighbours: lower across edges of the picture and where the field bends already.
+
+    Args:
+        frame: (3, H, W) in [-1, 1].
+        deviation: (2, H, W) in pixels.
+        sharpness: how fast the weight falls with the difference in colour.
+        bend: difference of neighbouring offsets, in pixels, from which on bending costs linearly and not squared.
+
+    Returns:
+        (H, W - 1) and (H - 1, W), each at most 1.
+    """
+    weights = []
+    for dim in (2, 1):
+        colour = frame.diff(dim=dim).abs().mean(dim=0)
+        rough = deviation.diff(dim=dim).square().sum(dim=0)
+        weights.append((0.05 + 0.95 * torch.exp(-sharpness * colour)) / (1 + rough / bend**2).sqrt())
+    return weights[0], weights[1]

@@ -1,0 +1,100 @@
+"""What a fit reached: signal-to-noise, similarity, honesty of the canonical image, and what is visible."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gendef.canonical_video import CanonicalVideo
+from gendef.warp import folded_share, jacobian_determinant
+
+COLOUR_ERROR = 0.12
+"""Difference in colour (of a range of 2, mean of 3 by 3 pixels) up to which the canonical image explains a pixel."""
+SMALLEST_AREA = 0.05
+"""Area factor of the field below which a place shows content squeezed away, and not content."""
+ROUND_TRIP = 3.0
+"""Pixels by which neighbouring frames may disagree about a point that optical flow connects surely."""
+
+
+def psnr(video: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each frame in dB, (T,), of (T, 3, H, W) in [-1, 1]; at most 100."""
+    error = (video.clamp(-1, 1) - truth).square().mean(dim=(1, 2, 3)) / 4
+    return -10 * error.clamp(min=1e-10).log10()
+
+
+def ssim(video: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity of each frame, (T,), of (T, 3, H, W) in [-1, 1].
+
+    Wang et al. 2004: Gaussian window of 11 pixels with sigma 1.5, constants 0.01 and 0.03, mean over the colours and
+    the places where the window fits.
+    """
+    window = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2))
+    window = window / window.sum()
+    values = []
+    for one, two in zip((video.clamp(-1, 1) + 1) / 2, (truth + 1) / 2, strict=True):
+        stack = torch.cat((one, two, one * one, two * two, one * two))[:, None]
+        stack = F.conv2d(F.conv2d(stack, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
+        mean1, mean2, square1, square2, product = stack[:, 0].split(3)
+        above = (2 * mean1 * mean2 + 1e-4) * (2 * (product - mean1 * mean2) + 9e-4)
+        spread = (square1 - mean1**2) + (square2 - mean2**2)
+        values.append((above / ((mean1**2 + mean2**2 + 1e-4) * (spread + 9e-4))).mean())
+    return torch.stack(values)
+
+
+def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Pixels that the canonical image explains as far as one frame can tell, (T, H, W) bool.
+
+    Their colour is right (averaged over a few pixels, so that noise does not count), and the field has not squeezed or
+    folded away the content there.
+
+    Args:
+        rendered, truth: (T, 3, H, W).
+        deformation: (T, H, W, 2).
+        canvas: height and width of the canonical image.
+    """
+    error = (rendered - truth).abs().mean(dim=1, keepdim=True)
+    coloured = F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
+    height, width = deformation.shape[1:3]
+    if min(height, width) < 2:
+        return coloured
+    area = jacobian_determinant(deformation) * (canvas[0] * canvas[1] / (height * width))
+    open_area = F.pad((area > SMALLEST_AREA)[:, None].float(), (0, 1, 0, 1), mode="replicate")[:, 0] > 0
+    return coloured & open_area
+
+
+def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, visible: Tensor) -> float:
+    """Mean difference, in levels of 255, between the canonical image and the reference frame where both see the same.
+
+    Args:
+        truth: (3, H, W), the reference frame.
+        visible: (H, W) bool, where the canonical image explains it.
+    """
+    shown = clip.render(frames=[reference])[0]
+    difference = (shown - truth).abs().mean(dim=0)[visible]
+    return float(difference.mean()) * 127.5 if difference.numel() else 0.0
+
+
+def measured(clip: CanonicalVideo, truth: Tensor, used: list[int], reference: int) -> tuple[dict[str, float], Tensor]:
+    """The report on a fitted clip, and its visibility (T, H, W) bool.
+
+    Args:
+        truth: (T, 3, H, W), the frames.
+        used: frames that count; black ones do not.
+        reference: number of the reference frame.
+    """
+    rendered = clip.render()
+    canvas = (clip.canonical.shape[1], clip.canonical.shape[2])
+    visible = explained(rendered, truth, clip.deformation, canvas)
+    unused = torch.ones(len(truth), dtype=torch.bool)
+    unused[used] = False
+    visible[unused] = False
+    quality = psnr(rendered[used], truth[used])
+    report = {
+        "psnr": float(quality.mean()),
+        "psnr_min": float(quality.min()),
+        "folded": folded_share(clip.deformation[used]) if min(clip.size) > 1 else 0.0,
+        "explained": float(visible[used].float().mean()),
+        "reference_difference": reference_difference(clip, truth[reference], reference, visible[reference]),
+    }
+    if min(clip.size) > 11:
+        report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
+    return report, visible

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+from tests.fitting.conftest import scenery, write_frames
+
+import gendef
+from gendef.cli import fit, main
+from gendef.errors import InputError
+from gendef.fitting.state import StateFile
+
+
+@pytest.fixture
+def folder(tmp_path):
+    picture = scenery(40, 60)
+    return write_frames(tmp_path / "frames", torch.stack([picture[:, 4:36, 2 * t : 40 + 2 * t] for t in range(5)]))
+
+
+def test_writes_a_clip_and_its_report(folder, tmp_path, capsys):
+    out = tmp_path / "clip"
+    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["clips"][0]
+    assert report["psnr"] > 30 and report["clip"] == str(out) and report["frames"] == [0, 4]
+    clip = gendef.CanonicalVideo.load(out)
+    assert clip.num_frames == 5 and clip.visibility.shape == (5, 32, 40) and clip.info["source"] == "frames"
+    assert clip.report["psnr"] == report["psnr"]
+    assert not list(out.glob(".*"))
+    assert fit.main([str(folder), "--out", str(out), "--quality", "fast"]) == 0  # replaces the clip
+    assert "PSNR" in capsys.readouterr().out
+
+
+def test_continues_exactly_where_it_was_stopped(folder, tmp_path, monkeypatch):
+    arguments = [str(folder), "--quality", "fast", "--out"]
+    fit.main([*arguments, str(tmp_path / "whole")])
+
+    class Impatient(StateFile):
+        count = 0
+
+        def offer(self, state):
+            self.save(state())
+            Impatient.count += 1
+            if Impatient.count == 11:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "StateFile", Impatient)
+    monkeypatch.setattr(fit, "PREVIEW_EVERY", 0.0)
+    stopped = tmp_path / "stopped"
+    assert main.main(["fit", *arguments, str(stopped)]) == 130
+    with Image.open(stopped / "canonical.png") as preview:
+        assert preview.width > 10
+    assert (stopped / fit.STATE).exists()
+    fit.main([*arguments, str(stopped)])
+    assert 11 < Impatient.count < 11 + 19  # of 19 sweeps, the first 11 were not made again
+    one, two = (gendef.CanonicalVideo.load(tmp_path / name) for name in ("whole", "stopped"))
+    assert torch.equal(one.deformation, two.deformation) and torch.equal(one.canonical, two.canonical)
+    assert one.report["sweeps"] == two.report["sweeps"] == 19
+
+
+def test_scenes_get_a_folder_each(tmp_path, capsys):
+    picture = scenery(32, 40) * 0.4
+    frames = torch.cat([(picture - 0.6).expand(6, 3, 32, 40), (picture.flip(1) + 0.6).expand(6, 3, 32, 40)])
+    out = tmp_path / "clip"
+    assert fit.main([str(write_frames(tmp_path / "cut", frames)), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "note: 2 scenes, with cuts at frame 6" in text
+    assert gendef.CanonicalVideo.load(out / "scene01").info["frames"] == [6, 11]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("1.5m", 90), ("1h", 3600), ("7", 7)])
+def test_budgets(text, seconds):
+    assert fit.parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-3s", "soon", "5 days"])
+def test_budgets_that_are_none(text):
+    with pytest.raises(InputError, match="a budget must look like 60s, 5m or 1h"):
+        fit.parse_seconds(text)
+
+
+def test_mistakes_end_with_status_two(tmp_path, capsys, folder):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "file").write_text("x")
+    for arguments in (["none.mp4"], [str(tmp_path / "bad.mp4")], [str(folder), "--out", str(tmp_path / "file")]):
+        assert main.main(["fit", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("gendef fit: ") and error.count("\n") == 1
+    with pytest.raises(SystemExit):
+        fit.main(["--help"])
+    assert "example: gendef fit" in capsys.readouterr().out

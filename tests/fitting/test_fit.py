@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+from tests.fitting.conftest import scenery, views, write_frames
+
+import gendef
+from gendef.errors import InputError
+from gendef.fitting import fit_scenes, fit_video
+from gendef.fitting.measure import explained, psnr, ssim
+from gendef.fitting.state import State, StateFile
+
+
+def test_a_pan_becomes_a_panorama(pan):
+    folder, frames = pan
+    moments = []
+    clip = gendef.fit_video(folder, quality="fast", watcher=moments.append)
+    assert clip.size == (48, 64) and clip.num_frames == 6
+    assert clip.canonical.shape[2] in range(75, 81)  # 64 + 5 * 2.5 pixels wide
+    assert clip.report["psnr"] > 34 and clip.report["psnr_min"] > 32 and clip.report["folded"] == 0
+    assert clip.report["seen"] > 0.9 and clip.report["explained"] > 0.97 and clip.report["reference_difference"] < 3
+    torch.testing.assert_close(psnr(clip.render(), frames).mean().item(), clip.report["psnr"], atol=0.2, rtol=0)
+    step = clip.flow("image")[:, 8:-8, 8:-8].nanmean(dim=(0, 1, 2))
+    torch.testing.assert_close(step, torch.tensor([-2.5, 0.0]), atol=0.1, rtol=0)
+    done = [moment.done for moment in moments]
+    assert done == sorted(done) and done[-1] == 1
+
+
+def test_a_bending_surface_is_followed(tmp_path, pixels):
+    waves = [pixels + t * torch.stack((torch.sin(pixels[..., 1] / 8), torch.zeros(48, 64)), dim=-1) for t in range(5)]
+    frames = views(scenery(48, 64), torch.stack(waves))
+    clip = fit_video(write_frames(tmp_path / "wave", frames), quality="fast")
+    rigid = psnr(frames, frames[2].expand_as(frames))
+    assert clip.report["psnr"] > 31 and clip.report["psnr_min"] > float(rigid.min()) + 8
+    assert clip.report["folded"] == 0
+
+
+def test_the_same_seed_gives_the_same_result(pan):
+    one, two = (fit_video(pan[0], quality="fast", seed=3) for _ in range(2))
+    assert torch.equal(one.deformation, two.deformation) and torch.equal(one.canonical, two.canonical)
+    threads = torch.get_num_threads()
+    assert torch.is_grad_enabled() and threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_still_video_is_its_picture(tmp_path, count):
+    picture = scenery(32, 40)
+    clip = fit_video(write_frames(tmp_path / "still", picture.expand(count, 3, 32, 40)))
+    assert clip.num_frames == count and torch.count_nonzero(clip.deformation) == 0
+    torch.testing.assert_close(clip.canonical, picture, atol=0.005, rtol=0)
+    assert clip.report["psnr"] > 55 and clip.report["explained"] == 1
+
+
+def test_scenes_are_fitted_one_by_one(tmp_path, pan):
+    frames = torch.cat((pan[1] * 0.4 - 0.6, pan[1].flip(1, 2) * 0.4 + 0.6, pan[1][-1:].flip(1, 2) * 0.4 + 0.6))
+    folder = write_frames(tmp_path / "cut", frames)
+    clips = fit_scenes(folder, quality="fast")
+    assert [clip.info["frames"] for clip in clips] == [[0, 5], [6, 12]]
+    with pytest.warns(UserWarning, match="2 scenes; the longest, frames 6 to 12"):
+        longest = fit_video(folder, quality="fast")
+    assert torch.equal(longest.canonical, clips[1].canonical)
+
+
+def test_black_frames_do_not_harm(tmp_path, pan):
+    frames = pan[1].clone()
+    frames[[0, 3]] = -1
+    clip = fit_video(write_frames(tmp_path / "black", frames), quality="fast")
+    assert clip.report["blank_frames"] == [0, 3] and clip.report["psnr"] > 33
+    assert not clip.visibility[[0, 3]].any() and clip.visibility[1].float().mean() > 0.9
+    assert torch.equal(clip.deformation[0], clip.deformation[1])
+
+
+def test_what_comes_from_nowhere_is_not_explained(tmp_path, pixels):
+    frames = views(scenery(48, 64), pixels.expand(7, 48, 64, 2))
+    frames[5, :, 16:32, 20:40] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    clip = fit_video(write_frames(tmp_path / "flash", frames), quality="fast")
+    assert clip.visibility[5, 20:28, 26:34].float().mean() < 0.2
+    assert clip.visibility[2].float().mean() > 0.97
+
+
+def test_any_flow_method_can_be_used(pan):
+    calls = []
+
+    def method(first, second):
+        calls.append(first.shape)
+        return np.zeros((48, 64, 2))
+
+    clip = fit_video(pan[0], quality="fast", flow=method, frames=3)
+    assert len(calls) == 4 and clip.num_frames == 3
+    with pytest.raises(InputError, match=r"the flow method gave \(5, 5, 2\) for frames of 48x64"):
+        fit_video(pan[0], flow=lambda first, second: np.zeros((5, 5, 2)))
+
+
+def test_a_budget_is_kept(pan):
+    clip = fit_video(pan[0], budget=1.0)
+    assert clip.report["seconds"] < 4 and clip.report["sweeps"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quality": "fine"}, "quality must be one of fast, default, best, got 'fine'"),
+        ({"budget": 0}, "budget must be a positive number of seconds, got 0"),
+        ({"seed": -1}, "seed must be between 0 and 2147483647, got -1"),
+    ],
+)
+def test_impossible_options(pan, options, message):
+    with pytest.raises(InputError, match=message):
+        fit_video(pan[0], **options)
+
+
+def test_state_comes_back_for_the_same_job_only(tmp_path):
+    tensors = torch.rand(2, 2, 3, 3), torch.rand(3, 4, 4), torch.rand(2, 6, 6)
+    path = tmp_path / "state.safetensors"
+    StateFile(path, {"seed": 0}).save(State(1, 2, 9, 3.5, *tensors))
+    again = StateFile(path, {"seed": 0}).load()
+    assert (again.level, again.sweeps, again.total, again.seconds) == (1, 2, 9, 3.5)
+    assert torch.equal(again.deviation, tensors[0]) and torch.equal(again.trust, tensors[2])
+    assert StateFile(path, {"seed": 1}).load() is None
+    path.write_bytes(path.read_bytes()[:200])
+    assert StateFile(path, {"seed": 0}).load() is None
+
+
+def test_measures_of_known_pictures():
+    torch.manual_seed(0)
+    truth = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert float(psnr(truth, truth).min()) == 100 and float(ssim(truth, truth).min()) == pytest.approx(1, abs=1e-5)
+    assert float(psnr(truth * 0, truth * 0 + 0.2)[0]) == pytest.approx(20, abs=1e-4)
+    assert float(ssim(truth, -truth)[0]) < 0
+    squeezed = torch.zeros(1, 32, 32, 2)
+    squeezed[0, :, 10:20, 0] = torch.linspace(0, -20 / 32, 10)
+    seen = explained(truth[:1], truth[:1], squeezed, (32, 32))
+    assert not seen[0, :, 11:18].any() and seen[0, :, :9].all()
