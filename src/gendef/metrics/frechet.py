@@ -113,9 +113,10 @@ def trace_sqrt_product(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """L with L L^T = covariance, (D, D); eigenvalues below zero are rounding errors."""
+    """L with L L^T = covariance, (D, D); eigenvalues below the rounding error count as zero."""
     values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(values.clip(min=0))
+    noise = len(values) * np.finfo(np.float64).eps * values[-1]
+    return vectors * np.sqrt(np.where(values > noise, values, 0))
 
 
 def checked_features(features: Any, dimension: int | None = None) -> np.ndarray:
