@@ -103,8 +103,8 @@ class VideoFiles(ClipSet):
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
         """See `ClipSet`."""
         if self._lengths is None:
-            self._lengths = [_count_frames(source) for source in self._sources]
-        short = sum(length < sampling.span for length in self._lengths)
+            self._lengths = [self._count(source) for source in self._sources]
+        short = sum(0 < length < sampling.span for length in self._lengths)
         if short:
             self.note(f"{short} of {len(self._lengths)} videos of {self.name} are shorter than {sampling.span} frames")
         return draw_windows(self._lengths, sampling, self.name)
@@ -114,6 +114,13 @@ class VideoFiles(ClipSet):
         for video, group in groupby(windows, key=lambda window: window[0]):
             source = self._sources[video]
             yield from self._read_video(source, [start for _, start in group], sampling)
+
+    def _count(self, source: Source) -> int:
+        try:
+            return _count_frames(source)
+        except DataError as error:
+            self.note(f"{error}; left out")
+            return 0
 
     def _read_video(self, source: Source, starts: list[int], sampling: Sampling) -> Iterator[Tensor]:
         wanted = {int(start): start + sampling.offsets() for start in starts}
