@@ -245,9 +245,10 @@ class SamplePlan:
         """Fields in chunks, (n, R, R, 2)."""
         generator = self.model.generator
         step = max(CHUNK_PIXELS // generator.resolution**2, 1)
+        motion = generator.motion(self.content, self._z_motion, self._labels, self.truncation)
         for start in range(0, len(self.times), step):
             times = self.times[None, start : start + step].to(self.model.device)
-            yield generator.deform(self.content, self._z_motion, self._noise, times, self._labels, self.truncation)[0]
+            yield generator.deform_at(motion, self._noise, times)[0]
 
     def write(self, folder: str | Path, fps: float) -> Iterator[int]:
         """Generate into a clip folder; yields the number of frames after each chunk."""

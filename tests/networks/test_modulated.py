@@ -34,6 +34,44 @@ def test_equals_per_sample_weights(demodulate, kernel):
     torch.testing.assert_close(layer(x, w), per_sample_convolution(layer, x, w))
 
 
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_frames_of_a_video_share_its_weights(demodulate):
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, 3, 7, demodulate=demodulate).double()
+    x, w, bias = torch.randn(6, 5, 6, 6).double(), torch.randn(2, 7).double(), torch.randn(4).double()
+    expected = (per_sample_convolution(layer, x, w.repeat_interleave(3, 0)) + bias[:, None, None]) * 1.5
+    torch.testing.assert_close(layer(x, w, bias=bias, gain=1.5), expected)
+    # One video alone: styles and scales are in the weights.
+    torch.testing.assert_close(layer(x[:3], w[:1], bias=bias, gain=1.5), expected[:3])
+
+
+@pytest.mark.parametrize("videos", [1, 2])
+@pytest.mark.parametrize("kind", ["plain", "up", "mtm"])
+def test_shared_channels_give_what_joining_them_to_every_frame_gives(kind, videos):
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(5, 4, 3, 7, up=kind == "up", mtm=kind == "mtm").double()
+    if kind == "mtm":
+        with torch.no_grad():
+            layer.dcn_scales.fill_(0.5)
+    x, shared = torch.randn(3 * videos, 3, 6, 6).double(), torch.randn(videos, 2, 6, 6).double()
+    w, bias = torch.randn(videos, 7).double(), torch.randn(4).double()
+    joined = layer(torch.cat((x, shared.repeat_interleave(3, 0)), dim=1), w, bias=bias, gain=1.5)
+    ready = layer.modulate(w, torch.float64, shared=shared)
+    torch.testing.assert_close(layer.convolve(x, ready, bias=bias, gain=1.5), joined)
+
+
+def test_gradients_with_shared_channels():
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(4, 2, 3, 3).double()
+    x, shared, w = torch.randn(4, 2, 4, 4), torch.randn(2, 2, 4, 4), torch.randn(2, 3)
+    inputs = [value.double().requires_grad_() for value in (x, shared, w, torch.randn(2))]
+
+    def result(x, shared, w, bias):
+        return layer.convolve(x, layer.modulate(w, torch.float64, shared=shared), bias=bias)
+
+    assert torch.autograd.gradcheck(result, inputs)
+
+
 def test_bias_and_gain():
     torch.manual_seed(0)
     layer = ModulatedConv2d(5, 4, 3, 7)

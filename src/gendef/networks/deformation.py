@@ -7,7 +7,7 @@ every frame starts as the canonical image, exactly.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError
 from gendef.networks.canonical import resize_feature
 from gendef.networks.layers import SQRT_2, EqualizedLinear, at_least_float32, leaky_relu
-from gendef.networks.modulated import ModulatedConv2d
+from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import upsample_2x
 
 
@@ -65,14 +65,17 @@ class DeformationLayer(nn.Module):
         self.conv = ModulatedConv2d(in_channels + config.condition_dim, out_channels, 3, w_dim, up=up, mtm=mtm)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor, w: Tensor, feature: Tensor) -> Tensor:
-        """x (B * T, C, H, W), w (B * T, w_dim), f_c (B, F, H, W) of the same size -> (B * T, C', H', W')."""
-        if self.condition_dim:
-            if feature.shape[1] != self.condition_dim:
-                feature = self.canonical_feat_proj(feature.movedim(1, -1)).movedim(-1, 1)
-            feature = feature.to(x.dtype).repeat_interleave(len(x) // len(feature), dim=0)
-            x = torch.cat((x, feature), dim=1).contiguous(memory_format=torch.channels_last)
-        return leaky_relu(self.conv(x, w, bias=self.bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
+    def modulate(self, w: Tensor, feature: Tensor) -> Modulated:
+        """w (B, w_dim), f_c (B, F, H, W) of the input's size -> what the layer needs once per video."""
+        if not self.condition_dim:
+            return self.conv.modulate(w, feature.dtype)
+        if feature.shape[1] != self.condition_dim:
+            feature = self.canonical_feat_proj(feature.movedim(1, -1)).movedim(-1, 1)
+        return self.conv.modulate(w, feature.dtype, shared=feature.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, x: Tensor, ready: Modulated) -> Tensor:
+        """(B * T, C, H, W) -> (B * T, C', H', W')."""
+        return leaky_relu(self.conv.convolve(x, ready, bias=self.bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
 
 
 class FieldOutput(nn.Module):
@@ -84,9 +87,9 @@ class FieldOutput(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.clamp = clamp
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        x = at_least_float32(self.conv(x, w, bias=self.bias))
+        x = at_least_float32(self.conv.convolve(x, ready, bias=self.bias))
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -114,12 +117,20 @@ class DeformationBlock(nn.Module):
         self.conv1 = DeformationLayer(width, out_channels, w_dim, feature_channels, config, mtm=mtm)
         self.torgb = FieldOutput(out_channels, field_channels, w_dim, mtm=mtm and not is_last, clamp=config.conv_clamp)
 
-    def forward(self, x: Tensor, w: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the block before and f_c -> features, output (N, field_channels, H, W)."""
+    def modulate(self, w: Tensor, feature: Tensor) -> list[Modulated]:
+        """What its layers need once per video, in their order."""
+        ready = []
         if self.resolution > 4:
-            x = self.conv0(x, w, resize_feature(feature, self.resolution // 2))
-        x = self.conv1(x, w, resize_feature(feature, self.resolution))
-        return x, self.torgb(x, w)
+            ready.append(self.conv0.modulate(w, resize_feature(feature, self.resolution // 2)))
+        ready.append(self.conv1.modulate(w, resize_feature(feature, self.resolution)))
+        return [*ready, self.torgb.conv.modulate(w, feature.dtype)]
+
+    def forward(self, x: Tensor, ready: list[Modulated]) -> tuple[Tensor, Tensor]:
+        """Features of the block before -> features, output (N, field_channels, H, W)."""
+        if self.resolution > 4:
+            x = self.conv0(x, ready[0])
+        x = self.conv1(x, ready[-2])
+        return x, self.torgb(x, ready[-1])
 
 
 class DeformationGenerator(nn.Module):
@@ -179,16 +190,19 @@ class DeformationGenerator(nn.Module):
         assert isinstance(block, DeformationBlock)
         return block.torgb
 
-    def forward(self, w: Tensor, codes: Tensor, feature: Tensor) -> Tensor:
-        """w (B, w_dim), motion codes (B, T, motion_dim), f_c (B, C, h, w) -> offsets (B, T, R, R, 2), x then y."""
+    def modulate(self, w: Tensor, feature: Tensor) -> list[list[Modulated]]:
+        """w (B, w_dim), f_c (B, C, h, w) -> all that does not depend on time, for each block."""
+        return [block.modulate(w, feature) for block in cast(list[DeformationBlock], list(self.blocks))]
+
+    def forward(self, codes: Tensor, ready: list[list[Modulated]]) -> Tensor:
+        """Motion codes (B, T, motion_dim), and what `modulate` gave -> offsets (B, T, R, R, 2), x then y."""
         batch, count = codes.shape[:2]
-        w = w.repeat_interleave(count, dim=0)
         codes = codes.flatten(0, 1)[:, :, None, None].expand(-1, -1, 4, 4)
-        x = torch.cat((self.const.expand(batch * count, -1, -1, -1), codes), dim=1).to(feature.dtype)
+        x = torch.cat((self.const.expand(batch * count, -1, -1, -1), codes), dim=1).to(ready[0][0].weight.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         field: Tensor | None = None
-        for block in self.blocks:
-            x, output = block(x, w, feature)
+        for block, block_ready in zip(self.blocks, ready, strict=True):
+            x, output = block(x, block_ready)
             if field is None:
                 field = output
                 continue

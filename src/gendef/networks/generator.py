@@ -12,6 +12,7 @@ from gendef.errors import ConfigError
 from gendef.networks.canonical import CanonicalConfig, build_canonical
 from gendef.networks.deformation import DeformationConfig, DeformationGenerator
 from gendef.networks.layers import MappingNetwork
+from gendef.networks.modulated import Modulated
 from gendef.networks.motion import MotionConfig, MotionEncoder
 from gendef.warp import identity_grid, warp
 
@@ -94,6 +95,10 @@ class Content:
     def repeat(self, count: int) -> "Content":
         """Each content `count` times in a row."""
         return Content(self.image.repeat_interleave(count, 0), self.feature.repeat_interleave(count, 0))
+
+
+Motion = list[list[Modulated]]
+"""The deformation generator made ready for the videos of a batch."""
 
 
 @dataclass
@@ -201,11 +206,21 @@ class Generator(nn.Module):
         truncation: float = 1.0,
     ) -> Tensor:
         """Deformation field (B, T, R, R, 2), normalised units of the canonical image."""
+        return self.deform_at(self.motion(content, z_motion, labels, truncation), motion_noise, times)
+
+    def motion(
+        self, content: Content, z_motion: Tensor, labels: Tensor | None = None, truncation: float = 1.0
+    ) -> Motion:
+        """What moves a content, as far as it does not depend on time: computed once, however many frames follow."""
         w = self.motion_mapping(z_motion, labels)
         if self.training and torch.is_grad_enabled():
             self.motion_mapping.update_average(w)
         w = self.motion_mapping.truncate(w, truncation)
-        offsets = self.deformation(w, self.motion_encoder(motion_noise, times), content.feature)
+        return self.deformation.modulate(w, content.feature)
+
+    def deform_at(self, motion: Motion, motion_noise: Tensor, times: Tensor) -> Tensor:
+        """Deformation field (B, T, R, R, 2) at times (B, T)."""
+        offsets = self.deformation(self.motion_encoder(motion_noise, times), motion)
         return from_official_offsets(offsets) if self.config.official_grid else offsets
 
     def render(self, content: Content, deformation: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Modulated convolution (StyleGAN2/3) and the modulated transformation module, MTM (GenDeF section 3.1, StyleSV).
 
 A style scales the input channels and demodulation scales the output channels, so the weights themselves are
-shared by the whole batch: scale, ordinary convolution, scale. This is exact, and needs no grouped convolution.
+shared by the whole batch: scale, ordinary convolution, scale. This is exact, and needs no grouped convolution. Styles
+do not depend on time: the frames of one video are a batch of an ordinary convolution with the scales in its weights,
+and what it adds for input channels that all frames share is computed once.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +68,27 @@ def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: i
     return samples.reshape(batch, channels * taps, out_h * out_w)
 
 
+@dataclass
+class Modulated:
+    """A modulated convolution made ready for the videos of a batch.
+
+    Attributes:
+        weight: (O, I, K, K); with styles and scales in it where the batch is one video.
+        styles: (B, I) factors of the input channels, or None.
+        scales: (B or 1, O) factors of the output channels, or None.
+        shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
+        added: (B, O, H', W'), what the shared channels give, before `scales`.
+        offsets: the same for the convolution that gives MTM's offsets and masks.
+    """
+
+    weight: Tensor
+    styles: Tensor | None
+    scales: Tensor | None
+    shared: Tensor | None = None
+    added: Tensor | None = None
+    offsets: "Modulated | None" = None
+
+
 class ModulatedConv2d(nn.Module):
     """Modulated convolution with its style affine and, on request, MTM.
 
@@ -118,9 +142,26 @@ class ModulatedConv2d(nn.Module):
         bias: Tensor | None = None,
         gain: float = 1.0,
     ) -> Tensor:
-        """x (B, I, H, W), w (B, w_dim), bias (O,) -> (convolution + bias) * gain, (B, O, Ho, Wo).
+        """x (B * T, I, H, W), w (B, w_dim), bias (O,) -> (convolution + bias) * gain, (B * T, O, Ho, Wo).
 
         `input_gain` is a factor on the input, applied to the weights.
+        """
+        return self.convolve(x, self.modulate(w, x.dtype, input_gain=input_gain), bias=bias, gain=gain)
+
+    def modulate(
+        self,
+        w: Tensor,
+        dtype: torch.dtype,
+        *,
+        shared: Tensor | None = None,
+        input_gain: Tensor | None = None,
+    ) -> Modulated:
+        """Everything that does not depend on time, for w (B, w_dim).
+
+        Args:
+            dtype: of the activations.
+            shared: (B, C, H, W), the last C input channels, the same for all frames of a video.
+            input_gain: a factor on the input.
         """
         styles = self.affine(w)
         if not self.demodulate:
@@ -128,29 +169,54 @@ class ModulatedConv2d(nn.Module):
         weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
         if input_gain is not None:
             weight = weight * input_gain
-        weight = weight.to(x.dtype)
-        scaled = x * styles.to(x.dtype)[:, :, None, None]
+        ready = _ready(weight, styles, scales, dtype)
         if self.mtm:
-            x = self._deformable(x, scaled, weight, w)
-        elif self.up:
-            x = upsampled_conv2d(scaled, weight)
-        else:
-            x = F.conv2d(scaled, weight, padding=self.padding)
-        if scales is None:
-            scales = x.new_ones(1, 1)
-        scales = (scales * gain).to(x.dtype)[:, :, None, None]
-        if bias is None:
-            return x * scales
-        return torch.addcmul((bias * gain).to(x.dtype)[None, :, None, None], x, scales)
+            offsets = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
+            ready.offsets = _ready(*offsets, dtype)
+            ready.shared = shared  # sampled at places that differ from frame to frame
+        elif shared is not None:
+            own = ready.weight.shape[1] - shared.shape[1]
+            shared = shared.to(dtype)
+            if ready.styles is not None:
+                shared = shared * ready.styles[:, own:, None, None]
+                ready.styles = ready.styles[:, :own]
+            ready.added = self._linear(shared, ready.weight[:, own:])
+            ready.weight = ready.weight[:, :own].contiguous()
+        return ready
 
-    def _deformable(self, x: Tensor, scaled: Tensor, weight: Tensor, w: Tensor) -> Tensor:
-        dcn_weight, styles, scales = modulation(
-            self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize
-        )
-        assert scales is not None
-        field = F.conv2d(x * styles.to(x.dtype)[:, :, None, None], dcn_weight.to(x.dtype), padding=self.padding)
-        field = at_least_float32(field)
-        field = field * scales[:, :, None, None] * self.dcn_scales + self.dcn_bias
+    def convolve(self, x: Tensor, ready: Modulated, *, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """x (B * T, I, H, W) without the shared channels -> (convolution + bias) * gain."""
+        if ready.shared is not None:
+            shared = ready.shared.to(x.dtype).repeat_interleave(len(x) // len(ready.shared), dim=0)
+            x = torch.cat((x, shared), dim=1).contiguous(memory_format=torch.channels_last)
+        scaled = _per_channel(x, ready.styles)
+        if self.mtm:
+            assert ready.offsets is not None
+            y = self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready)
+        else:
+            y = self._linear(scaled, ready.weight)
+        if ready.added is not None:
+            frames = len(y) // len(ready.added)
+            # In place: the convolution's result is needed by nobody else, and backward passes do not read it.
+            y.unflatten(0, (-1, frames)).add_(ready.added[:, None])
+        if ready.scales is None:
+            y = y if gain == 1.0 else y * gain
+            return y if bias is None else y + (bias * gain).to(y.dtype)[None, :, None, None]
+        scales = _over_frames((ready.scales * gain).to(y.dtype), len(y))
+        if bias is None:
+            return y * scales
+        return torch.addcmul((bias * gain).to(y.dtype)[None, :, None, None], y, scales)
+
+    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        return upsampled_conv2d(x, weight) if self.up else F.conv2d(x, weight, padding=self.padding)
+
+    def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
+        """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""
+        assert ready.offsets is not None
+        field = at_least_float32(F.conv2d(x, ready.offsets.weight, padding=self.padding))
+        if ready.offsets.scales is not None:
+            field = field * _over_frames(ready.offsets.scales, len(field))
+        field = field * self.dcn_scales + self.dcn_bias
         taps = self.kernel_size**2
         columns = deformable_columns(
             scaled,
@@ -159,4 +225,23 @@ class ModulatedConv2d(nn.Module):
             self.kernel_size,
             self.padding,
         )
-        return torch.matmul(weight.flatten(1), columns).reshape(x.shape[0], -1, *field.shape[2:])
+        return torch.matmul(ready.weight.flatten(1), columns).reshape(x.shape[0], -1, *field.shape[2:])
+
+
+def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Modulated:
+    """Styles and scales of a single video go into the weights, where they cost nothing per pixel."""
+    if len(styles) > 1:
+        return Modulated(weight.to(dtype), styles.to(dtype), scales)
+    weight = weight * styles[0, :, None, None]
+    if scales is not None:
+        weight = weight * scales[0, :, None, None, None]
+    return Modulated(weight.to(dtype), None, None)
+
+
+def _per_channel(x: Tensor, factors: Tensor | None) -> Tensor:
+    return x if factors is None else x * _over_frames(factors, len(x))
+
+
+def _over_frames(factors: Tensor, frames: int) -> Tensor:
+    """(B, C) -> (B * T, C, 1, 1)."""
+    return factors.repeat_interleave(frames // len(factors), dim=0)[:, :, None, None]
