@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
     "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
     "track": ("gendef.cli.track", "follow points through a clip"),
+    "segment": ("gendef.cli.segment", "carry a mask or labels through a clip"),
 }
 
 

@@ -7,6 +7,7 @@ import colorsys
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
 
 from gendef.media.drawing import SMOOTH
 
@@ -48,3 +49,35 @@ def draw_tracks(
             pen.ellipse([*(places[n, -1] - reach), *(places[n, -1] + reach)], fill=(*colour, 255))
     small = layer.resize((width, height), Image.Resampling.BOX)
     return np.asarray(Image.alpha_composite(Image.fromarray(image).convert("RGBA"), small).convert("RGB"))
+
+
+def label_palette(count: int = 256) -> np.ndarray:
+    """Colours of labels, uint8 (count, 3): the background black, then hues as unlike their predecessors as can be."""
+    golden = (5**0.5 - 1) / 2
+    hues = [colorsys.hsv_to_rgb(n * golden % 1, 0.75, 1 - 0.25 * (n // 8 % 3)) for n in range(count - 1)]
+    return np.round(255 * np.array([(0, 0, 0), *hues])).astype(np.uint8)
+
+
+def draw_labels(
+    image: np.ndarray, labels: np.ndarray, strength: float = 0.4, thickness: int | None = None
+) -> np.ndarray:
+    """Labels as coloured overlays with an outline.
+
+    Args:
+        image: uint8 (H, W, 3).
+        labels: bool or integer (h, w), of any resolution; 0 is left as it is.
+        strength: how much of the colour covers the image.
+        thickness: of the outline, in pixels; default a 200th of the shorter side.
+    """
+    height, width = image.shape[:2]
+    thickness = thickness or max(round(min(height, width) / 200), 1)
+    palette = label_palette()
+    drawn = image.astype(float)
+    for value in np.unique(labels[labels > 0]):
+        cover = Image.fromarray((labels == value).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        region = np.asarray(cover) > 0.5
+        colour = palette[1 + (int(value) - 1) % (len(palette) - 1)].astype(float)
+        drawn[region] = (1 - strength) * drawn[region] + strength * colour
+        inner = binary_erosion(region, iterations=thickness, border_value=1)
+        drawn[region & ~inner] = colour
+    return np.round(drawn).astype(np.uint8)

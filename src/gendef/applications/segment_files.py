@@ -1,0 +1,86 @@
+"""Masks and label maps as files and as drawings."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from gendef.applications.flow import view_size
+from gendef.applications.staging import staged
+from gendef.applications.track_files import SHEET_FRAMES, VIEW, labelled_sheet, spread_frames
+from gendef.canonical_video import CanonicalVideo
+from gendef.errors import InputError
+from gendef.media.drawing import write_image
+from gendef.media.images import resized
+from gendef.media.overlays import draw_labels, label_palette
+from gendef.media.video import replacing, to_uint8, write_video
+
+
+def write_masks(
+    video: CanonicalVideo,
+    masks: Tensor,
+    canonical: Tensor,
+    folder: str | Path,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Write masks into a folder, all of the files or none.
+
+    - `masks/00000.png` and so on: one for each frame; masks are black and white, labels the indices of a palette.
+    - `canonical_mask.png`: the same on the canonical image.
+    - `overlay.mp4`: the video with the labels as coloured overlays with an outline.
+    - `segments.png`: a sheet, the canonical image and frames spread over the video.
+
+    Args:
+        masks: (T, H, W), bool or integer.
+        canonical: (Hc, Wc), the same on the canonical image.
+        on_frame: called after every drawn frame.
+
+    Raises:
+        InputError: `folder` is a file, or labels exceed 65535.
+    """
+    with staged(Path(folder)) as stage:
+        for t, mask in enumerate(masks):
+            write_labels(stage / "masks" / f"{t:05d}.png", mask.numpy())
+        write_labels(stage / "canonical_mask.png", canonical.numpy())
+        chosen = spread_frames(video.num_frames, SHEET_FRAMES)
+        size = view_size(video.size, VIEW)
+        sheet = {"canonical image": draw_labels(to_uint8(resized(video.canonical, size)), canonical.numpy())}
+
+        def frames() -> Iterator[np.ndarray]:
+            for t, frame in enumerate(drawn_masks(video, masks, size)):
+                if t in chosen:
+                    sheet[f"frame {t}"] = frame
+                on_frame()
+                yield frame
+
+        write_video(stage / "overlay.mp4", frames(), video.fps)
+        write_image(stage / "segments.png", labelled_sheet(sheet))
+
+
+def drawn_masks(video: CanonicalVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Frames, uint8 (H, W, 3) of `size`, with labels as overlays."""
+    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
+    for frame, mask in zip(frames, masks, strict=True):
+        yield draw_labels(frame, mask.numpy())
+
+
+def write_labels(path: Path, labels: np.ndarray) -> None:
+    """Write bool (H, W) as black and white PNG; labels up to 255 as indices of a palette, up to 65535 as 16-bit grey.
+
+    Raises:
+        InputError: larger labels.
+    """
+    largest = int(labels.max())
+    if labels.dtype == bool:
+        image = Image.fromarray(np.where(labels, np.uint8(255), np.uint8(0)))
+    elif largest < 256:
+        image = Image.fromarray(labels.astype(np.uint8)).convert("L")
+        image.putpalette(label_palette().ravel().tolist())
+    elif largest < 65536:
+        image = Image.fromarray(labels.astype(np.uint16))
+    else:
+        raise InputError(f"labels up to 65535 can be written as PNG, got {largest}: number them anew")
+    with replacing(path) as temporary:
+        image.save(temporary)

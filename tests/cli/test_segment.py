@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gendef import CanonicalVideo
+from gendef.cli import segment
+from gendef.cli.main import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bright square of 12x12 on dark ground, 32x24, that moves two pixels to the right a frame."""
+    image = torch.full((3, 24, 32), -0.6)
+    image[:, 6:18, 4:16] = 0.7
+    field = torch.zeros(3, 24, 32, 2)
+    for t in range(3):
+        field[t, ..., 0] = -2 * 2 * t / 32
+    CanonicalVideo(image, field, 10).save(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_mask_from_a_file(folder, tmp_path, capsys):
+    mask = np.zeros((24, 32), np.uint8)
+    mask[6:18, 4:16] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "out"
+    assert segment.main([str(folder), "--mask", str(tmp_path / "mask.png"), "--out", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["areas"] == {"1": [144, 144, 144]} and report["frame"] is None
+    np.testing.assert_array_equal(read(out / "masks" / "00002.png"), np.roll(mask, 4, axis=1))
+    np.testing.assert_array_equal(read(out / "canonical_mask.png"), mask)
+
+
+def test_labels_on_a_frame(folder, tmp_path, capsys):
+    labels = np.zeros((24, 32), np.uint8)
+    labels[6:18, 8:14], labels[6:18, 14:20] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    out = tmp_path / "out"
+    assert segment.main([str(folder), "--mask", str(tmp_path / "labels.png"), "--frame", "2", "--out", str(out)]) == 0
+    assert "2 labels in 3 frames" in capsys.readouterr().out
+    np.testing.assert_array_equal(read(out / "masks" / "00000.png"), np.roll(labels, -4, axis=1))
+    np.testing.assert_array_equal(read(out / "canonical_mask.png"), np.roll(labels, -4, axis=1))
+
+
+@pytest.mark.parametrize("method", ["walk", "grabcut"])
+def test_clicks_and_boxes(folder, tmp_path, capsys, method):
+    if method == "grabcut":
+        pytest.importorskip("cv2")
+    truth = np.zeros((24, 32), bool)
+    truth[6:18, 6:18] = True
+    for marks in (
+        ["--click", "12,12"],
+        ["--click", "12,12", "--click", "9,8", "--not-click", "2,2"],
+        ["--box", "4,4,19,19"],
+    ):
+        arguments = [str(folder), *marks, "--frame", "1", "--method", method, "--out", str(tmp_path / "out")]
+        assert segment.main(arguments) == 0
+        assert "1 label in 3 frames" in capsys.readouterr().out
+        found = read(tmp_path / "out" / "masks" / "00001.png") > 0
+        assert (found & truth).sum() / (found | truth).sum() > 0.75
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no object is marked"),
+        (["--click", "40,1"], "outside the picture"),
+        (["--click", "4"], "points as x,y"),
+        (["--box", "4,1"], "a box as x0,y0,x1,y1"),
+        (["--box", "4,1,9,9", "--frame", "7"], "between 0 and 2"),
+        (["--mask", "none.png"], "none.png does not exist"),
+        (["--mask", "none.png", "--click", "3,3"], "not both"),
+        (["--click", "12,12", "--method", "sam2"], "pip install sam2"),
+    ],
+)
+def test_mistakes_end_with_one_sentence(folder, tmp_path, capsys, arguments, message):
+    assert main(["segment", str(folder), *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        segment.main(["--help"])
+    assert stopped.value.code == 0 and "example: gendef segment" in capsys.readouterr().out
