@@ -72,14 +72,15 @@ class TestCompare:
         real, other = clips(120, 0), clips(120, 1)
         made = [ClipsInMemory(other), *(ClipsInMemory(damage(other, strength)) for strength in strengths)]
         reports = [compare(one, ClipsInMemory(real), detector, Sampling(frames=6), batch_size=60) for one in made]
-        for values in ([r.frechet.mean for r in reports], [r.kernel.mean for r in reports]):
+        for place in (0, 1):
+            values = [report.results[place].mean for report in reports]
             assert values == sorted(values) and values[-1] > 3 * abs(values[0])
 
     def test_the_same_videos_give_zero(self, clips, detector):
         real = ClipsInMemory(clips(60, 0))
         report = compare(real, real, detector, Sampling(frames=6))
-        assert abs(report.frechet.mean) < 1e-9
-        assert report.kernel.mean < 0  # unbiased, so that it goes below zero for the very same samples
+        assert abs(report.results[0].mean) < 1e-9
+        assert report.results[1].mean < 0  # unbiased, so that it goes below zero for the very same samples
 
     def test_too_few_clips_are_said_loudly(self, clips, detector):
         few, many = ClipsInMemory(clips(20, 0)), ClipsInMemory(clips(60, 1))

@@ -5,16 +5,27 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from gendef.cli import eval_single
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
+from gendef.metrics.report import versions
+
+if TYPE_CHECKING:
+    from gendef.metrics.clip_sets import ClipSet
+    from gendef.metrics.sampling import Sampling
 
 USAGE = """usage: gendef eval fvd FAKE REAL               FVD and KVD of clips (I3D)
        gendef eval fid FAKE REAL               Frechet and kernel distance of single frames (EfficientNet-Lite0)
+       gendef eval motion FAKE REAL            distance of the motion: speed, direction, acceleration of optical flow
+       gendef eval temporal VIDEO              warping error, speed, folding; with --edited, steadiness of an edit
+       gendef eval reconstruction VIDEO TRUTH  PSNR, SSIM, LPIPS
+       gendef eval tracking TRACKS TRUTH       TAP-Vid: AJ, position accuracy, occlusion accuracy
+       gendef eval segmentation MASKS TRUTH    DAVIS: J, F, J&F
 
 FAKE and REAL are each a data archive, a folder of videos, saved clips, a video file, or a model by name or folder.
 
@@ -33,12 +44,18 @@ It is no FID: that needs the Inception network, which can be plugged in (docs/me
 
 example: gendef eval fid sky sky_test64.zip --count 512"""
 
+MOTION = """How far the motion of two sets of videos is apart: Wasserstein distances of the speed, direction and
+acceleration of their optical flow (OpenCV's DIS), in percent of the frame's side a frame and in degrees. No network, no
+weights.
+
+example: gendef eval motion sky sky_test64.zip --count 64 --clips-per-video 16"""
+
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True)
-class _Distance:
-    """Options of the distances."""
+class _Comparison:
+    """Two sides, and the clips that are drawn from them."""
 
     fake: Annotated[str, tyro.conf.Positional]
     """Data archive, folder of videos, saved clips, video file, or model."""
@@ -60,22 +77,42 @@ class _Distance:
     """What to do with frames that are not square."""
     truncation: float = 1.0
     """Truncation of a model's videos."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    out: Path | None = None
+    """Also write the report, as JSON, to this file."""
+    json: Flag = False
+    """Print the report as JSON."""
+
+    def sampling(self) -> "Sampling":
+        """The clips to draw."""
+        from gendef.metrics.sampling import Sampling
+
+        return Sampling(
+            frames=self.frames,
+            stride=self.stride,
+            clips_per_video=self.clips_per_video,
+            count=self.count,
+            size=self.size,
+            fit=self.fit,
+            truncation=self.truncation,
+        )
+
+
+@dataclass(frozen=True)
+class _Distance(_Comparison):
+    """And the network whose features are compared."""
+
     detector: str = "i3d"
     """Feature network: a registered name, or module:name of your own."""
     detector_weights: Path | None = None
     """File of its weights, or the folder to look in; default the folder GENDEF_WEIGHTS."""
     batch_size: int = 4
     """Clips the detector sees at once."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
     cache: Path | None = None
     """Folder of computed features; default ~/.cache/gendef/features."""
     no_cache: Flag = False
     """Neither read nor write computed features."""
-    out: Path | None = None
-    """Also write the report, as JSON, to this file."""
-    json: Flag = False
-    """Print the report as JSON."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +131,9 @@ class _Frames(_Distance):
 
 def main(argv: list[str]) -> int | None:
     """Run the command."""
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "fvd": lambda rest: _distance(tyro.cli(_Distance, args=rest, prog="gendef eval fvd", description=FVD)),
-        "fid": lambda rest: _distance(tyro.cli(_Frames, args=rest, prog="gendef eval fid", description=FID)),
-    }
-    if argv and argv[0] in commands:
-        return commands[argv[0]](argv[1:])
+    if argv and argv[0] in _COMMANDS:
+        arguments, run, text = _COMMANDS[argv[0]]
+        return run(tyro.cli(arguments, args=argv[1:], prog=f"gendef eval {argv[0]}", description=text))
     if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -108,30 +142,27 @@ def main(argv: list[str]) -> int | None:
     return 2
 
 
-def _distance(arguments: _Distance) -> int:
+def _open(arguments: _Comparison) -> tuple["ClipSet", "ClipSet", list[int], int]:
+    """Both sides, the seeds, and the number of clips of all of them together."""
     from gendef.metrics.clip_sets import open_clips
+    from gendef.training.loop import choose_device
+
+    seeds, sampling = parse_seeds(arguments.seeds), arguments.sampling()
+    fake, real = (open_clips(name, choose_device(arguments.device)) for name in (arguments.fake, arguments.real))
+    draws = [replace(sampling, seed=seed) for seed in seeds]
+    return fake, real, seeds, sum(len(side.windows(draw)) for draw in draws for side in (fake, real))
+
+
+def _distance(arguments: _Distance) -> int:
     from gendef.metrics.detectors import Detector, find_detector
     from gendef.metrics.distances import compare
     from gendef.metrics.features import default_cache
-    from gendef.metrics.sampling import Sampling
     from gendef.training.loop import choose_device
 
     if arguments.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {arguments.batch_size}")
-    seeds = parse_seeds(arguments.seeds)
-    sampling = Sampling(
-        frames=arguments.frames,
-        stride=arguments.stride,
-        clips_per_video=arguments.clips_per_video,
-        count=arguments.count,
-        size=arguments.size,
-        fit=arguments.fit,
-        truncation=arguments.truncation,
-    )
+    fake, real, seeds, total = _open(arguments)
     device = choose_device(arguments.device)
-    fake, real = (open_clips(name, device) for name in (arguments.fake, arguments.real))
-    draws = [replace(sampling, seed=seed) for seed in seeds]
-    total = sum(len(side.windows(draw)) for draw in draws for side in (fake, real))
     detector = Detector(find_detector(arguments.detector), arguments.detector_weights, device)
     with progress_bar() as progress:
         task = progress.add_task("clips", total=total)
@@ -139,7 +170,7 @@ def _distance(arguments: _Distance) -> int:
             fake,
             real,
             detector,
-            sampling,
+            arguments.sampling(),
             seeds,
             batch_size=arguments.batch_size,
             cache=None if arguments.no_cache else arguments.cache or default_cache(),
@@ -147,6 +178,45 @@ def _distance(arguments: _Distance) -> int:
         )
     _say(report.to_dict(), arguments.json, arguments.out)
     return 0
+
+
+def _motion(arguments: _Comparison) -> int:
+    from gendef.metrics.motion import compare_motion
+
+    fake, real, seeds, total = _open(arguments)
+    with progress_bar() as progress:
+        task = progress.add_task("clips", total=total)
+        report = compare_motion(
+            fake, real, arguments.sampling(), seeds, on_clip=lambda count: progress.advance(task, count)
+        )
+    _say(report.to_dict(), arguments.json, arguments.out)
+    return 0
+
+
+def _single(measure: Callable[[Any], dict[str, Any]]) -> Callable[[Any], int]:
+    """A measure of one video as a command."""
+
+    def run(arguments: Any) -> int:
+        report = {**measure(arguments), "versions": versions()}
+        if arguments.json:
+            print(json.dumps(report, indent=1))
+            return 0
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("measure", "value")
+        for name, value in report.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{key}: {_short(entry)}" for key, entry in value.items())
+            table.add_row(name.replace("_", " "), _short(value))
+        Console().print(table)
+        return 0
+
+    return run
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
@@ -177,8 +247,26 @@ def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
     console = Console()
     console.print(table)
     facts = Table("", "generated", "real", title="compared")
-    for row in ("name", "kind", "clips", "feature_vectors", "frame_size", "from_cache", "fingerprint"):
-        facts.add_row(row.replace("_", " "), *(str(report[side][row])[:40] for side in ("fake", "real")))
+    for row in report["fake"]:
+        if row != "notes":
+            facts.add_row(row.replace("_", " "), *(_short(report[side][row])[:40] for side in ("fake", "real")))
     console.print(facts)
-    for name in ("sampling", "detector", "versions"):
-        console.print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in report[name].items()), highlight=False)
+    for name in ("units", "sampling", "detector", "versions"):
+        if name in report:
+            text = ", ".join(f"{key} {value}" for key, value in report[name].items())
+            console.print(f"{name}: {text}", highlight=False)
+
+
+_COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
+    "fvd": (_Distance, _distance, FVD),
+    "fid": (_Frames, _distance, FID),
+    "motion": (_Comparison, _motion, MOTION),
+    "temporal": (eval_single.Temporal, _single(eval_single.temporal), eval_single.TEMPORAL),
+    "reconstruction": (
+        eval_single.Reconstruction,
+        _single(eval_single.reconstruction),
+        eval_single.RECONSTRUCTION,
+    ),
+    "tracking": (eval_single.Tracking, _single(eval_single.tracking), eval_single.TRACKING),
+    "segmentation": (eval_single.Segmentation, _single(eval_single.segmentation), eval_single.SEGMENTATION),
+}

@@ -1,78 +1,19 @@
 """FVD, KVD and their like between two sets of clips, with everything a reader needs to get the same number again."""
 
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from gendef import __version__
 from gendef.errors import InputError
 from gendef.metrics.clip_sets import ClipSet
 from gendef.metrics.detectors import Detector
 from gendef.metrics.features import Features, compute_features
 from gendef.metrics.frechet import frechet_distance
 from gendef.metrics.kernel import kernel_distance
+from gendef.metrics.report import Report, SeededValue, versions
 from gendef.metrics.sampling import Sampling
-
-
-@dataclass
-class SeededValue:
-    """A measure for each seed.
-
-    Attributes:
-        name: what it is.
-        values: one a seed.
-        errors: of each value, where the measure estimates it.
-    """
-
-    name: str
-    values: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return float(np.mean(self.values))
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds; None for one seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
-
-    def facts(self) -> dict[str, Any]:
-        """Plain values for reports."""
-        facts = {"mean": self.mean, "spread_over_seeds": self.spread, "values": self.values}
-        return facts | ({"spread_over_subsets": self.errors} if self.errors else {})
-
-
-@dataclass
-class DistanceReport:
-    """Distances and how they came about."""
-
-    frechet: SeededValue
-    kernel: SeededValue
-    facts: dict[str, Any]
-    warnings: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        results = {value.name: value.facts() for value in (self.frechet, self.kernel)}
-        return {"results": results, "warnings": self.warnings, **self.facts}
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
-    return {
-        "gendef": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def measure_names(detector: Detector) -> tuple[str, str]:
@@ -92,7 +33,7 @@ def compare(
     batch_size: int = 4,
     cache: Path | None = None,
     on_clip: Callable[[int], None] = lambda count: None,
-) -> DistanceReport:
+) -> Report:
     """Frechet and kernel distance of two sets of clips.
 
     Args:
@@ -138,7 +79,7 @@ def compare(
         "versions": versions(),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return DistanceReport(frechet, kernel, facts, warnings)
+    return Report([frechet, kernel], facts, warnings)
 
 
 def _side_facts(features: list[Features]) -> dict[str, Any]:
