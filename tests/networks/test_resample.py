@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from gendef.networks.resample import (
     FilteredLeakyReLU,
+    Filters,
     design_lowpass,
     downsample_2x,
     resampling_matrix,
@@ -47,7 +48,7 @@ def test_filtered_leaky_relu_equals_the_literal_pipeline():
     torch.manual_seed(0)
     up_taps, down_taps = design_lowpass(12, 6.0, 4.0, 64.0), design_lowpass(12, 6.0, 4.0, 64.0)
     layer = FilteredLeakyReLU(
-        10, up_taps, down_taps, up=2, down=2, pad_low=6, pad_high=5, gain=1.4, slope=0.2, clamp=1.0
+        10, Filters(up_taps, down_taps, up=2, down=2, pad_low=6, pad_high=5), gain=1.4, slope=0.2, clamp=1.0
     ).double()
     layer.up_matrix = torch.from_numpy(resampling_matrix(10, up_taps, up=2, pad_low=6, pad_high=5))
     layer.down_matrix = torch.from_numpy(resampling_matrix(layer.up_matrix.shape[0], down_taps, down=2))

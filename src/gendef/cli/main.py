@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
     "track": ("gendef.cli.track", "follow points through a clip"),
     "segment": ("gendef.cli.segment", "carry a mask or labels through a clip"),
+    "bench": ("gendef.cli.bench", "time the sampling of a model on this machine"),
 }
 
 

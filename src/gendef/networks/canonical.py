@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError
 from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32, leaky_relu
 from gendef.networks.modulated import ModulatedConv2d
-from gendef.networks.resample import FilteredLeakyReLU, design_lowpass, upsample_2x
+from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass, upsample_2x
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,14 @@ class AliasFreeLayer(nn.Module):
         self.register_buffer("magnitude_ema", torch.ones([]))
         self.activation = FilteredLeakyReLU(
             before.size + kernel - 1,
-            design_lowpass(up_count, before.cutoff, before.half_width * 2, rate),
-            design_lowpass(down_count, after.cutoff, after.half_width * 2, rate),
-            up=up,
-            down=down,
-            pad_low=pad_low,
-            pad_high=total - pad_low,
+            Filters(
+                design_lowpass(up_count, before.cutoff, before.half_width * 2, rate),
+                design_lowpass(down_count, after.cutoff, after.half_width * 2, rate),
+                up,
+                down,
+                pad_low,
+                total - pad_low,
+            ),
             gain=1.0 if is_output else SQRT_2,
             slope=1.0 if is_output else LEAKY_SLOPE,
             clamp=clamp,

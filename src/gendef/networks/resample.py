@@ -4,6 +4,8 @@ Per axis, zero insertion, padding, filtering and decimation are one linear map. 
 applies it as a small dense matrix: two products up, two down, and no zero-filled intermediate.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.signal
 import torch
@@ -39,33 +41,40 @@ def resampling_matrix(
     return np.where(inside, taps[np.clip(tap, 0, len(taps) - 1)] * up, 0.0)
 
 
+@dataclass(frozen=True)
+class Filters:
+    """Resampling around a non-linearity, per axis.
+
+    Attributes:
+        up_taps, down_taps: FIR filters.
+        up, down: factors.
+        pad_low, pad_high: padding of the zero-inserted signal.
+    """
+
+    up_taps: np.ndarray
+    down_taps: np.ndarray
+    up: int
+    down: int
+    pad_low: int
+    pad_high: int
+
+
 class FilteredLeakyReLU(nn.Module):
     """Bias, upsampling, leaky ReLU, downsampling of a square feature map, as matrix products.
 
     Args:
         in_size: side of the input.
-        up_taps, down_taps: FIR filters; `up`, `down`: their factors.
-        pad_low, pad_high: padding of the zero-inserted signal, per axis.
+        filters: of the way up and of the way down.
         gain, slope, clamp: of the leaky ReLU; the clamp follows the gain.
     """
 
-    def __init__(
-        self,
-        in_size: int,
-        up_taps: np.ndarray,
-        down_taps: np.ndarray,
-        *,
-        up: int,
-        down: int,
-        pad_low: int,
-        pad_high: int,
-        gain: float,
-        slope: float,
-        clamp: float | None,
-    ) -> None:
+    def __init__(self, in_size: int, filters: Filters, *, gain: float, slope: float, clamp: float | None) -> None:
         super().__init__()
-        rise = resampling_matrix(in_size, up_taps, up=up, pad_low=pad_low, pad_high=pad_high)
-        fall = resampling_matrix(rise.shape[0], down_taps, down=down)
+        rise = resampling_matrix(
+            in_size, filters.up_taps, up=filters.up, pad_low=filters.pad_low, pad_high=filters.pad_high
+        )
+        fall = resampling_matrix(rise.shape[0], filters.down_taps, down=filters.down)
+        self.filters = filters
         self.up_matrix: Tensor
         self.down_matrix: Tensor
         # Derived from the configuration, hence not part of the saved model.

@@ -1,0 +1,123 @@
+"""`gendef bench`: how fast a model samples here, and where the time goes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from gendef.bench.sampling import PHASES, bench_sampling, steps
+from gendef.cli.progress import progress_bar
+from gendef.errors import InputError
+from gendef.media.video import replacing
+from gendef.model import GenDeF
+from gendef.networks.generator import Generator
+from gendef.training.loop import choose_device
+from gendef.training.presets import PRESETS, preset
+
+DESCRIPTION = (
+    "Time the sampling of a video, phase by phase, beside a literal path without short cuts (grouped convolutions for "
+    "every frame, zero insertion) and beside the rate at which this machine multiplies matrices.\n\n"
+    "example: gendef bench --model sky --frames 128\n\n"
+    "example: gendef bench --preset sky256 --frames 16 --out bench.json"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    model: str | None = None
+    """Built-in model, model folder, or hub repository."""
+    preset: str | None = None
+    """The networks of a training preset with random weights instead, such as sky256 (the paper's size)."""
+    frames: int = 128
+    """Frames of the video."""
+    runs: int = 3
+    """Videos whose median is taken, after one to warm up."""
+    reference: bool = True
+    """Time the literal path, too."""
+    threads: int | None = None
+    """Threads of the processor; default all."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    out: Path | None = None
+    """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef bench", description=DESCRIPTION)
+    for name in ("frames", "runs", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1, got {value}")
+    if arguments.model is not None and arguments.preset is not None:
+        raise InputError("--model and --preset exclude each other: give one of them")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    generator = _generator(arguments)
+    with progress_bar() as progress:
+        task = progress.add_task("timing", total=steps(arguments.runs, arguments.reference))
+        report = bench_sampling(
+            generator,
+            arguments.frames,
+            runs=arguments.runs,
+            reference=arguments.reference,
+            on_step=lambda: progress.advance(task),
+        )
+    report["model"] = arguments.model or arguments.preset or "sky"
+    if arguments.out is not None:
+        with replacing(arguments.out) as temporary:
+            temporary.write_text(json.dumps(report, indent=1))
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        _show(report)
+    return 0
+
+
+def _generator(arguments: Arguments) -> Generator:
+    device = choose_device(arguments.device)
+    if arguments.preset is None:
+        return GenDeF.from_pretrained(arguments.model or "sky", device=device).generator
+    if arguments.preset not in PRESETS:
+        raise InputError(f"unknown preset {arguments.preset!r}; one of: {', '.join(PRESETS)}")
+    torch.manual_seed(0)
+    return Generator(preset(arguments.preset).generator).eval().requires_grad_(False).to(device)
+
+
+def _show(report: dict[str, Any]) -> None:
+    machine, console = report["machine"], Console()
+    console.print(
+        f"{machine['processor']}, {machine['device']}, {machine['threads']} threads, Python {machine['python']}, torch "
+        f"{machine['torch']}, gendef {machine['gendef']}; matrix products at {report['matmul_gflops']:.0f} GFLOP/s"
+    )
+    table = Table(
+        title=f"{report['model']}: {report['frames']} frames of {report['resolution']}x{report['resolution']}"
+    )
+    for column in ("phase", "seconds", "share", "GFLOP", "GFLOP/s"):
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    for phase in PHASES:
+        seconds, work = report["seconds"][phase], report["gflop"].get(phase)
+        speed = "" if work is None else f"{work / seconds:.0f}"
+        share = f"{100 * seconds / report['total_seconds']:.0f} %"
+        table.add_row(phase, f"{seconds:.3f}", share, "" if work is None else f"{work:.1f}", speed)
+    console.print(table)
+    console.print(
+        f"{report['frames_per_second']:.1f} frames/s in all, {report['over_arithmetic']:.2f} times what the arithmetic "
+        f"takes at the rate of matrix products; edited: {report['edit_frames_per_second']:.0f} frames/s"
+    )
+    if "reference" in report:
+        literal = report["reference"]
+        whole = literal["canonical_seconds"] + literal["fields_seconds"]
+        console.print(
+            f"literal path: canonical image {literal['canonical_seconds']:.2f} s ({literal['canonical_ratio']:.1f} times "
+            f"ours), with fields {whole:.1f} s ({literal['ratio']:.1f} times ours; from {literal['timed_frames']} frames)"
+        )
