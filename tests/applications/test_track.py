@@ -55,7 +55,9 @@ KINDS = ["translation", "rotation", "zoom", "wave"]
 def test_known_motions_to_a_twentieth_of_a_pixel(kind, frame):
     video = moving(kind, (90, 140))
     size = SIZE if frame is not None else (90, 140)
-    points = torch.rand(200, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([size[1] - 1.0, size[0] - 1.0])
+    points = torch.rand(200, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [size[1] - 1.0, size[0] - 1.0]
+    )
     tracks = video.track(points, frame)
     place = to_normalised(points.double(), size)
     if frame is not None:

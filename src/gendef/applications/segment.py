@@ -61,7 +61,7 @@ def segment(video: "CanonicalVideo", mask: Any, frame: int | None = None) -> Ten
     step = max(CHUNK_PIXELS // (height * width), 1)
     for first in range(0, video.num_frames, step):
         result[first : first + step] = _voted(plane, video.deformation[first : first + step])
-    shown = getattr(video, "visibility", None)
+    shown = video.visibility
     if shown is not None:
         result[~shown] = 0
     if frame is not None:
@@ -201,7 +201,7 @@ def _plane_of_frame(video: "CanonicalVideo", labels: Tensor, frame: int) -> _Pla
     extent = (highest - lowest) / 2 * torch.tensor([width, height])  # in pixels of a frame that is not bent
     fineness = min(FINENESS / _squeeze(field), float((RASTER_PIXELS / extent.prod()).sqrt()) / SAMPLES)
     wide, tall = (max(int(side), 1) for side in (extent * fineness).ceil())
-    shown = getattr(video, "visibility", None)
+    shown = video.visibility
     seen = _Plane(labels), None if shown is None else _Plane(shown[frame])
 
     def found(grid: Tensor) -> Tensor:

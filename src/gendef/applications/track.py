@@ -65,7 +65,7 @@ def track(video: "CanonicalVideo", points: Any, frame: int | None = None) -> Tra
         found.residual[:, frame] = 0
         found.valid[:, frame] = True
     visible = found.valid & (local_area(video.deformation, found.positions) > 0)
-    shown = getattr(video, "visibility", None)
+    shown = video.visibility
     if shown is not None:
         where = to_normalised(found.positions, video.size).transpose(0, 1)
         visible &= sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
