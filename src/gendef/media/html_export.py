@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -107,6 +107,42 @@ def packed(nodes: np.ndarray) -> bytes:
     return zlib.compress(np.ascontiguousarray(planes).data, 6)
 
 
+@dataclass(frozen=True)
+class EncodedField:
+    """A field as it stands in a page.
+
+    Attributes:
+        codec: how.
+        data: the packed numbers.
+        spacing, grey_levels, offset_error: see `PageReport`.
+    """
+
+    codec: FieldCodec
+    data: bytes
+    spacing: int
+    grey_levels: float
+    offset_error: float
+
+
+def encodings(
+    video: CanonicalVideo, on_progress: Callable[[float], None] = lambda share: None
+) -> Iterator[EncodedField]:
+    """The field of a video, first as coarsely as leaves the frames within half a grey level of
+    `CanonicalVideo.render()` on average (as finely as possible where that is never reached), then more coarsely still.
+
+    Args:
+        on_progress: called with the share of the present encoding that is done.
+    """
+    picture, largest = shown_canonical(video), _largest(video)
+    codecs = [FieldCodec(video.size, spacing, _step(video, largest, unit)) for spacing, unit in CHOICES]
+    trials = [_trial(video, picture, codec) for codec in codecs]
+    good = [grey <= GREY_TOLERANCE and offset <= OFFSET_TOLERANCE for grey, offset in trials]
+    finest = good.index(True) if any(good) else len(CHOICES) - 1
+    for choice in range(finest, -1, -1):
+        data = packed(_all_nodes(video, codecs[choice], on_progress))
+        yield EncodedField(codecs[choice], data, CHOICES[choice][0], *trials[choice])
+
+
 def write_html(
     path: str | Path,
     video: CanonicalVideo,
@@ -117,9 +153,8 @@ def write_html(
 ) -> PageReport:
     """Write the page.
 
-    The field is stored as coarsely as leaves the frames within half a grey level of `CanonicalVideo.render()` on
-    average, as finely as possible where that is never reached, and more coarsely still where the page would exceed
-    `limit`. The canonical image is stored with 8 bits, at the resolution from which `render()` samples.
+    The field is stored as `encodings` says, more coarsely where the page would exceed `limit`. The canonical image is
+    stored with 8 bits, at the resolution from which `render()` samples.
 
     Args:
         title: heading of the page.
@@ -129,27 +164,23 @@ def write_html(
     Raises:
         InputError: the page would be larger than `limit` however coarse its field.
     """
-    picture = to_uint8(video._filtered_canonical(video.size))
-    image = _png(picture)
-    largest = _largest(video)
-    codecs = [FieldCodec(video.size, spacing, _step(video, largest, unit)) for spacing, unit in CHOICES]
-    trials = [_trial(video, picture, codec) for codec in codecs]
-    good = [grey <= GREY_TOLERANCE and offset <= OFFSET_TOLERANCE for grey, offset in trials]
-    finest = good.index(True) if any(good) else len(CHOICES) - 1
     smallest = 0
-    for choice in range(finest, -1, -1):
-        codec = codecs[choice]
-        field = packed(_all_nodes(video, codec, lambda share: on_progress(0.9 * share)))
-        page = _page(video, picture, image, codec, field, title).encode()
+    for field in encodings(video, lambda share: on_progress(0.9 * share)):
+        page = page_html(video, field, title).encode()
         smallest = len(page)
         if smallest <= limit:
             with replacing(Path(path)) as temporary:
                 temporary.write_bytes(page)
             on_progress(1.0)
-            return PageReport(len(page), CHOICES[choice][0], *trials[choice])
+            return PageReport(len(page), field.spacing, field.grey_levels, field.offset_error)
     raise InputError(
         f"the page would have {smallest / 1e6:.1f} MB and may have {limit / 1e6:g}: allow more, or shorten the clip"
     )
+
+
+def shown_canonical(video: CanonicalVideo) -> np.ndarray:
+    """The canonical image, uint8, at the resolution from which `render()` samples."""
+    return to_uint8(video._filtered_canonical(video.size))
 
 
 def _png(picture: np.ndarray) -> bytes:
@@ -190,7 +221,14 @@ def _all_nodes(video: CanonicalVideo, codec: FieldCodec, on_progress: Callable[[
     return np.concatenate(parts)
 
 
-def _page(video: CanonicalVideo, picture: np.ndarray, image: bytes, codec: FieldCodec, field: bytes, title: str) -> str:
+def page_html(video: CanonicalVideo, field: EncodedField, title: str, *, embedded: bool = False) -> str:
+    """The page as text.
+
+    Args:
+        field: of the video, or of one that shares its field.
+        embedded: without heading, for a frame of another page, which is told about strokes (`embedded.js`).
+    """
+    codec, picture = field.codec, shown_canonical(video)
     root = resources.files("gendef.media") / "player"
     (height, width), (tall, wide) = video.size, picture.shape[:2]
     half = torch.tensor([width / 2, height / 2])
@@ -204,19 +242,21 @@ def _page(video: CanonicalVideo, picture: np.ndarray, image: bytes, codec: Field
         "nodes": list(codec.nodes),
         "step": codec.step.ravel().tolist(),
         "largest": max(float(np.percentile(few.norm(dim=-1).numpy(), 99)), 1e-6),
+        "embedded": embedded,
     }
-    parts = ("field.js", "renderer.js", "painter.js", "player.js")
+    parts = ("field.js", "renderer.js", "painter.js", "embedded.js", "player.js")
     values = {
         "title": html.escape(title),
+        "body": "embedded" if embedded else "alone",
         "style": (root / "player.css").read_text(encoding="utf-8"),
         "script": "\n".join((root / part).read_text(encoding="utf-8") for part in parts),
         "video_ratio": f"{width / height:.5f}",
         "canonical_ratio": f"{wide / tall:.5f}",
         "about": html.escape(_about(video)),
-        "canonical": base64.b64encode(image).decode(),
+        "canonical": base64.b64encode(_png(picture)).decode(),
         # "<" would end the script element.
         "meta": json.dumps(meta).replace("<", "\\u003c"),
-        "field": base64.b64encode(field).decode(),
+        "field": base64.b64encode(field.data).decode(),
     }
     template = (root / "player.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

@@ -16,6 +16,11 @@ class Painter {
     return this.history.length > 0;
   }
 
+  get blank() {
+    const { data } = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
+    return !data.some((value, i) => i % 4 === 3 && value > 0);
+  }
+
   remember() {
     this.history.push(this.context.getImageData(0, 0, this.canvas.width, this.canvas.height));
     if (this.history.length > UNDO_STEPS) this.history.shift();

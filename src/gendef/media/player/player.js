@@ -15,6 +15,7 @@ async function canonicalPixels(canvas, image) {
 class Player {
   constructor(meta, field, painter, renderer) {
     Object.assign(this, { meta, field, painter, renderer, frame: 0, mode: "video", playing: false });
+    this.around = meta.embedded ? new Around(painter) : null;
     this.started = 0;
     this.dirty = true;
     $("time").max = meta.frames - 1;
@@ -66,6 +67,8 @@ class Player {
   painted() {
     this.renderer.setPaint(this.painter.canvas);
     $("undo").disabled = !this.painter.canUndo;
+    if (this.painter.canUndo || this.sent) this.around?.painted();
+    this.sent = this.painter.canUndo;
     this.dirty = true;
   }
 }

@@ -1,0 +1,118 @@
+"""What the tabs share: errors told on the page, pictures and videos made for it."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from gendef.app.session import Session
+from gendef.errors import GendefError, InputError
+from gendef.media.video import to_uint8, write_video
+
+if TYPE_CHECKING:
+    from gendef.canonical_video import CanonicalVideo
+
+VIEW = 256
+"""Shorter side of videos on the page at least, in pixels."""
+CANVAS = 512
+"""Shorter side of pictures to draw or click on at least."""
+_log = logging.getLogger("gendef.app")
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Show mistakes as one sentence on the page; what nobody foresaw goes to the log."""
+
+    def message(error: Exception) -> gr.Error:
+        if isinstance(error, GendefError):
+            text = str(error)
+            return gr.Error(f"{text[:1].upper()}{text[1:]}.", duration=12)
+        _log.exception("unforeseen error")
+        return gr.Error("Something went wrong on the server; its log says more.", duration=12)
+
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def stepping(*args: Any, **options: Any) -> Any:
+            try:
+                yield from function(*args, **options)
+            except gr.Error:
+                raise
+            except Exception as error:
+                raise message(error) from error
+
+        return stepping
+
+    @wraps(function)
+    def calling(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise message(error) from error
+
+    return calling
+
+
+def whole(value: Any, name: str, least: int, most: int) -> int:
+    """A whole number from a field of the page.
+
+    Raises:
+        InputError: empty, not whole, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
+    if not least <= value <= most:
+        raise InputError(f"{name} must be between {least} and {most}, got {value:g}")
+    return int(value)
+
+
+def enlarged(size: tuple[int, int], least: int) -> tuple[int, int]:
+    """Height and width with the shorter side at least `least`, by a whole factor."""
+    factor = -(-least // min(size))
+    return size[0] * factor, size[1] * factor
+
+
+def mp4(session: Session, video: "CanonicalVideo", name: str) -> str:
+    """The video as a file for the page, enlarged smoothly where it is small."""
+    path = session.file(name)
+    video.to_mp4(path, enlarged(video.size, VIEW))
+    return str(path)
+
+
+def canonical_picture(video: "CanonicalVideo") -> np.ndarray:
+    """The canonical image, uint8, large enough to draw on."""
+    from gendef.media.images import resized
+
+    tall, wide = video.canonical.shape[1:]
+    return to_uint8(resized(video.canonical, enlarged((tall, wide), CANVAS)))
+
+
+def frame_picture(video: "CanonicalVideo", frame: int) -> np.ndarray:
+    """A frame, uint8, large enough to draw on."""
+    return to_uint8(video.render(enlarged(video.size, CANVAS), [frame]))[0]
+
+
+def place_picture(video: "CanonicalVideo", frame: int | None) -> np.ndarray:
+    """A frame, or the canonical image for None."""
+    return canonical_picture(video) if frame is None else frame_picture(video, frame)
+
+
+def field_mp4(session: Session, video: "CanonicalVideo") -> str:
+    """The field in the usual colours, on one scale for the whole clip."""
+    from gendef.media.drawing import flow_colours
+
+    half = np.array([video.size[1] / 2, video.size[0] / 2], np.float32)
+    few = video.deformation[:: max(video.num_frames // 16, 1)].numpy() * half
+    largest = max(float(np.percentile(np.linalg.norm(few, axis=-1), 99)), 1e-6)
+    size = enlarged(video.size, VIEW)
+    path = session.file("field.mp4")
+    colours = (Image.fromarray(flow_colours(field.numpy() * half, largest)) for field in video.deformation)
+    frames = (np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC)) for picture in colours)
+    write_video(path, frames, video.fps)
+    return str(path)

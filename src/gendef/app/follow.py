@@ -1,0 +1,198 @@
+"""The tab that follows points and objects."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from gendef.app.common import CANVAS, VIEW, enlarged, place_picture, told, whole
+from gendef.app.session import Session, Workshop
+from gendef.errors import InputError
+from gendef.media.video import to_uint8, write_video
+
+CANONICAL, FRAME = "Canonical image", "A frame"
+POINTS, CLICK, BOX = "Points", "Object: click on it", "Object: two corners of a box"
+MAX_POINTS = 200
+
+
+class FollowTab:
+    """Clicks on a picture in; trails or masks over the video out."""
+
+    def __init__(self, workshop: Workshop, state: gr.State) -> None:
+        self.workshop, self.state = workshop, state
+        gr.Markdown("Click on **points** to see their trails, or on an **object** to see its mask move with it.")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                self.mode = gr.Radio([POINTS, CLICK, BOX], value=POINTS, label="What to follow")
+                with gr.Row():
+                    self.place = gr.Radio([FRAME, CANONICAL], value=FRAME, label="Click on", min_width=200)
+                    self.frame = gr.Slider(0, 63, 0, step=1, label="Frame", min_width=140)
+                self.picture = gr.Image(
+                    label="Click here",
+                    alt_text="Picture to click on",
+                    format="png",
+                    interactive=False,
+                    elem_id="click-here",
+                    buttons=["fullscreen"],
+                )
+                with gr.Accordion("Without a mouse", open=False), gr.Row(equal_height=True):
+                    self.x = gr.Number(0, label="x in pixels", min_width=90)
+                    self.y = gr.Number(0, label="y in pixels", min_width=90)
+                    self.add = gr.Button("Add", min_width=90)
+                self.clear = gr.Button("Start again", elem_id="clear-clicks")
+            with gr.Column(min_width=300):
+                self.video = gr.Video(
+                    label="Followed", autoplay=True, loop=True, elem_id="followed", buttons=["download"]
+                )
+                self.note = gr.Markdown("Nothing is followed yet.", elem_id="follow-note")
+                self.make = gr.Button("Make a zip of tracks (CSV) and masks (PNG)", elem_id="make-tracks")
+                self.made = gr.File(label="Your file", visible=False, elem_id="made-tracks")
+        click = [state, self.mode, self.place, self.frame]
+        result = [state, self.picture, self.video, self.note]
+        self.picture.select(told(self.click), click, result, api_visibility="private", concurrency_id="compute")
+        self.add.click(told(self.at), [*click, self.x, self.y], result, api_name="follow", concurrency_id="compute")
+        place = [state, self.mode, self.place, self.frame], [state, self.picture, self.video, self.note, self.frame]
+        self.mode.input(told(self.start_again), *place, api_visibility="private")
+        self.place.input(told(self.start_again), *place, api_visibility="private")
+        self.frame.release(told(self.start_again), *place, api_visibility="private")
+        self.clear.click(told(self.start_again), *place, api_visibility="private")
+        self.make.click(told(self.export), state, [state, self.made], api_name="tracks")
+        self.refreshed = [self.frame, self.picture, self.video, self.note, self.made]
+
+    def refresh(self, session: Session, place: str) -> tuple[Any, ...]:
+        """The tab for a new clip."""
+        session.forget_clicks()
+        count = session.current.num_frames
+        picture = place_picture(session.current, 0 if place == FRAME else None)
+        hidden = gr.update(value=None, visible=False)
+        return gr.update(maximum=count - 1, value=0), picture, None, "Nothing is followed yet.", hidden
+
+    def start_again(self, session: Session | None, mode: str, place: str, frame: float) -> tuple[Any, ...]:
+        """Forget the clicks and show the picture to click on."""
+        session = session or self.workshop.session()
+        session.forget_clicks()
+        number = _number(session, place, frame)
+        picture = place_picture(session.current, number)
+        return session, picture, None, "Nothing is followed yet.", gr.update(visible=number is not None)
+
+    def click(
+        self, session: Session | None, mode: str, place: str, frame: float, event: gr.SelectData
+    ) -> tuple[Any, ...]:
+        """A click, in pixels of the enlarged picture."""
+        session = session or self.workshop.session()
+        size = _size(session, _number(session, place, frame))
+        factor = enlarged(size, CANVAS)[0] / size[0]
+        x, y = ((value + 0.5) / factor - 0.5 for value in event.index)
+        return self.at(session, mode, place, frame, x, y)
+
+    def at(self, session: Session | None, mode: str, place: str, frame: float, x: float, y: float) -> tuple[Any, ...]:
+        """Follow one more point, or the object at it; x and y in pixels of the frame or the canonical image."""
+        session = session or self.workshop.session()
+        number = _number(session, place, frame)
+        if mode not in (POINTS, CLICK, BOX):
+            raise InputError(f"follow {POINTS!r}, {CLICK!r} or {BOX!r}, not {mode!r}")
+        if len(session.points) >= MAX_POINTS:
+            raise InputError(f"{MAX_POINTS} points are followed at most: start again, or use gendef track")
+        if x is None or y is None:
+            raise InputError("give x and y")
+        if (mode, number) != session.target:
+            session.forget_clicks()
+        points = [*session.points, (float(x), float(y))]
+        if mode == POINTS:
+            result = self._points(session, number, points)
+        elif mode == CLICK:
+            result = self._object(session, number, {"clicks": points})
+        elif len(points) % 2:
+            points = points[-1:]
+            result = _marked(session, number, points), gr.skip(), "Now click on the opposite corner."
+        else:
+            (left, right), (top, bottom) = (sorted(values) for values in zip(*points, strict=True))
+            result = self._object(session, number, {"box": (left, top, right, bottom)})
+            points = []
+        session.points, session.target = points, (mode, number)
+        return session, *result
+
+    def _points(self, session: Session, number: int | None, points: list[tuple[float, float]]) -> tuple[Any, ...]:
+        from gendef.applications.track_files import drawn_tracks
+
+        video = session.current
+        tracks = video.track(points, number)
+        session.tracks, session.masks = tracks, None
+        path = session.file("followed.mp4")
+        write_video(path, drawn_tracks(video, tracks), video.fps)
+        share, many = float(tracks.visible.float().mean()), "s" if len(points) > 1 else ""
+        note = f"{len(points)} point{many} followed; seen in {100 * share:.0f} % of the frames."
+        return _marked(session, number, points), str(path), note
+
+    def _object(self, session: Session, number: int | None, marks: dict[str, Any]) -> tuple[Any, ...]:
+        import torch
+
+        from gendef.applications.prompts import mask_from_prompts
+        from gendef.applications.segment import canonical_labels
+        from gendef.applications.segment_files import drawn_masks
+        from gendef.media.overlays import draw_labels
+
+        video = session.current
+        mask = torch.from_numpy(mask_from_prompts(_plain(session, number), **marks))
+        masks = video.segment(mask, number)
+        session.masks = masks, mask if number is None else canonical_labels(video, mask, number)
+        session.tracks = None
+        path = session.file("followed.mp4")
+        write_video(path, drawn_masks(video, masks, enlarged(video.size, VIEW)), video.fps)
+        note = f"The object covers {100 * float(masks.float().mean()):.1f} % of the video."
+        if "clicks" in marks:
+            note += " Click on more of it where something is missing."
+        return draw_labels(place_picture(video, number), mask.numpy()), str(path), note
+
+    def export(self, session: Session | None) -> tuple[Any, ...]:
+        """A zip with tracks.csv and what belongs to it, or with one PNG mask for each frame."""
+        from gendef.applications.segment_files import write_masks
+        from gendef.applications.track_files import write_tracks
+
+        session = session or self.workshop.session()
+        if session.tracks is None and session.masks is None:
+            raise InputError("nothing is followed yet: click on the picture first")
+        path = session.file("followed.zip")
+        if session.tracks is not None:
+            write_tracks(session.current, session.tracks, path.parent / "tracks")
+        if session.masks is not None:
+            write_masks(session.current, *session.masks, path.parent / "object")
+        _zip_folder(path)
+        return session, gr.update(value=str(path), visible=True)
+
+
+def _zip_folder(path: Path) -> None:
+    """All files beside `path` as a zip at `path`."""
+    files = sorted(file for file in path.parent.rglob("*") if file.is_file())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.relative_to(path.parent))
+
+
+def _number(session: Session, place: str, frame: float) -> int | None:
+    if place not in (CANONICAL, FRAME):
+        raise InputError(f"click on {CANONICAL!r} or {FRAME!r}, not {place!r}")
+    return whole(frame, "the frame", 0, session.current.num_frames - 1) if place == FRAME else None
+
+
+def _size(session: Session, number: int | None) -> tuple[int, int]:
+    tall, wide = session.current.canonical.shape[1:]
+    return session.current.size if number is not None else (tall, wide)
+
+
+def _plain(session: Session, number: int | None) -> np.ndarray:
+    """The picture at its own size."""
+    if number is None:
+        return to_uint8(session.current.canonical)
+    return to_uint8(session.current.render(frames=[number]))[0]
+
+
+def _marked(session: Session, number: int | None, points: list[tuple[float, float]]) -> np.ndarray:
+    """The picture to click on, with points."""
+    from gendef.media.overlays import draw_tracks, point_colours
+
+    picture, size = place_picture(session.current, number), _size(session, number)
+    places = (np.array(points, float) + 0.5) * (picture.shape[0] / size[0]) - 0.5
+    return draw_tracks(picture, places[:, None], np.ones((len(points), 1), bool), point_colours(places))

@@ -1,0 +1,120 @@
+"""The page: a line about the clip at hand, and the tabs that work on it."""
+
+from typing import Any
+
+import gradio as gr
+
+from gendef.app.common import told
+from gendef.app.edit import EditTab
+from gendef.app.follow import FollowTab
+from gendef.app.generate import GenerateTab
+from gendef.app.hood import HoodTab
+from gendef.app.own_video import OwnVideoTab
+from gendef.app.session import Session, Workshop
+
+SESSION_SECONDS = 3600
+"""A visitor who does nothing for so long is forgotten."""
+CACHE_SECONDS = (600, SESSION_SECONDS)
+"""How often old files are looked for, and how old they must be."""
+INTRODUCTION = (
+    "# gendef\n"
+    "A video is **one still image that moves**. Generate a clip or bring your own, paint on its one image, "
+    "follow what it shows."
+)
+
+# System fonts: the usual ones of Gradio come from a server elsewhere.
+FONT, MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
+STYLE = """
+.gradio-container, .gradio-container main { max-width: 1240px !important; width: 100%; margin: 0 auto !important; }
+#clip-line { min-height: 1.6em; }
+footer .divider { display: none; }
+:focus-visible { outline: 3px solid #e8a317 !important; outline-offset: 2px; }
+@media (max-width: 480px) {
+  .gradio-container { padding: 8px !important; }
+  #page-title h1 { font-size: 1.5rem; }
+}
+"""
+# Videos get the names of their blocks for screen readers; Gradio writes the names beside them only.
+HEAD = """
+<script>
+function nameVideos() {
+  for (const video of document.querySelectorAll("video:not([aria-label])")) {
+    const label = video.closest(".block")?.querySelector("[data-testid='block-label']");
+    if (label) video.setAttribute("aria-label", label.textContent.trim());
+  }
+}
+new MutationObserver(nameVideos).observe(document.documentElement, { childList: true, subtree: true });
+</script>
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Colours and fonts of the page; no font comes from elsewhere."""
+    return gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=FONT, font_mono=MONO)
+
+
+def build(workshop: Workshop) -> gr.Blocks:
+    """The page with all its events."""
+    with gr.Blocks(title="gendef", analytics_enabled=False, delete_cache=CACHE_SECONDS) as page:
+        state = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=workshop.end)
+        gr.Markdown(INTRODUCTION, elem_id="page-title")
+        line = gr.Markdown("No clip yet.", elem_id="clip-line")
+        with gr.Tabs():
+            with gr.Tab("Generate", id="generate"):
+                generate = GenerateTab(workshop, state)
+            with gr.Tab("My video", id="own"):
+                own = OwnVideoTab(workshop, state)
+            with gr.Tab("Edit", id="edit") as edit_tab:
+                edit = EditTab(workshop, state, edit_tab)
+            with gr.Tab("Track and segment", id="follow"):
+                follow = FollowTab(workshop, state)
+            with gr.Tab("Under the hood", id="hood") as hood_tab:
+                hood = HoodTab(workshop, state, hood_tab)
+
+        def clip_changed(session: Session, follow_place: str) -> tuple[Any, ...]:
+            return (
+                _line(session),
+                *edit.refresh(session),
+                *follow.refresh(session, follow_place),
+                *hood.refresh(session),
+            )
+
+        def edited(session: Session, follow_place: str) -> tuple[Any, ...]:
+            return _line(session), *follow.refresh(session, follow_place)
+
+        opened = page.load(
+            told(generate.generate),
+            [state, *generate.controls],
+            generate.results,
+            api_visibility="private",
+            concurrency_id="compute",
+        )
+        for event in (opened, generate.generated, own.fitted):
+            event.success(
+                told(clip_changed),
+                [state, follow.place],
+                [line, *edit.refreshed, *follow.refreshed, *hood.refreshed],
+                api_visibility="private",
+                show_progress="hidden",
+            )
+        for event in (*edit.edits, edit.drawn):
+            event.success(
+                told(edited),
+                [state, follow.place],
+                [line, *follow.refreshed],
+                api_visibility="private",
+                show_progress="hidden",
+            )
+    page.queue(max_size=20, default_concurrency_limit=1)
+    return page
+
+
+def _line(session: Session) -> str:
+    """What clip is at hand."""
+    video = session.current
+    (height, width), edits = video.size, len(session.versions) - 1
+    change = f", {edits} edit{'s' if edits > 1 else ''}" if edits else ""
+    return (
+        f"**Your clip**: {session.title}. {video.num_frames} frames of {width}x{height}, "
+        f"{video.fps:g} frames a second{change}."
+    )

@@ -1,0 +1,174 @@
+"""What one visitor has: a clip, its edits, clicked points, and a folder of files that nobody else sees."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gendef.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gendef.app.own_video import FitJob
+    from gendef.applications.track import Tracks
+    from gendef.canonical_video import CanonicalVideo
+    from gendef.media.html_export import EncodedField
+    from gendef.model import GenDeF
+
+MAX_VERSIONS = 30
+"""Edits that can be undone."""
+EMPTY = "there is no clip yet: generate one or bring your own video first"
+
+
+@dataclass
+class Session:
+    """One visitor's state; Gradio keeps it on the server between events.
+
+    Attributes:
+        folder: holds the files made for this visitor.
+        title: what the clip is, for people.
+        file_of_original: mp4 of the clip as it came.
+        versions: the clip as it came, and after each edit that was kept.
+        edited: the clip as it is now, strokes that are still being drawn included.
+        points: clicked points that count, in pixels of the picture that was clicked on.
+        target: what is followed, and the frame of the points, None for the canonical image.
+        sheet_laid: whether the painter shows this clip already.
+        job: the fit that was started last.
+        tracks: of the points, for downloads.
+        masks: the object in all frames, and on the canonical image, for downloads.
+    """
+
+    folder: Path
+    title: str = ""
+    file_of_original: str = ""
+    versions: list["CanonicalVideo"] = field(default_factory=list)
+    edited: "CanonicalVideo | None" = None
+    points: list[tuple[float, float]] = field(default_factory=list)
+    target: tuple[str, int | None] | None = None
+    sheet_laid: bool = False
+    _field: "EncodedField | None" = None
+    job: "FitJob | None" = None
+    tracks: "Tracks | None" = None
+    masks: "tuple[Tensor, Tensor] | None" = None
+
+    def begin(self, video: "CanonicalVideo", title: str) -> None:
+        """Take a new clip; what belonged to the one before is forgotten."""
+        self.versions, self.edited, self.title, self.sheet_laid, self._field = [video], video, title, False, None
+        self.forget_clicks()
+
+    def forget_clicks(self) -> None:
+        """Forget points, boxes and what came of them."""
+        self.points, self.target, self.tracks, self.masks = [], None, None, None
+
+    @property
+    def original(self) -> "CanonicalVideo":
+        """The clip as it came.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.versions:
+            raise InputError(EMPTY)
+        return self.versions[0]
+
+    @property
+    def current(self) -> "CanonicalVideo":
+        """The clip as it is now.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.edited is None:
+            raise InputError(EMPTY)
+        return self.edited
+
+    def keep(self, video: "CanonicalVideo") -> None:
+        """Make an edit the new state of the clip; it can be undone."""
+        self.versions.append(video)
+        if len(self.versions) > MAX_VERSIONS + 1:
+            del self.versions[1]
+        self.edited = video
+
+    def finish(self) -> None:
+        """Keep strokes that are still being drawn."""
+        if self.current is not self.versions[-1]:
+            self.keep(self.current)
+
+    def encoded_field(self) -> "EncodedField":
+        """The clip's field for pages; edits do not change it."""
+        from gendef.media.html_export import encodings
+
+        if self._field is None:
+            self._field = next(encodings(self.original))
+        return self._field
+
+    def undo(self) -> bool:
+        """Drop unfinished strokes, or else the last edit; tells whether there was one."""
+        if self.current is not self.versions[-1]:
+            self.edited = self.versions[-1]
+            return True
+        if len(self.versions) > 1:
+            self.versions.pop()
+            self.edited = self.versions[-1]
+            return True
+        return False
+
+    def file(self, name: str) -> Path:
+        """A new path for a result called `name`; older results of that name are removed."""
+        for old in self.folder.glob(f"*/{name}"):
+            shutil.rmtree(old.parent, ignore_errors=True)
+        fresh = self.folder / secrets.token_hex(8)
+        fresh.mkdir(parents=True)
+        return fresh / name
+
+
+class Workshop:
+    """What all visitors share: the folder of their folders, and the models, loaded when first asked for.
+
+    Args:
+        root: an empty folder; `close` removes it.
+        models: names that visitors may choose.
+    """
+
+    def __init__(self, root: Path, models: list[str]) -> None:
+        self.root, self.models = root, models
+        self._loaded: dict[str, GenDeF] = {}
+        self._lock = threading.Lock()
+
+    def session(self) -> Session:
+        """A new visitor's state."""
+        folder = self.root / "sessions" / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        return Session(folder)
+
+    def end(self, session: Session | None) -> None:
+        """End a visitor's work and remove the files."""
+        if session is not None:
+            if session.job is not None:
+                session.job.cancel()
+            shutil.rmtree(session.folder, ignore_errors=True)
+
+    @contextmanager
+    def model(self, name: str) -> Iterator["GenDeF"]:
+        """A model, for one visitor at a time.
+
+        Raises:
+            InputError: not one of those that were offered.
+        """
+        from gendef.model import GenDeF
+
+        if name not in self.models:
+            raise InputError(f"there is no model {name!r} here; one of: {', '.join(self.models)}")
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = GenDeF.from_pretrained(name)
+            yield self._loaded[name]
+
+    def close(self) -> None:
+        """Remove all files of all visitors."""
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,61 @@
+"""`gendef app`: the web app."""
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from gendef.app.server import USER, ServerConfig, serving
+
+PASSWORD_VARIABLE = "GENDEF_APP_PASSWORD"
+DESCRIPTION = (
+    "Serve the web app on this machine: generate clips, paint on their canonical image, follow points and objects, "
+    "look at the deformation field, all in a browser.\n\n"
+    f"Others can reach it with --host 0.0.0.0 and a password (option or variable {PASSWORD_VARIABLE}); "
+    f"the user name is {USER}.\n\n"
+    "example: gendef app --open\n"
+    "example: gendef app --models sky runs/mine/model --host 0.0.0.0 --port 8080 --password SECRET"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
+    port: int = 7860
+    """Port to listen on; 0 takes any free one."""
+    password: str | None = None
+    """Wanted from visitors; needed when others than this machine are served."""
+    models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")] = ()
+    """Built-in models, model folders or hub repositories to offer; default all built-in ones."""
+    open: bool = False
+    """Show the page in the default browser."""
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command; it serves until it is interrupted or terminated."""
+    arguments = tyro.cli(Arguments, args=argv, prog="gendef app", description=DESCRIPTION)
+    password = arguments.password or os.environ.get(PASSWORD_VARIABLE)
+    models = list(arguments.models) or _builtin()
+    config = ServerConfig(arguments.host, arguments.port, password, models, arguments.open)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with serving(config) as address:
+        print(f"gendef app: open {address} in a browser; Ctrl+C stops it", flush=True)
+        try:
+            while not stopped.wait(1):
+                pass
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def _builtin() -> list[str]:
+    from gendef.model import builtin_models
+
+    return builtin_models()
