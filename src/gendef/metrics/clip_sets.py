@@ -75,7 +75,7 @@ class ArchiveClips(ClipSet):
     kind = "data archive"
 
     def __init__(self, path: Path) -> None:
-        self._archive = VideoArchive(path)
+        self._archive = VideoArchive(path, cache_bytes=0)  # a clip is read once
         super().__init__(str(path), self._archive.fingerprint)
 
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
