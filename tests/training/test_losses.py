@@ -9,6 +9,7 @@ from gendef.training.losses import (
     folding_penalty,
     generator_loss,
     r1_penalty,
+    slowness_penalty,
     spatial_smoothness,
     temporal_smoothness,
 )
@@ -66,3 +67,16 @@ def test_only_folding_and_collapse_are_penalised():
     # Sampling that runs backwards at full speed along x has an area factor of -1.
     mirrored = torch.stack((-2 * grid[..., 0], torch.zeros(16, 16)), dim=-1)
     assert folding_penalty(mirrored[None, None]).item() == pytest.approx(1.2, rel=1e-4)
+
+
+def test_only_too_slow_a_mean_is_pushed():
+    moving = torch.zeros(2, 3, 8, 8, 2)
+    moving[0, :, ..., 0] = torch.arange(3.0)[:, None, None] * 2 / 8  # one pixel a frame, the other video stands still
+    assert slowness_penalty(moving, 0.5).item() == 0
+    assert slowness_penalty(moving, 2.0).item() == pytest.approx((1 - 0.5 / 2) ** 2)
+    still = torch.zeros(2, 3, 8, 8, 2)
+    assert slowness_penalty(still, 2.0).item() == 1
+    # The way out of a still video needs a direction that the field already has: its gradient is finite, not NaN.
+    still.requires_grad_()
+    slowness_penalty(still, 2.0).backward()
+    assert torch.isfinite(still.grad).all()

@@ -72,6 +72,17 @@ class FinetuneConfig(StageConfig):
     """Weight of the bending of fields in space, in squared pixels."""
     folding_weight: float = 0.0
     """Weight of the folding penalty."""
+    least_speed: float = 0.0
+    """Mean speed, in pixels a frame, below which generated motion is pushed; 0 for no push. Set it a little under the
+    data's own optical flow where a short training lets motion die."""
+    speed_weight: float = 5.0
+    """Weight of that push."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("least_speed", "speed_weight", "smoothness", "spatial_weight", "folding_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,19 @@ def spatial_smoothness(deformation: Tensor) -> Tensor:
     return pixels.diff(n=2, dim=-2).square().mean() + pixels.diff(n=2, dim=-3).square().mean()
 
 
+def slowness_penalty(near: Tensor, least: float) -> Tensor:
+    """How far the mean speed of a batch falls below `least`: (1 - speed / least)^2 below, 0 above.
+
+    Single videos may be as slow as they like: the mean over all counts.
+
+    Args:
+        near: fields at neighbouring frames, (B, T >= 2, H, W, 2), normalised units.
+        least: pixels a frame, positive.
+    """
+    speed = near.diff(dim=1).norm(dim=-1).mean() * (near.shape[-2] / 2)
+    return F.relu(1 - speed / least).square()
+
+
 def folding_penalty(deformation: Tensor, floor: float = 0.2) -> Tensor:
     """Mean amount by which the sampling map's area factor falls below `floor`: what folds or collapses costs."""
     return F.relu(floor - jacobian_determinant(deformation)).mean()

@@ -18,6 +18,7 @@ from gendef.training.losses import (
     folding_penalty,
     generator_loss,
     r1_penalty,
+    slowness_penalty,
     spatial_smoothness,
     temporal_smoothness,
 )
@@ -218,7 +219,7 @@ class Finetune(Stage):
             z_motion = z_content
         content = generator.content(z_content, labels, 1.0, noise, times[:, 0])
         near = times[:, :1] + torch.tensor([1.0, 2.0], device=self.device)
-        every = torch.cat((times, near), dim=1) if self.finetune.smoothness else times
+        every = torch.cat((times, near), dim=1) if self.finetune.smoothness or self.finetune.least_speed else times
         fields = generator.deform(content, z_motion, noise, every, labels)
         count = times.shape[1]
         neighbours = torch.cat((fields[:, :1], fields[:, count:]), dim=1)
@@ -297,6 +298,10 @@ class Finetune(Stage):
             loss = folding_penalty(fields)
             total = total + settings.folding_weight * loss
             metrics["folding"] = loss.detach()
+        if settings.least_speed:
+            loss = slowness_penalty(near.float(), settings.least_speed)
+            total = total + settings.speed_weight * loss
+            metrics["slowness"] = loss.detach()
         return total
 
 
