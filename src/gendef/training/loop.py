@@ -96,6 +96,8 @@ class Trainer:
         ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
         if path.exists():
             theirs = yaml.safe_load(path.read_text())
+            # Fields that are younger than the run have their defaults.
+            theirs["training"] = TrainConfig.from_dict(theirs["training"]).to_dict()
             begun = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
             difference = first_difference(_comparable(ours, begun), _comparable(theirs, begun))
             if difference:
