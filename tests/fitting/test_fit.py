@@ -18,7 +18,7 @@ def test_a_pan_becomes_a_panorama(pan):
     assert clip.canonical.shape[2] in range(75, 81)  # 64 + 5 * 2.5 pixels wide
     assert clip.report["psnr"] > 34 and clip.report["psnr_min"] > 32 and clip.report["folded"] == 0
     assert clip.report["seen"] > 0.9 and clip.report["explained"] > 0.97 and clip.report["reference_difference"] < 3
-    torch.testing.assert_close(psnr(clip.render(), frames).mean().item(), clip.report["psnr"], atol=0.2, rtol=0)
+    torch.testing.assert_close(psnr(clip.render(), frames).mean().item(), clip.report["psnr"], atol=1.0, rtol=0)
     step = clip.flow("image")[:, 8:-8, 8:-8].nanmean(dim=(0, 1, 2))
     torch.testing.assert_close(step, torch.tensor([-2.5, 0.0]), atol=0.1, rtol=0)
     done = [moment.done for moment in moments]

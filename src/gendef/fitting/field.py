@@ -13,6 +13,7 @@ squares) and let the field bend at edges of the picture. It is a linear system w
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -87,6 +88,19 @@ def smooth_step(pull: Pull, across: Tensor, down: Tensor, deviation: Tensor, ite
         direction = scaled + (after / energy.clamp(min=1e-20)) * direction
         energy = after
     return step
+
+
+def crowded(positions: Tensor, least: float) -> Tensor:
+    """Places around which a field folds or is about to: 1 there and at the eight neighbours, else 0; (H, W).
+
+    Args:
+        positions: (2, H, W).
+        least: area of a cell of four neighbours, in squared units of the positions, below which it counts.
+    """
+    across = positions[:, :-1, 1:] - positions[:, :-1, :-1]
+    down = positions[:, 1:, :-1] - positions[:, :-1, :-1]
+    small = (across[0] * down[1] - across[1] * down[0] < least).float()
+    return F.max_pool2d(F.pad(small, (1, 2, 1, 2))[None], 3, stride=1)[0]
 
 
 def edge_weights(frame: Tensor, deviation: Tensor, sharpness: float, bend: float) -> tuple[Tensor, Tensor]:

@@ -23,16 +23,16 @@ from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers, workers
 
 Quality = Literal["fast", "default", "best"]
-SWEEPS: dict[str, tuple[tuple[int, int], ...]] = {
-    "fast": ((4, 8), (2, 6), (1, 5)),
-    "default": ((4, 12), (2, 12), (1, 30)),
-    "best": ((4, 16), (2, 20), (1, 100)),
-}
-"""Levels of a fit: (reduction of the frames, sweeps over all of them)."""
-SHARES = {4: 0.1, 2: 0.25, 1: 1.0}
-"""Under a budget: the share of the seconds left that a level may take."""
+LEVELS = ((4, 2, 0.1), (2, 2, 0.2), (1, 2, 0.2), (1, 1, 1.0))
+"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, and the share of the seconds left
+that the level may take where there is a budget."""
+SWEEPS: dict[str, tuple[int, ...]] = {"fast": (8, 6, 3, 6), "default": (12, 10, 4, 30), "best": (16, 16, 6, 100)}
+"""Sweeps over all frames at each level."""
+NAMES = ("quarter resolution", "half resolution", "full resolution, coarse field", "full resolution")
 RESERVE = 0.06
 """Share of a budget kept for measuring and writing at the end."""
+MANY = 10_000
+"""Sweeps at a level, at most, where a budget decides."""
 SAME = 2
 """Levels of 255 by which frames may differ, at most, to count as one still picture."""
 
@@ -224,12 +224,12 @@ class _Clock:
     def elapsed(self) -> float:
         return time.perf_counter() - self._began
 
-    def deadline(self, reduction: int) -> float | None:
+    def deadline(self, share: float) -> float | None:
         """When, in seconds since the beginning, a level that starts now shall end; every level gets one sweep."""
         if self._budget is None:
             return None
         left = self._budget * (1 - RESERVE) - self.elapsed()
-        return self.elapsed() + max(left, 0.0) * SHARES[reduction]
+        return self.elapsed() + max(left, 0.0) * share
 
 
 def _is_still(frames: Tensor) -> bool:
@@ -275,23 +275,21 @@ def _refined(
     state_file: StateFile | None,
 ) -> tuple[Level, int]:
     """The finest level after all sweeps, and how many there were."""
-    plan = SWEEPS[options.quality]
-    if options.budget is not None:
-        plan = tuple((reduction, 10_000) for reduction, _ in plan)
+    plan = SWEEPS[options.quality] if options.budget is None else (MANY,) * len(LEVELS)
     first, done = 0, state.total if state else 0
     if state:
         first, deviation = state.level, state.deviation
     level = None
-    for number, (reduction, sweeps) in enumerate(plan):
+    for number, (reduction, stride, part) in enumerate(LEVELS):
         if number < first:
             continue
-        level = Level(clip, reduction, deviation, Weights(), pool)
+        level = Level(clip, reduction, deviation, Weights(stride=stride), pool)
         before = 0
         if state and number == first:
             level.restore(state.deviation, state.canonical, state.trust)
             before = state.sweeps
-        deadline, longest = clock.deadline(reduction), 0.0
-        for sweep in range(before, sweeps):
+        deadline, longest = clock.deadline(part), 0.0
+        for sweep in range(before, plan[number]):
             now = clock.elapsed()
             if deadline is not None and now + longest >= deadline and sweep > 0:
                 break
@@ -299,7 +297,7 @@ def _refined(
             longest = max(longest, clock.elapsed() - now)
             done += 1
             share = _share(options, plan, number, sweep, clock)
-            watcher(Moment(f"level {number + 1} of {len(plan)}", share, float(level.psnr.mean()), level.canonical))
+            watcher(Moment(NAMES[number], share, float(level.psnr.mean()), level.canonical))
             if state_file:
                 state_file.offer(lambda: State.of(level, number, sweep + 1, done, clock.elapsed()))  # noqa: B023
         deviation = level.deviation
@@ -307,13 +305,13 @@ def _refined(
     return level, done
 
 
-def _share(options: Options, plan: tuple[tuple[int, int], ...], number: int, sweep: int, clock: _Clock) -> float:
+def _share(options: Options, plan: tuple[int, ...], number: int, sweep: int, clock: _Clock) -> float:
     """Share of the work that is done."""
     if options.budget is not None:
         return min(0.1 + 0.85 * clock.elapsed() / options.budget, 0.98)
-    cost = [sweeps / reduction**2 for reduction, sweeps in plan]
-    spent = sum(cost[:number]) + (sweep + 1) / plan[number][0] ** 2
-    return 0.1 + 0.85 * spent / sum(cost)
+    each = [(1 + 3 / stride**2) / reduction**2 for reduction, stride, _ in LEVELS]
+    spent = sum(a * b for a, b in zip(each[:number], plan, strict=False)) + each[number] * (sweep + 1)
+    return 0.1 + 0.85 * spent / sum(a * b for a, b in zip(each, plan, strict=True))
 
 
 def _with_blank(field: Tensor, used: list[int], count: int) -> Tensor:

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from gendef.fitting.camera import Camera, canvas_positions
 from gendef.fitting.canonical import CanonicalSystem, fill_unseen
-from gendef.fitting.field import edge_weights, empty_pull, smooth_step
+from gendef.fitting.field import crowded, edge_weights, empty_pull, smooth_step
 from gendef.fitting.optical_flow import look_up, pixel_grid
 from gendef.fitting.workers import Workers
 from gendef.warp import identity_grid
 
 SYSTEMS = 4
 """Frames are summed in this many parts, whatever the number of threads, so that the sums round alike everywhere."""
+LEAST_AREA = 0.05
+"""Area factor, against the undeformed one, below which a field counts as folded."""
 LARGEST_STEP = 2.0
 """Pixels a field may move in one sweep: the colours' gradients say nothing beyond."""
 
@@ -23,7 +25,7 @@ LARGEST_STEP = 2.0
 class Weights:
     """Weights of the fit; colours are in [-1, 1], lengths in pixels of the level that is worked on."""
 
-    smoothness: float = 0.02
+    smoothness: float = 0.01
     """Of the squared gradient of the deviation from the camera motion."""
     sharpness: float = 8.0
     """How fast smoothness falls off with the difference in colour of neighbouring pixels."""
@@ -41,6 +43,8 @@ class Weights:
     """Pixels from one node of the field's grid to the next."""
     detail: float = 1.0
     """Pixels of the canonical image per pixel of the reference frame."""
+    guard: float = 4.0
+    """How many times more smoothness counts where the field folds."""
     iterations: int = 20
     """Conjugate gradients a step."""
 
@@ -97,6 +101,9 @@ class Level:
         self._trusts = tuple(resized(trust[:, None], self.grid)[:, 0] for trust in trusts)
         self._pixels = pixel_grid(*self.grid)
         self._full = clip.size
+        frames_in_canvas = clip.camera.canvas[0] * clip.camera.canvas[1] / (height * width)
+        nodes_area = self.canvas[0] * self.canvas[1] / frames_in_canvas / (self.grid[0] * self.grid[1])
+        self._least_area = LEAST_AREA * nodes_area
         self.trust = torch.ones(len(self.frames), *self.size)
         self.psnr = torch.zeros(len(self.frames))
         self.canonical, self.mass = self._first_canonical()
@@ -176,9 +183,13 @@ class Level:
             pull.add_target(look_up(there, self._pixels + flow) - here, weights.consistency * trust)
         deviation = old[t] * self._half
         across, down = edge_weights(self._guide[t], deviation, weights.sharpness, weights.bend)
-        stiff = weights.smoothness
-        step = smooth_step(pull, stiff * across, stiff * down, deviation, weights.iterations)
+        folded = crowded(here, self._least_area)
+        stiff = weights.smoothness * (1 + weights.guard * folded)
+        across, down = across * stiff[:, 1:].maximum(stiff[:, :-1]), down * stiff[1:].maximum(stiff[:-1])
+        step = smooth_step(pull, across, down, deviation, weights.iterations)
         step *= LARGEST_STEP / step.norm(dim=0, keepdim=True).clamp(min=LARGEST_STEP)
+        # No step may fold what is open; where it would, the field waits for its surroundings.
+        step *= 1 - crowded(here + step, self._least_area) * (1 - folded)
         self.deviation[t] += step / self._half
 
     def _neighbours(self, t: int) -> list[tuple[int, Tensor, Tensor]]:
