@@ -56,8 +56,8 @@ def test_shared_channels_give_what_joining_them_to_every_frame_gives(kind, video
     x, shared = torch.randn(3 * videos, 3, 6, 6).double(), torch.randn(videos, 2, 6, 6).double()
     w, bias = torch.randn(videos, 7).double(), torch.randn(4).double()
     joined = layer(torch.cat((x, shared.repeat_interleave(3, 0)), dim=1), w, bias=bias, gain=1.5)
-    ready = layer.modulate(w, torch.float64, shared=shared)
-    torch.testing.assert_close(layer.convolve(x, ready, bias=bias, gain=1.5), joined)
+    ready = layer.modulate(w, torch.float64, shared=shared, gain=1.5)
+    torch.testing.assert_close(layer.convolve(x, ready, bias), joined)
 
 
 def test_gradients_with_shared_channels():
@@ -67,7 +67,7 @@ def test_gradients_with_shared_channels():
     inputs = [value.double().requires_grad_() for value in (x, shared, w, torch.randn(2))]
 
     def result(x, shared, w, bias):
-        return layer.convolve(x, layer.modulate(w, torch.float64, shared=shared), bias=bias)
+        return layer.convolve(x, layer.modulate(w, torch.float64, shared=shared), bias)
 
     assert torch.autograd.gradcheck(result, inputs)
 

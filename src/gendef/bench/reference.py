@@ -36,6 +36,7 @@ def _modulate(
     *,
     shared: Tensor | None = None,
     input_gain: Tensor | None = None,
+    gain: float = 1.0,
 ) -> Modulated:
     styles = self.affine(w)
     if not self.demodulate:
@@ -43,18 +44,19 @@ def _modulate(
     weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
     if input_gain is not None:
         weight = weight * input_gain
-    ready = Modulated(weight.to(dtype), styles.to(dtype), scales, shared)
+    if self.mtm and gain != 1.0:
+        assert scales is not None  # layers with a gain are demodulated
+        scales = scales * gain
+    ready = Modulated(weight.to(dtype), styles.to(dtype), scales, gain, shared)
     if self.mtm:
         offsets = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
         ready.offsets = Modulated(offsets[0].to(dtype), offsets[1].to(dtype), offsets[2])
     return ready
 
 
-def _convolve(
-    self: ModulatedConv2d, x: Tensor, ready: Modulated, *, bias: Tensor | None = None, gain: float = 1.0
-) -> Tensor:
+def _convolve(self: ModulatedConv2d, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
     if self.mtm:  # deformable convolution has one form here
-        return _fast_convolve(self, x, ready, bias=bias, gain=gain)
+        return _fast_convolve(self, x, ready, bias)
     frames = len(x)
     if ready.shared is not None:
         x = torch.cat((x, ready.shared.repeat_interleave(frames // len(ready.shared), dim=0)), dim=1)
@@ -77,12 +79,11 @@ def _convolve(
     y = y.unflatten(1, (frames, -1))[0]
     if bias is not None:
         y = y + bias.to(y.dtype)[None, :, None, None]
-    return y * gain if gain != 1.0 else y
+    return y * ready.gain
 
 
-def _filtered(self: FilteredLeakyReLU, x: Tensor, bias: Tensor) -> Tensor:
+def _filtered(self: FilteredLeakyReLU, x: Tensor) -> Tensor:
     filters, channels = self.filters, x.shape[1]
-    x = x + bias.to(x.dtype)[None, :, None, None]
     if filters.up > 1:
         stretched = x.new_zeros(*x.shape[:2], x.shape[2] * filters.up, x.shape[3] * filters.up)
         stretched[..., :: filters.up, :: filters.up] = x

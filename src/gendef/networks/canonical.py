@@ -184,7 +184,7 @@ class AliasFreeLayer(nn.Module):
             with torch.no_grad():
                 magnitude = x.detach().float().square().mean()
                 self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, 0.999))
-        return self.activation(self.conv(x, w, input_gain=self.magnitude_ema.rsqrt()), self.bias)
+        return self.activation(self.conv(x, w, input_gain=self.magnitude_ema.rsqrt(), bias=self.bias))
 
 
 class StyleGAN3Canonical(nn.Module):
@@ -264,7 +264,7 @@ class StyleGAN2Canonical(nn.Module):
         image: Tensor | None = None
         feature = x
         for index, (conv, bias) in enumerate(zip(self.convs, self.biases, strict=True)):
-            x = leaky_relu(conv(x, w, bias=bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
+            x = leaky_relu(conv(x, w, bias=bias, gain=SQRT_2), gain=1.0, clamp=self.clamp, inplace=True)
             if index == self.feature_layer:
                 feature = x
             if index % 2 == 0:  # a block ends

@@ -68,14 +68,15 @@ class DeformationLayer(nn.Module):
     def modulate(self, w: Tensor, feature: Tensor) -> Modulated:
         """w (B, w_dim), f_c (B, F, H, W) of the input's size -> what the layer needs once per video."""
         if not self.condition_dim:
-            return self.conv.modulate(w, feature.dtype)
+            return self.conv.modulate(w, feature.dtype, gain=SQRT_2)
         if feature.shape[1] != self.condition_dim:
             feature = self.canonical_feat_proj(feature.movedim(1, -1)).movedim(-1, 1)
-        return self.conv.modulate(w, feature.dtype, shared=feature.contiguous(memory_format=torch.channels_last))
+        feature = feature.contiguous(memory_format=torch.channels_last)
+        return self.conv.modulate(w, feature.dtype, shared=feature, gain=SQRT_2)
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(B * T, C, H, W) -> (B * T, C', H', W')."""
-        return leaky_relu(self.conv.convolve(x, ready, bias=self.bias, gain=SQRT_2), gain=1.0, clamp=self.clamp)
+        return leaky_relu(self.conv.convolve(x, ready, self.bias), gain=1.0, clamp=self.clamp, inplace=True)
 
 
 class FieldOutput(nn.Module):
@@ -89,7 +90,7 @@ class FieldOutput(nn.Module):
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        x = at_least_float32(self.conv.convolve(x, ready, bias=self.bias))
+        x = at_least_float32(self.conv.convolve(x, ready, self.bias))
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 

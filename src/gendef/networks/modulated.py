@@ -75,7 +75,8 @@ class Modulated:
     Attributes:
         weight: (O, I, K, K); with styles and scales in it where the batch is one video.
         styles: (B, I) factors of the input channels, or None.
-        scales: (B or 1, O) factors of the output channels, or None.
+        scales: (B or 1, O) factors of the output channels, `gain` among them, or None.
+        gain: of the layer, which its bias takes as well.
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.
@@ -84,6 +85,7 @@ class Modulated:
     weight: Tensor
     styles: Tensor | None
     scales: Tensor | None
+    gain: float = 1.0
     shared: Tensor | None = None
     added: Tensor | None = None
     offsets: "Modulated | None" = None
@@ -146,7 +148,7 @@ class ModulatedConv2d(nn.Module):
 
         `input_gain` is a factor on the input, applied to the weights.
         """
-        return self.convolve(x, self.modulate(w, x.dtype, input_gain=input_gain), bias=bias, gain=gain)
+        return self.convolve(x, self.modulate(w, x.dtype, input_gain=input_gain, gain=gain), bias)
 
     def modulate(
         self,
@@ -155,6 +157,7 @@ class ModulatedConv2d(nn.Module):
         *,
         shared: Tensor | None = None,
         input_gain: Tensor | None = None,
+        gain: float = 1.0,
     ) -> Modulated:
         """Everything that does not depend on time, for w (B, w_dim).
 
@@ -162,6 +165,7 @@ class ModulatedConv2d(nn.Module):
             dtype: of the activations.
             shared: (B, C, H, W), the last C input channels, the same for all frames of a video.
             input_gain: a factor on the input.
+            gain: a factor on the output.
         """
         styles = self.affine(w)
         if not self.demodulate:
@@ -169,7 +173,7 @@ class ModulatedConv2d(nn.Module):
         weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
         if input_gain is not None:
             weight = weight * input_gain
-        ready = _ready(weight, styles, scales, dtype)
+        ready = _ready(weight, styles, scales, dtype, gain)
         if self.mtm:
             offsets = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
             ready.offsets = _ready(*offsets, dtype)
@@ -184,31 +188,33 @@ class ModulatedConv2d(nn.Module):
             ready.weight = ready.weight[:, :own].contiguous()
         return ready
 
-    def convolve(self, x: Tensor, ready: Modulated, *, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
-        """x (B * T, I, H, W) without the shared channels -> (convolution + bias) * gain."""
+    def convolve(self, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
+        """x (B * T, I, H, W) without the shared channels, bias (O,) -> (convolution + bias) * gain, a new tensor."""
         if ready.shared is not None:
             shared = ready.shared.to(x.dtype).repeat_interleave(len(x) // len(ready.shared), dim=0)
             x = torch.cat((x, shared), dim=1).contiguous(memory_format=torch.channels_last)
         scaled = _per_channel(x, ready.styles)
-        if self.mtm:
+        bias = None if bias is None else (bias * ready.gain).to(x.dtype)
+        if not self.mtm:
+            y = self._linear(scaled, ready.weight, bias if ready.scales is None else None)
+        else:
             assert ready.offsets is not None
             y = self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready)
-        else:
-            y = self._linear(scaled, ready.weight)
+            if bias is not None and ready.scales is None:
+                y = y + bias[None, :, None, None]
         if ready.added is not None:
             frames = len(y) // len(ready.added)
             # In place: the convolution's result is needed by nobody else, and backward passes do not read it.
             y.unflatten(0, (-1, frames)).add_(ready.added[:, None])
         if ready.scales is None:
-            y = y if gain == 1.0 else y * gain
-            return y if bias is None else y + (bias * gain).to(y.dtype)[None, :, None, None]
-        scales = _over_frames((ready.scales * gain).to(y.dtype), len(y))
-        if bias is None:
-            return y * scales
-        return torch.addcmul((bias * gain).to(y.dtype)[None, :, None, None], y, scales)
+            return y
+        scales = _over_frames(ready.scales.to(y.dtype), len(y))
+        return y * scales if bias is None else torch.addcmul(bias[None, :, None, None], y, scales)
 
-    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        return upsampled_conv2d(x, weight) if self.up else F.conv2d(x, weight, padding=self.padding)
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if self.up:
+            return upsampled_conv2d(x, weight, bias)
+        return F.conv2d(x, weight, bias, padding=self.padding)
 
     def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
         """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""
@@ -228,14 +234,16 @@ class ModulatedConv2d(nn.Module):
         return torch.matmul(ready.weight.flatten(1), columns).reshape(x.shape[0], -1, *field.shape[2:])
 
 
-def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Modulated:
-    """Styles and scales of a single video go into the weights, where they cost nothing per pixel."""
+def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype, gain: float = 1.0) -> Modulated:
+    """Styles, scales and gain of a single video go into the weights, where they cost nothing per pixel."""
     if len(styles) > 1:
-        return Modulated(weight.to(dtype), styles.to(dtype), scales)
-    weight = weight * styles[0, :, None, None]
+        if scales is None and gain != 1.0:
+            scales = styles.new_ones(1, len(weight))
+        return Modulated(weight.to(dtype), styles.to(dtype), None if scales is None else scales * gain, gain)
+    weight = weight * (styles[0] * gain)[:, None, None]
     if scales is not None:
         weight = weight * scales[0, :, None, None, None]
-    return Modulated(weight.to(dtype), None, None)
+    return Modulated(weight.to(dtype), None, None, gain)
 
 
 def _per_channel(x: Tensor, factors: Tensor | None) -> Tensor:

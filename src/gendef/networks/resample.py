@@ -60,7 +60,7 @@ class Filters:
 
 
 class FilteredLeakyReLU(nn.Module):
-    """Bias, upsampling, leaky ReLU, downsampling of a square feature map, as matrix products.
+    """Upsampling, leaky ReLU, downsampling of a square feature map, as matrix products.
 
     Args:
         in_size: side of the input.
@@ -82,14 +82,16 @@ class FilteredLeakyReLU(nn.Module):
         self.register_buffer("down_matrix", torch.from_numpy(fall).float(), persistent=False)
         self.gain, self.slope, self.clamp = gain, slope, clamp
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, C, in_size, in_size) and bias (C,) -> (B, C, out_size, out_size)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, in_size, in_size) -> (B, C, out_size, out_size)."""
         rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)
-        x = x + bias.to(x.dtype)[None, :, None, None]
-        x = torch.matmul(torch.matmul(rise, x), rise.t())
-        x = F.leaky_relu(x, self.slope) * self.gain if self.slope != 1.0 else x * self.gain
+        # The gain is positive, so it may come before the slope, where it costs a small matrix instead of the map.
+        x = torch.matmul(torch.matmul(rise * self.gain, x), rise.t())
+        if self.slope != 1.0:
+            x = F.leaky_relu(x, self.slope, inplace=True)
         if self.clamp is not None:
-            x = x.clamp(-self.clamp, self.clamp)
+            in_place = not torch.is_grad_enabled()  # a backward pass needs what comes before the clamp
+            x = x.clamp_(-self.clamp, self.clamp) if in_place else x.clamp(-self.clamp, self.clamp)
         return torch.matmul(torch.matmul(fall, x), fall.t())
 
 
@@ -119,11 +121,11 @@ def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
     return F.conv2d(x, smoothing_kernel(x, 1.0), stride=stride, padding=1 + extra, groups=x.shape[1])
 
 
-def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
-    """Double the resolution with the [1, 3, 3, 1] filter and convolve 3x3: (B, I, H, W) -> (B, O, 2H, 2W).
+def upsampled_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Double the resolution with the [1, 3, 3, 1] filter, convolve 3x3, add: (B, I, H, W) -> (B, O, 2H, 2W).
 
     A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
     convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
     """
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return F.conv2d(x, smoothing_kernel(x, 4.0), padding=1, groups=x.shape[1])
+    return F.conv2d(x, smoothing_kernel(x, 4.0), bias, padding=1, groups=x.shape[1])
