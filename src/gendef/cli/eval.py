@@ -1,6 +1,5 @@
 """`gendef eval`: measure videos."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from gendef.cli import eval_single
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
-from gendef.metrics.report import versions
+from gendef.metrics.report import to_json, versions
 
 if TYPE_CHECKING:
     from gendef.metrics.clip_sets import ClipSet
@@ -57,9 +56,9 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 class _Comparison:
     """Two sides, and the clips that are drawn from them."""
 
-    fake: Annotated[str, tyro.conf.Positional]
+    fake: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAKE")]
     """Data archive, folder of videos, saved clips, video file, or model."""
-    real: Annotated[str, tyro.conf.Positional]
+    real: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REAL")]
     """The same."""
     frames: int = 16
     """Frames a clip."""
@@ -199,7 +198,7 @@ def _single(measure: Callable[[Any], dict[str, Any]]) -> Callable[[Any], int]:
     def run(arguments: Any) -> int:
         report = {**measure(arguments), "versions": versions()}
         if arguments.json:
-            print(json.dumps(report, indent=1))
+            print(to_json(report))
             return 0
         from rich.console import Console
         from rich.table import Table
@@ -221,7 +220,7 @@ def _short(value: Any) -> str:
 
 def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
     """Print a report of distances, and write it where asked."""
-    text = json.dumps(report, indent=1)
+    text = to_json(report)
     if out is not None:
         from gendef.media.video import replacing
 

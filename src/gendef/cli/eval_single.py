@@ -45,7 +45,7 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 class Temporal:
     """Options of `temporal`."""
 
-    video: Annotated[Path, tyro.conf.Positional]
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video file, folder of frames, or saved clip."""
     edited: Path | None = None
     """The same video after an edit; measured along the motion of VIDEO."""
@@ -57,9 +57,9 @@ class Temporal:
 class Reconstruction:
     """Options of `reconstruction`."""
 
-    video: Annotated[Path, tyro.conf.Positional]
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video file, folder of frames, or saved clip."""
-    truth: Annotated[Path, tyro.conf.Positional]
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """What it should be, as long; a size of its own is brought to that of VIDEO."""
     lpips_weights: Path | None = None
     """Weights of LPIPS, or the folder to look in; without them LPIPS is left out."""
@@ -71,9 +71,9 @@ class Reconstruction:
 class Tracking:
     """Options of `tracking`."""
 
-    tracks: Annotated[Path, tyro.conf.Positional]
+    tracks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRACKS")]
     """Predicted tracks, .npz."""
-    truth: Annotated[Path, tyro.conf.Positional]
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """True tracks, .npz."""
     mode: Literal["first", "strided"] = "first"
     """Score the frames after the query frame, or all but it."""
@@ -89,9 +89,9 @@ class Tracking:
 class Segmentation:
     """Options of `segmentation`."""
 
-    masks: Annotated[Path, tyro.conf.Positional]
+    masks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MASKS")]
     """Predicted masks, a folder of PNG files."""
-    truth: Annotated[Path, tyro.conf.Positional]
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """True masks, the same."""
     skip_ends: Flag = False
     """Leave out the first and the last frame, as DAVIS does for methods that are given the first mask."""

@@ -1,5 +1,7 @@
 """What a report of measures is made of."""
 
+import json
+import math
 import platform
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,3 +70,16 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """A report as strict JSON: null stands for what is not finite (no spread, the PSNR of equal frames)."""
+    return json.dumps(_finite(report), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
