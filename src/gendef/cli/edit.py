@@ -27,9 +27,9 @@ DESCRIPTION = (
     "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "
     "stand below.\n\n"
     f"filters: {', '.join(LOOKS)}; hue, blur, posterise and edge take an amount, as in blur:3\n\n"
-    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n"
-    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n"
-    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n"
+    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n\n"
+    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n\n"
+    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n\n"
     "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
 )
 

@@ -15,7 +15,7 @@ from gendef.media.html_export import DEFAULT_LIMIT, write_html
 DESCRIPTION = (
     "Write a clip as one HTML file that needs no server and no network: it plays, shows the deformation field, and "
     "lets whoever opens it paint on the canonical image and watch the moving video follow.\n\n"
-    "example: gendef export videos/seed0000 --html clip.html\n"
+    "example: gendef export videos/seed0000 --html clip.html\n\n"
     'example: gendef export videos/seed0000 --html clip.html --title "A morning in May" --max-megabytes 8'
 )
 

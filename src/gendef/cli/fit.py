@@ -28,8 +28,8 @@ DESCRIPTION = (
     "through one image.\n\n"
     "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
     "command is given again. A video with cuts gives a clip folder for every scene.\n\n"
-    "example: gendef fit my.mp4 --out clip\n"
-    "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n"
+    "example: gendef fit my.mp4 --out clip\n\n"
+    "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best"
 )
 

@@ -17,7 +17,7 @@ DESCRIPTION = (
     "content leaves the picture.\n"
     "--kind canonical: the paper's flow, how the place in the canonical image changes where each pixel looks, in "
     "pixels of the canonical image.\n\n"
-    "example: gendef flow videos/seed0000 --out flow\n"
+    "example: gendef flow videos/seed0000 --out flow\n\n"
     "example: gendef flow videos/seed0000 --kind canonical --format npz --out flow"
 )
 

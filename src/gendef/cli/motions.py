@@ -22,7 +22,7 @@ from gendef.media.video import write_video
 SHEET_ROWS = 12
 DESCRIPTION = (
     "Give the content of a clip, edited or not, other motions: from the model that made it, or of another clip.\n\n"
-    "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n"
+    "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n\n"
     "example: gendef motions edited/clip --motion-of videos/seed0003 --out motions"
 )
 

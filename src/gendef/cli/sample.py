@@ -66,7 +66,7 @@ def _description() -> str:
     return (
         "Generate videos: for every seed a clip folder (canonical image, deformation field, preview) and an mp4.\n\n"
         f"built-in models: {', '.join(builtin_models()) or 'none'}\n\n"
-        "example: gendef sample sky --seeds 0-15 --frames 128 --out videos\n"
+        "example: gendef sample sky --seeds 0-15 --frames 128 --out videos\n\n"
         "example: gendef sample sky --seeds 0-7 --content-seed 3 --slow-motion 4 --out other-motions"
     )
 

@@ -23,8 +23,8 @@ DESCRIPTION = (
     "The mask is a picture (--mask: black and white, labels as grey levels or palette indices, or transparent around "
     "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
     "..., canonical_mask.png, overlay.mp4 and the sheet segments.png.\n\n"
-    "example: gendef segment videos/seed0000 --mask mask.png --out segments\n"
-    "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n"
+    "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
+    "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
     "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments"
 )
 

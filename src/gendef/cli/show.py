@@ -18,7 +18,7 @@ from gendef.media.video import write_gif, write_video
 DESCRIPTION = (
     "Draw what a clip is made of: its canonical image, its frames, the deformation fields in the usual colour wheel, "
     "and the canonical image's straight grid as each frame bends it.\n\n"
-    "example: gendef show videos/seed0000 --out figure.png\n"
+    "example: gendef show videos/seed0000 --out figure.png\n\n"
     "example: gendef show videos/seed0000 --out moving.mp4"
 )
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4", ".gif")

@@ -20,7 +20,7 @@ DESCRIPTION = (
     "Follow points through a clip, to sub-pixel positions in every frame.\n\n"
     "Points are x,y in pixels, the centre of the top-left pixel at 0,0; on the canonical image, or on a frame with "
     "--frame. Writes tracks.csv, tracks.npz, tracks.mp4 with fading trails, and the sheet tracks.png.\n\n"
-    "example: gendef track videos/seed0000 --points 20,30 41.5,12 --out tracks\n"
+    "example: gendef track videos/seed0000 --points 20,30 41.5,12 --out tracks\n\n"
     "example: gendef track videos/seed0000 --grid 8 --frame 12 --out tracks"
 )
 

@@ -14,6 +14,7 @@ DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on 
 deformation fields together on clips. Stop it at any moment; the same command continues.
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky
+
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --minutes 30 --pretrain.batch-size 32
 
 presets:
