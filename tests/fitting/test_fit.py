@@ -6,7 +6,9 @@ from tests.fitting.conftest import scenery, views, write_frames
 import gendef
 from gendef.errors import InputError
 from gendef.fitting import fit_scenes, fit_video
-from gendef.fitting.measure import explained, psnr, ssim
+from gendef.fitting.camera import still_camera
+from gendef.fitting.measure import agreeing, explained, psnr, ssim
+from gendef.fitting.optimise import Clip
 from gendef.fitting.state import State, StateFile
 
 
@@ -130,3 +132,17 @@ def test_measures_of_known_pictures():
     squeezed[0, :, 10:20, 0] = torch.linspace(0, -20 / 32, 10)
     seen = explained(truth[:1], truth[:1], squeezed, (32, 32))
     assert not seen[0, :, 11:18].any() and seen[0, :, :9].all()
+
+
+def test_the_way_by_flow_and_by_field_must_agree():
+    flow = torch.zeros(1, 2, 20, 30)
+    flow[:, 0] = 5
+    clip = Clip(
+        torch.zeros(2, 3, 20, 30), still_camera(2, 20, 30, 0), flow, -flow, torch.ones(1, 20, 30), torch.ones(1, 20, 30)
+    )
+    field = torch.zeros(2, 20, 30, 2)
+    assert not agreeing(field, (20, 30), clip)[0, :, :25].any()
+    field[1, ..., 0] = -5 * 2 / 30  # frame 1 shows everything 5 pixels further right
+    assert agreeing(field, (20, 30), clip)[0, :, :25].all()
+    unsure = Clip(clip.frames, clip.camera, flow, -flow, torch.zeros(1, 20, 30), torch.zeros(1, 20, 30))
+    assert agreeing(field * 0, (20, 30), unsure).all()

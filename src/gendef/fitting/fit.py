@@ -14,7 +14,7 @@ from torch import Tensor
 from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
 from gendef.fitting.camera import find_camera, still_camera
-from gendef.fitting.measure import measured
+from gendef.fitting.measure import agreeing, measured
 from gendef.fitting.optical_flow import FlowMethod, dis_flow, flow_trust, neighbour_flows
 from gendef.fitting.optimise import Clip, Level, Weights
 from gendef.fitting.source import Footage, Scene, read_footage
@@ -179,17 +179,19 @@ def fit_scene(
         size = (frames.shape[2], frames.shape[3])
         camera = still_camera(len(frames), *size, len(frames) // 2)
         canonical, field, seen, sweeps = frames.mean(dim=0), torch.zeros(len(frames), *size, 2), 1.0, 0
+        agrees = None
     else:
         with workers() as pool:
             clip, deviation = _prepared(scene, used, frames, options, flow, watcher)
             level, sweeps = _refined(clip, deviation, options, clock, pool, watcher, state, state_file)
         camera, field, canonical = clip.camera, level.field(), level.canonical.clamp(-1, 1)
         seen = float((level.mass > 0.25).float().mean())
+        agrees = agreeing(field, level.canvas, clip)
     watcher(Moment("measuring", 0.99))
     result = CanonicalVideo(canonical, _with_blank(field, used, len(scene.frames)), footage.fps)
     truth = to_tensor(scene.frames)
     reference = used[camera.reference]
-    report, result.visibility = measured(result, truth, used, reference)
+    report, result.visibility = measured(result, truth, used, reference, agrees)
     result.report = {
         **report,
         "seen": seen,

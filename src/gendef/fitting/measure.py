@@ -5,14 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
-from gendef.warp import folded_share, jacobian_determinant
+from gendef.fitting.optical_flow import look_up, pixel_grid
+from gendef.fitting.optimise import Clip
+from gendef.warp import folded_share, jacobian_determinant, sampling_positions
 
 COLOUR_ERROR = 0.12
 """Difference in colour (of a range of 2, mean of 3 by 3 pixels) up to which the canonical image explains a pixel."""
 SMALLEST_AREA = 0.05
 """Area factor of the field below which a place shows content squeezed away, and not content."""
 ROUND_TRIP = 3.0
-"""Pixels by which neighbouring frames may disagree about a point that optical flow connects surely."""
+"""Pixels of the canonical image by which neighbouring frames may disagree about a point that optical flow connects."""
+SURE = 0.5
+"""Trust from which on a flow counts as sure."""
 
 
 def psnr(video: Tensor, truth: Tensor) -> Tensor:
@@ -61,6 +65,23 @@ def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tupl
     return coloured & open_area
 
 
+def agreeing(deformation: Tensor, canvas: tuple[int, int], clip: Clip) -> Tensor:
+    """Pixels whose way through the field agrees with their way through optical flow, (T, H, W) bool.
+
+    From a pixel by the flow to a neighbouring frame and from there by the field, one must come to the same place of the
+    canonical image as by the field alone, wherever the flow is sure.
+    """
+    positions = sampling_positions(deformation, canvas).movedim(-1, 1)
+    grid = pixel_grid(*clip.size)
+    agrees = torch.ones(len(positions), *clip.size, dtype=torch.bool)
+    for t in range(len(positions) - 1):
+        ways = ((t, t + 1, clip.forward, clip.forward_trust), (t + 1, t, clip.backward, clip.backward_trust))
+        for here, there, flow, trust in ways:
+            gap = (look_up(positions[there], grid + flow[t]) - positions[here]).norm(dim=0)
+            agrees[here] &= (gap <= ROUND_TRIP) | (trust[t] <= SURE)
+    return agrees
+
+
 def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, visible: Tensor) -> float:
     """Mean difference, in levels of 255, between the canonical image and the reference frame where both see the same.
 
@@ -73,13 +94,16 @@ def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, vi
     return float(difference.mean()) * 127.5 if difference.numel() else 0.0
 
 
-def measured(clip: CanonicalVideo, truth: Tensor, used: list[int], reference: int) -> tuple[dict[str, float], Tensor]:
+def measured(
+    clip: CanonicalVideo, truth: Tensor, used: list[int], reference: int, agrees: Tensor | None
+) -> tuple[dict[str, float], Tensor]:
     """The report on a fitted clip, and its visibility (T, H, W) bool.
 
     Args:
         truth: (T, 3, H, W), the frames.
         used: frames that count; black ones do not.
         reference: number of the reference frame.
+        agrees: (len(used), H, W) bool, pixels on which field and flow agree; None where nothing moves.
     """
     rendered = clip.render()
     canvas = (clip.canonical.shape[1], clip.canonical.shape[2])
@@ -87,6 +111,8 @@ def measured(clip: CanonicalVideo, truth: Tensor, used: list[int], reference: in
     unused = torch.ones(len(truth), dtype=torch.bool)
     unused[used] = False
     visible[unused] = False
+    if agrees is not None:
+        visible[used] &= agrees
     quality = psnr(rendered[used], truth[used])
     report = {
         "psnr": float(quality.mean()),
