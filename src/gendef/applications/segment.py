@@ -49,7 +49,8 @@ def segment(video: "CanonicalVideo", mask: Any, frame: int | None = None) -> Ten
 
     Returns:
         (T, H, W), bool for a mask, otherwise labels in the integer type that was given. The frame `frame` itself keeps
-        the mask as given. Where the clip says that a pixel shows something else than its canonical image, False or 0.
+        the mask as given. A clip's `visibility` is not looked at: it says where colours are explained, which is missing
+        most where objects move, and their masks with it.
 
     Raises:
         InputError: the mask cannot be used, is of another shape, or there is no such frame.
@@ -61,9 +62,6 @@ def segment(video: "CanonicalVideo", mask: Any, frame: int | None = None) -> Ten
     step = max(CHUNK_PIXELS // (height * width), 1)
     for first in range(0, video.num_frames, step):
         result[first : first + step] = _voted(plane, video.deformation[first : first + step])
-    shown = video.visibility
-    if shown is not None:
-        result[~shown] = 0
     if frame is not None:
         result[frame] = resized_labels(labels, video.size)
     return result
@@ -201,18 +199,15 @@ def _plane_of_frame(video: "CanonicalVideo", labels: Tensor, frame: int) -> _Pla
     extent = (highest - lowest) / 2 * torch.tensor([width, height])  # in pixels of a frame that is not bent
     fineness = min(FINENESS / _squeeze(field), float((RASTER_PIXELS / extent.prod()).sqrt()) / SAMPLES)
     wide, tall = (max(int(side), 1) for side in (extent * fineness).ceil())
-    shown = video.visibility
-    seen = _Plane(labels), None if shown is None else _Plane(shown[frame])
+    seen = _Plane(labels)
 
     def found(grid: Tensor) -> Tensor:
         """Labels at places (N, 2) of the raster, which spans -1 to 1."""
         places = to_pixels((grid + 1) / 2 * (highest - lowest) + lowest, video.size)
         inverse = invert_points(field[None], places, video.size)
         where = to_normalised(inverse.positions[:, 0], video.size)
-        values = seen[0].at(where)
+        values = seen.at(where)
         values[~inverse.valid[:, 0]] = 0
-        if seen[1] is not None:
-            values[~seen[1].at(where)] = 0
         return values
 
     coarse = found(identity_grid(tall, wide).reshape(-1, 2)).reshape(1, tall, wide)

@@ -1,0 +1,165 @@
+"""Tracking and segmenting real clips with ground truth, through a field made from optical flow or fitted.
+
+    python benchmarks/real_clips.py [--data ../shared/data] [--clips bear tennis ...] [--fit FOLDER] [--json]
+
+The clips lie in DATA/clips_gt: bear (joints of BADJA, TAP-Vid's measures) and tennis, bmx-trees, schoolgirls, parkour
+(masks of DAVIS, J and F; the first frame's mask is given, it and the last frame are not scored). Three ways to a
+CanonicalVideo are compared:
+
+- still: a field of zeros, the content stays where it is in the frame that is given;
+- flow: the given frame is the canonical image, and dense optical flow (OpenCV's DIS), chained from frame to frame, the
+  field; a pixel is visible while the flow there and back agrees;
+- fit (with --fit): `gendef.fit_video`; fits are kept in that folder, and used again when they are there.
+
+Fields are made at --size pixels and scored at the size of the ground truth.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gendef import CanonicalVideo, fit_video
+from gendef.applications.segment import resized_labels
+from gendef.fitting.optical_flow import dis_flow, flow_trust, look_up, neighbour_flows, pixel_grid
+from gendef.fitting.source import read_footage
+from gendef.metrics.segmentation import davis
+from gendef.metrics.tracking import queries_first, tap_vid
+from gendef.warp import identity_grid, to_normalised
+
+MASKED = ("tennis", "bmx-trees", "schoolgirls", "parkour")
+TRUSTED = 0.5
+"""Agreement of the flow there and back from which on a pixel counts as visible."""
+
+Make = Callable[[int], CanonicalVideo]
+"""Number of the frame that is given -> the clip."""
+
+
+def still_clip(frames: list[np.ndarray], given: int) -> CanonicalVideo:
+    """A clip that does not move."""
+    height, width = frames[0].shape[:2]
+    return CanonicalVideo(frames[given], torch.zeros(len(frames), height, width, 2))
+
+
+def flow_clip(frames: list[np.ndarray], flows: tuple[Tensor, Tensor], given: int) -> CanonicalVideo:
+    """A clip whose canonical image is a frame, by flow chained from there; `visibility` says where it holds."""
+    forward, backward = flows
+    height, width = frames[0].shape[:2]
+    grid = pixel_grid(height, width)
+    places: list[Tensor] = [grid] * len(frames)  # where each pixel is in the given frame
+    shown = torch.ones(len(frames), height, width, dtype=torch.bool)
+    for order in (range(given + 1, len(frames)), range(given - 1, -1, -1)):
+        for t in order:
+            near = t - 1 if order.step > 0 else t + 1
+            there, back = (backward[near], forward[near]) if order.step > 0 else (forward[t], backward[t])
+            at = grid + there
+            places[t] = at + look_up(places[near] - grid, at)
+            shown[t] = (flow_trust(there, back) > TRUSTED) & (look_up(shown[near][None].float(), at)[0] > 0.5)
+    where = to_normalised(torch.stack(places).movedim(1, -1), (height, width))
+    video = CanonicalVideo(frames[given], where - identity_grid(height, width))
+    video.visibility = shown
+    return video
+
+
+def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo:
+    """A fit of a clip, read from `kept` when it is there."""
+    if not (kept / "video.json").exists():
+        fit_video(source, size=options.size, quality=options.quality, budget=options.budget).save(kept)
+    return CanonicalVideo.load(kept)
+
+
+def score_masks(folder: Path, make: Make) -> dict[str, float]:
+    """DAVIS's measures of masks carried from the first frame."""
+    truth = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "mask").iterdir())])
+    video = make(0)
+    labels = torch.from_numpy(truth[0].copy())
+    size = (truth.shape[1], truth.shape[2])
+    carried = torch.stack([resized_labels(mask, size) for mask in video.segment(labels, frame=0)])
+    carried[0] = labels
+    count = min(len(carried), len(truth))
+    return davis(carried[:count], truth[:count], void_label=None, skip_ends=True).summary()
+
+
+def score_points(folder: Path, make: Make) -> dict[str, float]:
+    """TAP-Vid's measures of points, each followed from the first annotated frame that shows it."""
+    with np.load(folder / "points.npz") as archive:
+        frames, truth, seen = archive["frame"], archive["xy"].swapaxes(0, 1), archive["visible"].T
+    chosen, queries = queries_first(seen)
+    positions, visible = np.zeros((len(chosen), len(frames), 2)), np.zeros((len(chosen), len(frames)), bool)
+    full = np.array(SIZES[folder.name])
+    for query in np.unique(queries):
+        video = make(int(frames[query]))
+        scale = np.array([video.size[1], video.size[0]]) / full
+        rows = np.flatnonzero(queries == query)
+        points = (truth[chosen[rows], query] + 0.5) * scale - 0.5
+        tracks = video.track(points, frame=int(frames[query]))
+        positions[rows] = (tracks.positions[:, frames].numpy() + 0.5) / scale - 0.5
+        visible[rows] = tracks.visible[:, frames].numpy()
+    score = tap_vid(positions, visible, truth[chosen], seen[chosen], queries, size=(full[1], full[0]))
+    return {**score.summary(), "points": len(chosen), "scored": int(seen[chosen].sum()) - len(chosen)}
+
+
+SIZES = {"bear": (854, 480)}
+"""Width and height in which the points of a clip are given."""
+
+
+def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Scores of one clip for each way to a field."""
+    points = (folder / "points.npz").exists()
+    source = folder / f"{folder.name}.mp4" if points else folder / "rgb"
+    if not source.exists():
+        source = next(folder.glob("*.mp4"))
+    footage = read_footage(source, options.size)
+    frames = [frame for scene in footage.scenes for frame in scene.frames]
+    start = time.perf_counter()
+    flows = neighbour_flows(frames, dis_flow())
+    seconds = {"flow": time.perf_counter() - start}
+    makers: dict[str, Make] = {
+        "still": lambda given: still_clip(frames, given),
+        "flow": lambda given: flow_clip(frames, flows, given),
+    }
+    fitted = None
+    if options.fit:
+        fitted = fitted_clip(source, options.fit / folder.name, options)
+        makers["fit"] = lambda given: fitted
+    score = score_points if points else score_masks
+    rows = {name: {**score(folder, make), "seconds": seconds.get(name, 0.0)} for name, make in makers.items()}
+    if fitted is not None:
+        rows["fit"].update(psnr=float(fitted.report["psnr"]), seconds=float(fitted.report["seconds"]))
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds clips_gt")
+    parser.add_argument("--clips", nargs="+", default=["bear", *MASKED])
+    parser.add_argument("--size", type=int, default=240, help="pixels of the shorter side of the fields")
+    parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit the clips too, and keep the fits there")
+    parser.add_argument("--quality", default="default", help="of the fits")
+    parser.add_argument("--budget", type=float, help="seconds for each fit, instead of its quality's number of steps")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    folders = [options.data / "clips_gt" / name for name in options.clips]
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        raise SystemExit(f"{missing[0]} is missing: give the folder that holds clips_gt with --data")
+    reports = {}
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for folder in folders:
+        reports[folder.name] = measure(folder, options)
+        for name, row in reports[folder.name].items():
+            print(f"{folder.name:<12} {name:<6}", *(f"{key} {value:.3f}" for key, value in row.items()), flush=True)
+    if options.json:
+        print(json.dumps(reports))
+
+
+if __name__ == "__main__":
+    main()
