@@ -59,6 +59,11 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
     return calling
 
 
+def shown() -> Any:
+    """Make a hidden component visible."""
+    return gr.update(visible=True)
+
+
 def whole(value: Any, name: str, least: int, most: int) -> int:
     """A whole number from a field of the page.
 

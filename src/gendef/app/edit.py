@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gendef.app.common import mp4, told
+from gendef.app.common import mp4, shown, told
 from gendef.app.session import Session, Workshop
 from gendef.errors import InputError
 
@@ -78,9 +78,8 @@ class EditTab:
                 self.format = gr.Radio(FORMATS, value=FORMATS[0], label="Download as")
                 self.make = gr.Button("Make the file", elem_id="make-file")
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-file")
-        tab.select(
-            told(self.lay_sheet), state, [state, self.painter], api_visibility="private", show_progress_on=self.painter
-        )
+        lay = told(self.lay_sheet), state, [state, self.painter]
+        tab.select(*lay, api_visibility="private", show_progress_on=self.painter)
         self.drawn = self.strokes.input(
             told(self.draw),
             [state, self.strokes],
@@ -89,14 +88,18 @@ class EditTab:
             trigger_mode="always_last",
             show_progress="hidden",
         )
-        page = [state, self.painter, self.after]
+        page = [state, self.after]
         self.edits = [
             self.upload.upload(told(self.put_picture), [state, self.upload], page, api_name="edit"),
             self.apply.click(told(self.put_look), [state, self.look], page, api_name="look"),
             self.undo.click(told(self.take_back), state, page, api_name="undo"),
             self.reset.click(told(self.start_over), state, page, api_name="reset"),
         ]
-        self.make.click(told(self.export), [state, self.format], [state, self.made], api_name="download")
+        for event in self.edits:
+            event.success(*lay, api_visibility="private", show_progress="hidden")
+        self.make.click(told(self.export), [state, self.format], [state, self.made], api_name="download").success(
+            shown, None, self.made, api_visibility="private", queue=False
+        )
         self.refreshed = [self.before, self.after, self.upload, self.made]
 
     def refresh(self, session: Session) -> tuple[Any, ...]:
@@ -176,11 +179,11 @@ class EditTab:
             path.write_text(page_html(video, session.encoded_field(), session.title), encoding="utf-8")
         else:
             raise InputError(f"there is no format {kind!r}; one of: {', '.join(FORMATS)}")
-        return session, gr.update(value=str(path), visible=True)
+        return session, str(path)
 
     def _page(self, session: Session) -> tuple[Any, ...]:
-        session.sheet_laid = True
-        return session, _painter(session), mp4(session, session.current, "after.mp4")
+        session.sheet_laid = False
+        return session, mp4(session, session.current, "after.mp4")
 
 
 def _painter(session: Session) -> str:

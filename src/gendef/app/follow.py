@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import CANVAS, VIEW, enlarged, place_picture, told, whole
+from gendef.app.common import CANVAS, VIEW, enlarged, place_picture, shown, told, whole
 from gendef.app.session import Session, Workshop
 from gendef.errors import InputError
 from gendef.media.video import to_uint8, write_video
@@ -58,7 +58,9 @@ class FollowTab:
         self.place.input(told(self.start_again), *place, api_visibility="private")
         self.frame.release(told(self.start_again), *place, api_visibility="private")
         self.clear.click(told(self.start_again), *place, api_visibility="private")
-        self.make.click(told(self.export), state, [state, self.made], api_name="tracks")
+        self.make.click(told(self.export), state, [state, self.made], api_name="tracks").success(
+            shown, None, self.made, api_visibility="private", queue=False
+        )
         self.refreshed = [self.frame, self.picture, self.video, self.note, self.made]
 
     def refresh(self, session: Session, place: str) -> tuple[Any, ...]:
@@ -160,7 +162,7 @@ class FollowTab:
         if session.masks is not None:
             write_masks(session.current, *session.masks, path.parent / "object")
         _zip_folder(path)
-        return session, gr.update(value=str(path), visible=True)
+        return session, str(path)
 
 
 def _zip_folder(path: Path) -> None:

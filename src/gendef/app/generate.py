@@ -55,26 +55,38 @@ class GenerateTab:
         with gr.Row():
             self.more = gr.Button("Other motions of this content", elem_id="motions")
             self.table = gr.Button("Table of contents and motions", elem_id="table")
+        # The table has captions of its own, which the block's label would cover.
+        self.caption = gr.Markdown(visible=False)
         self.gallery = gr.Video(
-            label="Gallery", autoplay=True, loop=True, visible=False, elem_id="gallery", buttons=["download"]
+            label="Table of videos",
+            show_label=False,
+            autoplay=True,
+            loop=True,
+            visible=False,
+            elem_id="gallery",
+            buttons=["download"],
         )
         controls = [self.model, self.content, self.motion, self.frames, self.truncation, self.slow]
-        self.results = [state, self.video, self.canonical, self.field, self.gallery]
+        table = [self.caption, self.gallery]
+        self.results = [state, self.video, self.canonical, self.field]
         roll_content.click(_roll, None, self.content, api_visibility="private", queue=False)
         roll_motion.click(_roll, None, self.motion, api_visibility="private", queue=False)
         self.generated = self.run.click(
             told(self.generate), [state, *controls], self.results, api_name="generate", concurrency_id="compute"
         )
-        self.more.click(
-            told(self.other_motions), state, [state, self.gallery], api_name="motions", concurrency_id="compute"
+        more = self.more.click(
+            told(self.other_motions), state, [state, *table], api_name="motions", concurrency_id="compute"
         )
-        self.table.click(
+        table_made = self.table.click(
             told(self.seed_table),
             [state, self.model, self.content, self.motion, self.truncation],
-            [state, self.gallery],
+            [state, *table],
             api_name="table",
             concurrency_id="compute",
         )
+        for event in (more, table_made):
+            event.success(_shown, None, table, api_visibility="private", queue=False)
+        self.generated.success(_hidden, None, table, api_visibility="private", queue=False)
         self.controls = controls
 
     def generate(
@@ -107,7 +119,6 @@ class GenerateTab:
             session.file_of_original,
             canonical_picture(video),
             field_mp4(session, video),
-            gr.update(value=None, visible=False),
         )
 
     def other_motions(self, session: Session | None) -> tuple[Any, ...]:
@@ -115,14 +126,16 @@ class GenerateTab:
         if session is None:
             session = self.workshop.session()
         video = session.current
+        if "content_seed" not in video.info:
+            raise InputError("other motions need a clip that a model made, and this one comes from a video")
         seed = int(video.info.get("motion_seed", 0))
         seeds = list(range(seed + 1, seed + 1 + MOTIONS))
         with self.workshop.model(str(video.info.get("model"))) as network:
             others = network.sample_motions(video, seeds)
         path = session.file("motions.mp4")
         write_video(path, _table(others, [f"motion {seed}" for seed in seeds], MOTIONS // 2), video.fps)
-        label = f"The same content with motions {seeds[0]} to {seeds[-1]}"
-        return session, gr.update(value=str(path), visible=True, label=label)
+        caption = f"The same content with motions {seeds[0]} to {seeds[-1]}; set the motion seed to take one."
+        return session, caption, str(path)
 
     def seed_table(
         self,
@@ -146,14 +159,22 @@ class GenerateTab:
                 )
         path = session.file("table.mp4")
         write_video(path, _table(clips, [f"content {a}, motion {b}" for a, b in pairs], TABLE), clips[0].fps)
-        label = "Every row has one content, every column one motion"
-        return session, gr.update(value=str(path), visible=True, label=label)
+        caption = "Every row has one content, every column one motion."
+        return session, caption, str(path)
 
 
 def _seed(label: str, name: str) -> tuple[gr.Number, gr.Button]:
     with gr.Row(equal_height=True):
         number = gr.Number(0, label=label, precision=0, minimum=0, maximum=MAX_SEED, min_width=120, elem_id=name)
         return number, gr.Button("⚄ Roll", min_width=80, scale=0, elem_id=f"{name}-roll")
+
+
+def _shown() -> tuple[Any, Any]:
+    return gr.update(visible=True), gr.update(visible=True)
+
+
+def _hidden() -> tuple[Any, Any]:
+    return gr.update(visible=False), gr.update(value=None, visible=False)
 
 
 def _roll() -> int:

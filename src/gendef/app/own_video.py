@@ -181,7 +181,14 @@ class OwnVideoTab:
                 progress(moment.done, desc=moment.stage)
                 quality = f", {moment.psnr:.1f} dB" if math.isfinite(moment.psnr) else ""
                 picture = gr.skip() if moment.canonical is None else _picture(moment.canonical)
-                yield session, f"Fitting: {moment.stage}{quality}", picture, gr.skip(), gr.skip(), gr.skip()
+                yield (
+                    session,
+                    f"Fitting, {moment.done:.0%}: {moment.stage}{quality}",
+                    picture,
+                    gr.skip(),
+                    gr.skip(),
+                    gr.skip(),
+                )
             if job.cancelled:
                 yield session, "Cancelled. Your clip is what it was before.", gr.skip(), None, *_ready()
                 return

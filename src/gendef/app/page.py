@@ -27,6 +27,7 @@ FONT, MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 STYLE = """
 .gradio-container, .gradio-container main { max-width: 1240px !important; width: 100%; margin: 0 auto !important; }
 #clip-line { min-height: 1.6em; }
+#gallery { max-width: 760px; }
 footer .divider { display: none; }
 :focus-visible { outline: 3px solid #e8a317 !important; outline-offset: 2px; }
 @media (max-width: 480px) {
@@ -40,7 +41,7 @@ HEAD = """
 function nameVideos() {
   for (const video of document.querySelectorAll("video:not([aria-label])")) {
     const label = video.closest(".block")?.querySelector("[data-testid='block-label']");
-    if (label) video.setAttribute("aria-label", label.textContent.trim());
+    video.setAttribute("aria-label", label?.textContent.trim() || "Table of videos");
   }
 }
 new MutationObserver(nameVideos).observe(document.documentElement, { childList: true, subtree: true });

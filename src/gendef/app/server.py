@@ -89,8 +89,6 @@ def serving(config: ServerConfig) -> Iterator[str]:
                 theme=theme(),
                 css=STYLE,
                 head=HEAD,
-                allowed_paths=[],
-                blocked_paths=[str(Path.cwd())],
             )
             yield address
         finally:

@@ -14,8 +14,13 @@ class Around {
     parent.postMessage({ gendef: message }, self.origin);
   }
 
+  // Finished strokes only: what is still being drawn is looked at again later.
   painted() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.tell({ strokes: this.painter.blank ? "" : this.painter.canvas.toDataURL("image/png") }), PAUSE);
+    this.waiting = setTimeout(() => (this.painter.last ? this.painted() : this.send()), PAUSE);
+  }
+
+  send() {
+    this.tell({ strokes: this.painter.blank ? "" : this.painter.canvas.toDataURL("image/png") });
   }
 }

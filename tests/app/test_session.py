@@ -1,0 +1,139 @@
+"""Visitors' state, uploads and drawings, without a browser."""
+
+import base64
+import io
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gendef import CanonicalVideo
+from gendef.app.session import MAX_VERSIONS, Workshop
+from gendef.errors import DataError, InputError
+from gendef.media.video import write_video
+
+pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(tmp_path / "app", ["sky"])
+
+
+def clip(value=0.0):
+    return CanonicalVideo(torch.full((3, 16, 16), value), torch.zeros(2, 16, 16, 2))
+
+
+def test_edits_are_kept_and_undone(workshop):
+    session = workshop.session()
+    with pytest.raises(InputError, match="no clip yet"):
+        _ = session.current
+    first, second, third = clip(0.0), clip(0.1), clip(0.2)
+    session.begin(first, "first")
+    session.keep(second)
+    session.edited = third  # strokes that are not finished
+    assert session.undo() and session.current is second
+    session.edited = third
+    session.finish()
+    assert session.versions == [first, second, third]
+    assert session.undo() and session.undo() and session.current is first and not session.undo()
+    for _ in range(MAX_VERSIONS + 5):
+        session.keep(clip())
+    assert len(session.versions) == MAX_VERSIONS + 1 and session.original is first
+
+
+def test_files_are_private_replaced_and_removed(workshop):
+    one, two = workshop.session(), workshop.session()
+    old = one.file("clip.mp4")
+    old.write_text("old")
+    new = one.file("clip.mp4")
+    assert not old.exists() and new.parent.parent == one.folder and two.folder != one.folder
+    two.file("clip.mp4").write_text("two")
+    workshop.end(one)
+    assert not one.folder.exists() and two.folder.exists()
+    workshop.close()
+    assert not workshop.root.exists()
+
+
+def test_models_are_those_that_were_offered(workshop):
+    with pytest.raises(InputError, match="no model '/etc' here; one of: sky"), workshop.model("/etc"):
+        pass
+
+
+def test_uploads_are_looked_at_first(tmp_path, monkeypatch):
+    from gendef.app import own_video
+
+    frames = [np.full((32, 48, 3), value, np.uint8) for value in range(0, 250, 25)]
+    write_video(tmp_path / "a.mp4", frames, 5, enlarge=False)
+    facts = own_video.examined(tmp_path / "a.mp4")
+    assert (facts.width, facts.height, facts.fps, facts.frames) == (48, 32, 5, 10)
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match=r"text\.mp4 is not a video"):
+        own_video.examined(tmp_path / "text.mp4")
+    (tmp_path / "a.mp4").rename(tmp_path / "a.exe")
+    with pytest.raises(InputError, match=r"a\.exe is not of a type that is taken: mp4"):
+        own_video.examined(tmp_path / "a.exe")
+    (tmp_path / "a.exe").rename(tmp_path / "a.mp4")
+    monkeypatch.setattr(own_video, "MAX_SECONDS", 1)
+    with pytest.raises(InputError, match="2 s long: at most 1 s"):
+        own_video.examined(tmp_path / "a.mp4")
+    monkeypatch.setattr(own_video, "MAX_SIDE", 40)
+    with pytest.raises(InputError, match="48x32: at most 40"):
+        own_video.examined(tmp_path / "a.mp4")
+
+
+def test_a_fit_can_be_cancelled(monkeypatch):
+    from gendef import fitting
+    from gendef.app.own_video import FitJob
+    from gendef.fitting.fit import Moment
+
+    steps = []
+
+    def slow_fit(path, watcher, **options):
+        for step in range(1000):
+            steps.append(step)
+            watcher(Moment("fitting", step / 1000))
+            time.sleep(0.01)
+
+    monkeypatch.setattr(fitting, "fit_video", slow_fit)
+    job = FitJob("a.mp4", 64, 0, 10, 60)
+    for moment in job.moments():
+        assert moment.stage == "fitting"
+        job.cancel()
+    assert job.cancelled and len(steps) < 1000
+
+
+def test_a_failed_fit_says_why(monkeypatch):
+    from gendef import fitting
+    from gendef.app.own_video import FitJob
+
+    def broken_fit(path, watcher, **options):
+        raise DataError("the file ends early")
+
+    monkeypatch.setattr(fitting, "fit_video", broken_fit)
+    with pytest.raises(DataError, match="ends early"):
+        list(FitJob("a.mp4", 64, 0, 10, 60).moments())
+
+
+def test_drawings_from_the_browser():
+    from gendef.app.edit import PNG_URL, _decoded
+
+    picture = np.zeros((8, 9, 4), np.uint8)
+    picture[2, 3] = (1, 2, 3, 255)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    assert (_decoded(PNG_URL + base64.b64encode(file.getvalue()).decode()) == picture).all()
+    for wrong in ("", "http://example.org/a.png", PNG_URL + "!!!", PNG_URL + base64.b64encode(b"GIF89a").decode()):
+        with pytest.raises(InputError, match="PNG"):
+            _decoded(wrong)
+
+
+@pytest.mark.parametrize("value", [None, "3", 2.5, True, -1, 11])
+def test_numbers_from_the_page_are_checked(value):
+    from gendef.app.common import whole
+
+    assert whole(7.0, "the frame", 0, 10) == 7
+    with pytest.raises(InputError, match="the frame must be"):
+        whole(value, "the frame", 0, 10)
