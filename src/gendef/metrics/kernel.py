@@ -75,7 +75,8 @@ def squared_mmd(first: np.ndarray, second: np.ndarray) -> float:
     n, m, dimension = len(first), len(second), first.shape[1]
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a @ b.T / dimension + 1) ** 3
+        base = a @ b.T / dimension + 1
+        return base * base * base  # several times as fast as a power
 
     within_first, within_second = kernel(first, first), kernel(second, second)
     # A sample is no pair with itself: that is what makes it unbiased.
