@@ -57,37 +57,43 @@ def smooth_step(pull: Pull, across: Tensor, down: Tensor, deviation: Tensor, ite
     determinant = px * py - xy * xy
     inverse = torch.stack((py, -xy, px)) / determinant.clamp(min=1e-12)
 
-    def roughness(field: Tensor) -> Tensor:
-        out = torch.zeros_like(field)
-        flux = across * (field[:, :, 1:] - field[:, :, :-1])
-        out[:, :, 1:] += flux
-        out[:, :, :-1] -= flux
-        flux = down * (field[:, 1:] - field[:, :-1])
-        out[:, 1:] += flux
-        out[:, :-1] -= flux
-        return out
+    horizontal, vertical = torch.empty_like(deviation[:, :, 1:]), torch.empty_like(deviation[:, 1:])
 
-    def precondition(field: Tensor) -> Tensor:
-        x, y = field
-        return torch.stack((inverse[0] * x + inverse[1] * y, inverse[1] * x + inverse[2] * y))
+    def roughness(field: Tensor, out: Tensor) -> None:
+        torch.sub(field[:, :, 1:], field[:, :, :-1], out=horizontal).mul_(across)
+        torch.sub(field[:, 1:], field[:, :-1], out=vertical).mul_(down)
+        out.zero_()
+        out[:, :, 1:] += horizontal
+        out[:, :, :-1] -= horizontal
+        out[:, 1:] += vertical
+        out[:, :-1] -= vertical
 
-    step = torch.zeros_like(deviation)
-    residual = pull.vector - roughness(deviation)
-    scaled = precondition(residual)
-    direction = scaled
-    energy = (residual * scaled).sum()
+    def precondition(field: Tensor, out: Tensor) -> None:
+        torch.mul(inverse[:2], field[0], out=out).addcmul_(inverse[1:], field[1])
+
+    # Buffers are used again and again: fresh memory for every operation takes longer than the arithmetic.
+    step, image, scaled = torch.zeros_like(deviation), torch.empty_like(deviation), torch.empty_like(deviation)
+    roughness(deviation, image)
+    residual = pull.vector - image
+    precondition(residual, scaled)
+    direction = scaled.clone()
+    energy = _product(residual, scaled)
     for _ in range(iterations):
-        image = roughness(direction)
-        image[0] += xx * direction[0] + xy * direction[1]
-        image[1] += xy * direction[0] + yy * direction[1]
-        length = energy / (direction * image).sum().clamp(min=1e-20)
-        step += length * direction
-        residual -= length * image
-        scaled = precondition(residual)
-        after = (residual * scaled).sum()
-        direction = scaled + (after / energy.clamp(min=1e-20)) * direction
+        roughness(direction, image)
+        image[0].addcmul_(xx, direction[0]).addcmul_(xy, direction[1])
+        image[1].addcmul_(xy, direction[0]).addcmul_(yy, direction[1])
+        length = energy / max(_product(direction, image), 1e-20)
+        step.add_(direction, alpha=length)
+        residual.sub_(image, alpha=length)
+        precondition(residual, scaled)
+        after = _product(residual, scaled)
+        direction.mul_(after / max(energy, 1e-20)).add_(scaled)
         energy = after
     return step
+
+
+def _product(one: Tensor, two: Tensor) -> float:
+    return float(torch.dot(one.view(-1), two.view(-1)))
 
 
 def crowded(positions: Tensor, least: float) -> Tensor:

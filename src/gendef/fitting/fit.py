@@ -23,9 +23,9 @@ from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers, workers
 
 Quality = Literal["fast", "default", "best"]
-LEVELS = ((4, 2, 0.1), (2, 2, 0.2), (1, 2, 0.2), (1, 1, 1.0))
-"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, and the share of the seconds left
-that the level may take where there is a budget."""
+LEVELS = ((4, 2, 20, 0.1), (2, 2, 20, 0.2), (1, 2, 8, 0.2), (1, 1, 8, 1.0))
+"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, conjugate gradients a step, and the
+share of the seconds left that the level may take where there is a budget."""
 SWEEPS: dict[str, tuple[int, ...]] = {"fast": (8, 6, 3, 6), "default": (12, 10, 4, 30), "best": (16, 16, 6, 100)}
 """Sweeps over all frames at each level."""
 NAMES = ("quarter resolution", "half resolution", "full resolution, coarse field", "full resolution")
@@ -282,10 +282,10 @@ def _refined(
     if state:
         first, deviation = state.level, state.deviation
     level = None
-    for number, (reduction, stride, part) in enumerate(LEVELS):
+    for number, (reduction, stride, iterations, part) in enumerate(LEVELS):
         if number < first:
             continue
-        level = Level(clip, reduction, deviation, Weights(stride=stride), pool)
+        level = Level(clip, reduction, deviation, Weights(stride=stride, iterations=iterations), pool)
         before = 0
         if state and number == first:
             level.restore(state.deviation, state.canonical, state.trust)
@@ -311,7 +311,7 @@ def _share(options: Options, plan: tuple[int, ...], number: int, sweep: int, clo
     """Share of the work that is done."""
     if options.budget is not None:
         return min(0.1 + 0.85 * clock.elapsed() / options.budget, 0.98)
-    each = [(1 + 3 / stride**2) / reduction**2 for reduction, stride, _ in LEVELS]
+    each = [(1 + 3 / stride**2) / reduction**2 for reduction, stride, _, _ in LEVELS]
     spent = sum(a * b for a, b in zip(each[:number], plan, strict=False)) + each[number] * (sweep + 1)
     return 0.1 + 0.85 * spent / sum(a * b for a, b in zip(each, plan, strict=True))
 

@@ -104,17 +104,20 @@ class Level:
         frames_in_canvas = clip.camera.canvas[0] * clip.camera.canvas[1] / (height * width)
         nodes_area = self.canvas[0] * self.canvas[1] / frames_in_canvas / (self.grid[0] * self.grid[1])
         self._least_area = LEAST_AREA * nodes_area
+        self._at_nodes = self._camera_at(self.grid)
+        self._at_pixels = self._at_nodes if self.grid == self.size else self._camera_at(self.size)
         self.trust = torch.ones(len(self.frames), *self.size)
         self.psnr = torch.zeros(len(self.frames))
         self.canonical, self.mass = self._first_canonical()
 
-    def camera_positions(self, t: int, size: tuple[int, int]) -> Tensor:
-        """Where the camera motion alone looks, (2, *size), normalised."""
-        return canvas_positions(self._camera.to_canvas[t], size, self._full, self._camera.canvas)
+    def _camera_at(self, size: tuple[int, int]) -> Tensor:
+        """Where the camera motion alone looks, (T, 2, *size), normalised."""
+        camera = self._camera
+        return torch.stack([canvas_positions(matrix, size, self._full, camera.canvas) for matrix in camera.to_canvas])
 
     def positions(self, t: int) -> Tensor:
         """Where frame t looks, (2, h, w) in normalised coordinates."""
-        return self.camera_positions(t, self.size) + resized(self.deviation[t : t + 1], self.size)[0]
+        return self._at_pixels[t] + resized(self.deviation[t : t + 1], self.size)[0]
 
     def _canvas_pixels(self, normalised: Tensor) -> Tensor:
         return (normalised + 1) * self._half - 0.5
@@ -174,12 +177,12 @@ class Level:
             return  # stays as it is, so that the canonical image keeps its shape
         pull = empty_pull(*self.grid, weights.damping)
         products = torch.cat(_colour_products(seen[3:6], seen[6:], residual, robust))
-        pooled = F.adaptive_avg_pool2d(products[None], self.grid)[0]
+        pooled = products if self.grid == self.size else F.adaptive_avg_pool2d(products[None], self.grid)[0]
         pull.matrix += pooled[:3]
         pull.vector -= pooled[3:]
-        here = self._canvas_pixels(self.camera_positions(t, self.grid) + old[t])
+        here = self._canvas_pixels(self._at_nodes[t] + old[t])
         for other, flow, trust in self._neighbours(t):
-            there = self._canvas_pixels(self.camera_positions(other, self.grid) + old[other])
+            there = self._canvas_pixels(self._at_nodes[other] + old[other])
             pull.add_target(look_up(there, self._pixels + flow) - here, weights.consistency * trust)
         deviation = old[t] * self._half
         across, down = edge_weights(self._guide[t], deviation, weights.sharpness, weights.bend)
