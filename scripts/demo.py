@@ -1,4 +1,4 @@
-"""What `make demo` runs: videos from the built-in models, then the whole path from a real video to a small training.
+"""What `make demo` runs: videos from the built-in models, an edit, tracks, and from a real video to a small training.
 
 python scripts/demo.py --out demo [--train-minutes 2]
 """
@@ -31,6 +31,10 @@ def main() -> None:
         folder = options.out / model
         gendef("sample", model, "--seeds", "0-3", "--frames", "64", "--draw", "--out", str(folder))
         look += [folder / "sheet.png", folder / "seed0000.mp4", folder / "seed0000" / "canonical.png"]
+    clip = options.out / builtin_models()[0] / "seed0000"
+    gendef("edit", str(clip), "--filter", "hue:150", "--out", str(options.out / "edited"))
+    gendef("track", str(clip), "--grid", "6", "--frame", "0", "--out", str(options.out / "tracks"))
+    look += [options.out / "edited" / "before_after.mp4", options.out / "tracks" / "tracks.mp4"]
     archive, run = options.out / "bunny32.zip", options.out / "run"
     gendef("data", "prepare", str(CLIP), "--out", str(archive), "--resolution", "32", "--crops", "3")
     for stage in ("pretrain", "finetune"):
