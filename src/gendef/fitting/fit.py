@@ -24,8 +24,8 @@ from gendef.fitting.workers import Workers, workers
 
 Quality = Literal["fast", "default", "best"]
 LEVELS = ((4, 2, 20, 0.1), (2, 2, 20, 0.2), (1, 2, 8, 0.2), (1, 1, 8, 1.0))
-"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, conjugate gradients a step, and the
-share of the seconds left that the level may take where there is a budget."""
+"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, conjugate gradients a step, and
+the share of the seconds left that the level may take where there is a budget."""
 SWEEPS: dict[str, tuple[int, ...]] = {"fast": (8, 6, 3, 6), "default": (12, 10, 4, 30), "best": (16, 16, 6, 100)}
 """Sweeps over all frames at each level."""
 NAMES = ("quarter resolution", "half resolution", "full resolution, coarse field", "full resolution")
