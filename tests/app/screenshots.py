@@ -1,5 +1,6 @@
 """Pictures of the web app and the exported page for the documentation: python tests/app/screenshots.py docs/images"""
 
+import io
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from gendef.media.html_export import write_html
 
 CLIP = Path(__file__).parents[1] / "data" / "clips" / "bigbuckbunny.mp4"
 WAIT = 240_000
-HEART = ((0.5, 0.4), (0.44, 0.33), (0.46, 0.29), (0.5, 0.32), (0.54, 0.29), (0.56, 0.33), (0.5, 0.4))
+HEART = ((0.62, 0.85), (0.55, 0.7), (0.57, 0.6), (0.62, 0.66), (0.67, 0.6), (0.69, 0.7), (0.62, 0.85))
 
 
 def main(folder: Path) -> None:
@@ -38,7 +39,7 @@ def walk(browser: Browser, address: str, folder: Path, scratch: Path) -> None:
     page.locator("#content-seed input").fill("3")
     page.click("#generate")
     page.locator("#clip-line", has_text="content 3").wait_for()
-    save(page, folder / "app_generate.png")
+    save(page, folder / "app_generate.jpg")
     tab(page, "My video")
     page.set_input_files("#own-file input[type=file]", CLIP)
     page.locator("#fit-note", has_text="1280x720").wait_for()
@@ -46,14 +47,14 @@ def walk(browser: Browser, address: str, folder: Path, scratch: Path) -> None:
     page.get_by_label("number input for Time to spend, in seconds").fill("90")
     page.click("#fit")
     page.locator("#fit-note", has_text="half resolution").wait_for()
-    save(page, folder / "app_fit.png")
+    save(page, folder / "app_fit.jpg")
     page.locator("#clip-line", has_text="bigbuckbunny").wait_for()
     tab(page, "Edit")
     painter = page.frame_locator("#painter iframe")
     painter.locator("body[data-ready=true]").wait_for()
     paint(page, painter, HEART, "Colour red")
     page.wait_for_timeout(8000)
-    save(page, folder / "app_edit.png")
+    save(page, folder / "app_edit.jpg")
     page.get_by_label("clip folder (zip)").check()
     page.click("#make-file")
     page.locator("#made-file a").first.wait_for()
@@ -65,31 +66,31 @@ def walk(browser: Browser, address: str, folder: Path, scratch: Path) -> None:
     for number, (x, y) in enumerate(((0.42, 0.55), (0.52, 0.5), (0.6, 0.62), (0.3, 0.7)), 1):
         click(page, x, y)
         page.locator("#follow-note", has_text=f"{number} point").wait_for()
-    save(page, folder / "app_track.png")
+    save(page, folder / "app_track.jpg")
     tab(page, "Under the hood")
     page.get_by_text("offsets of").wait_for()
-    save(page, folder / "app_hood.png")
+    save(page, folder / "app_hood.jpg")
     page.context.close()
 
 
 def narrow(browser: Browser, address: str, folder: Path) -> None:
     """Two tabs in a window as wide as a telephone, side by side."""
     page = opened(browser, address, 400)
-    save(page, folder / "app_400.png")
+    save(page, folder / "app_400.jpg")
     page.locator(".overflow-menu button").first.click()
     page.locator(".overflow-dropdown button", has_text="Edit").click()
     page.frame_locator("#painter iframe").locator("body[data-ready=true]").wait_for()
-    other = folder / "app_400_edit.png"
+    other = folder / "app_400_edit.jpg"
     save(page, other)
     page.context.close()
-    beside(folder / "app_400.png", other)
+    beside(folder / "app_400.jpg", other)
 
 
 def exported(browser: Browser, scratch: Path, folder: Path) -> None:
     """The page that `gendef export` writes, at both widths."""
     shutil.unpack_archive(scratch / "clip.zip", scratch)
     write_html(scratch / "clip.html", CanonicalVideo.load(scratch / "clip"), title="A bunny wakes up")
-    for width, name in ((1280, "export.png"), (400, "export_400.png")):
+    for width, name in ((1280, "export.jpg"), (400, "export_400.jpg")):
         page = opened(browser, (scratch / "clip.html").as_uri(), width, ready="body[data-ready=true]")
         page.locator("label", has_text="Bent grid").click()
         page.evaluate("gendefPlayer.show(12, 'grid')")
@@ -130,22 +131,17 @@ def click(page: Page, x: float, y: float) -> None:
 def save(page: Page, path: Path) -> None:
     page.wait_for_timeout(3000)
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=path, full_page=True)
-    reduced(Image.open(path)).save(path, optimize=True)
-
-
-def reduced(image: Image.Image) -> Image.Image:
-    """256 colours are enough to see what is meant."""
-    return image.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    picture.save(path, quality=85)
 
 
 def beside(first: Path, second: Path) -> None:
     """Put the second picture to the right of the first, and remove it."""
-    pictures = [Image.open(path).convert("RGB") for path in (first, second)]
+    pictures = [Image.open(path) for path in (first, second)]
     sheet = Image.new("RGB", (sum(p.width for p in pictures) + 20, max(p.height for p in pictures)), "white")
     sheet.paste(pictures[0], (0, 0))
     sheet.paste(pictures[1], (pictures[0].width + 20, 0))
-    reduced(sheet).save(first, optimize=True)
+    sheet.save(first, quality=85)
     second.unlink()
 
 
