@@ -82,7 +82,7 @@ class CanonicalVideo:
     def iter_frames(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Rendered frames in chunks (n, 3, H, W), so that memory does not grow with the video; see `render`."""
         height, width = self._checked_size(size)
-        canonical = self._filtered_canonical((height, width))
+        canonical = self.filtered_canonical((height, width))
         step = max(CHUNK_PIXELS // (height * width), 1)
         chosen = self._checked_frames(frames)
         for start in range(0, len(chosen), step):
@@ -120,7 +120,7 @@ class CanonicalVideo:
             raise InputError(f"frames must be between 0 and {self.num_frames - 1}, got {wrong[0] if wrong else 'none'}")
         return chosen
 
-    def _filtered_canonical(self, size: tuple[int, int]) -> Tensor:
+    def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
         """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
 
         One that has no more pixels than the output stays as it is: frames at the field's own size are what the

@@ -180,7 +180,7 @@ def write_html(
 
 def shown_canonical(video: CanonicalVideo) -> np.ndarray:
     """The canonical image, uint8, at the resolution from which `render()` samples."""
-    return to_uint8(video._filtered_canonical(video.size))
+    return to_uint8(video.filtered_canonical(video.size))
 
 
 def _png(picture: np.ndarray) -> bytes:
