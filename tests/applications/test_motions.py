@@ -31,8 +31,14 @@ def test_a_clip_without_a_model_is_told_what_to_do():
 
 
 def test_the_motion_of_another_clip():
-    content = CanonicalVideo(torch.rand(3, 20, 30), torch.zeros(2, 10, 15, 2), 10, info={"source": "a"})
+    content = CanonicalVideo(torch.rand(3, 20, 20), torch.zeros(2, 10, 15, 2), 10, info={"source": "a"})
     motion = CanonicalVideo(torch.zeros(3, 8, 8), torch.full((5, 8, 8, 2), 0.25), 12, info={"source": "b"})
     both = with_motion_of(content, motion)
     assert torch.equal(both.canonical, content.canonical) and torch.equal(both.deformation, motion.deformation)
     assert both.fps == 12 and both.info == {"content": {"source": "a"}, "motion": {"source": "b"}}
+
+
+def test_a_picture_of_another_shape_is_not_squeezed():
+    content = CanonicalVideo(torch.rand(3, 20, 30), torch.zeros(2, 10, 15, 2))
+    both = with_motion_of(content, CanonicalVideo(torch.zeros(3, 8, 8), torch.full((5, 8, 8, 2), 0.25)))
+    assert both.size == (20, 30) and torch.allclose(both.deformation, torch.full((5, 20, 30, 2), 0.25))

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
 from gendef.model import GenDeF
+from gendef.warp import resize_field
+
+SAME_SHAPE = 0.02
+"""Ratios of height to width that differ by less are taken for the same."""
 
 
 def model_of(video: CanonicalVideo, name: str | None = None) -> GenDeF:
@@ -39,7 +43,11 @@ def other_motions(video: CanonicalVideo, seeds: Sequence[int], model: str | None
 def with_motion_of(content: CanonicalVideo, motion: CanonicalVideo) -> CanonicalVideo:
     """The canonical image of one clip, moved by the field of another.
 
-    Fields are in units of the image's sides, so sizes may differ; frames have the size of `motion`.
+    Fields are in units of the image's sides, so sizes may differ: frames have the size of `motion` where that is of the
+    canonical image's shape, and else the size of the canonical image, so that nothing is squeezed.
     """
+    field, size = motion.deformation, content.canonical.shape[1:]
+    if abs(size[0] * field.shape[2] / (size[1] * field.shape[1]) - 1) > SAME_SHAPE:
+        field = resize_field(field, size)
     info = {"content": content.info, "motion": motion.info}
-    return CanonicalVideo(content.canonical, motion.deformation, motion.fps, info=info)
+    return CanonicalVideo(content.canonical, field, motion.fps, info=info)
