@@ -21,11 +21,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from gendef.media.optical_flow import dis_flow
 from gendef.metrics.clip_sets import open_clips
 from gendef.metrics.detectors import Detector, find_detector
 from gendef.metrics.frechet import GaussianStatistics, frechet_distance
 from gendef.metrics.kernel import kernel_distance
-from gendef.metrics.optical_flow import dis_flow
 from gendef.metrics.sampling import Sampling
 
 

@@ -10,10 +10,10 @@ import argparse
 import itertools
 import json
 
-import cv2
 import numpy as np
 
 from gendef.data import VideoArchive
+from gendef.media.optical_flow import dis_flow
 from gendef.media.video import to_uint8
 from gendef.model import GenDeF
 from gendef.warp import folded_share
@@ -23,10 +23,8 @@ FRAMES = 16
 
 def motion(clip: np.ndarray) -> tuple[float, float]:
     """Mean speed in pixels a frame, and mean change of flow, of uint8 frames (T, H, W, 3)."""
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    estimator.setFinestScale(0)
-    grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in clip]
-    flows = np.stack([estimator.calc(a, b, None) for a, b in itertools.pairwise(grey)])
+    flow = dis_flow()
+    flows = np.stack([flow(a, b) for a, b in itertools.pairwise(clip)])
     return float(np.linalg.norm(flows, axis=-1).mean()), float(np.linalg.norm(np.diff(flows, axis=0), axis=-1).mean())
 
 

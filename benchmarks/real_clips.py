@@ -28,8 +28,9 @@ from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video
 from gendef.applications.segment import resized_labels
-from gendef.fitting.optical_flow import dis_flow, flow_trust, look_up, neighbour_flows, pixel_grid
+from gendef.fitting.optical_flow import flow_trust, look_up, neighbour_flows, pixel_grid
 from gendef.fitting.source import read_footage
+from gendef.media.optical_flow import dis_flow
 from gendef.metrics.segmentation import davis
 from gendef.metrics.tracking import queries_first, tap_vid
 from gendef.warp import identity_grid, to_normalised

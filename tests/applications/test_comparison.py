@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from gendef import CanonicalVideo
-from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change, scaled_size
+from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change
+from gendef.applications.figure import scaled_size
 from gendef.errors import InputError
 
 

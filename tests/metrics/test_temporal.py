@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from gendef.errors import InputError
-from gendef.metrics.optical_flow import backward_warp, dis_flow, visible_in_both
+from gendef.media.optical_flow import dis_flow
+from gendef.metrics.occlusion import backward_warp, visible_in_both
 from gendef.metrics.temporal import folding, temporal, warping_error
 from gendef.warp import identity_grid
 

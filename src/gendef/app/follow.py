@@ -131,7 +131,7 @@ class FollowTab:
     def _object(self, session: Session, number: int | None, marks: dict[str, Any]) -> tuple[Any, ...]:
         import torch
 
-        from gendef.applications.prompts import mask_from_prompts
+        from gendef.applications.clicks import mask_from_prompts
         from gendef.applications.segment import canonical_labels
         from gendef.applications.segment_files import drawn_masks
         from gendef.media.overlays import draw_labels

@@ -6,27 +6,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from gendef.applications.figure import fitted
+from gendef.applications.figure import fitted, scaled_size
 from gendef.canonical_video import CanonicalVideo
-from gendef.errors import InputError
-from gendef.media.drawing import contact_sheet
+from gendef.media.drawing import contact_sheet, spread_frames
 from gendef.media.video import to_uint8
 
 LEAST_SIDE, SHEET_SIDE = 256, 176
-
-
-def scaled_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
-    """A height and width with the shorter side scaled to `side`; as they are for None.
-
-    Raises:
-        InputError: the side is not positive.
-    """
-    if side is None:
-        return size
-    if side < 1:
-        raise InputError(f"the shorter side must be at least 1 pixel, got {side}")
-    scale = side / min(size)
-    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def comparison_frames(videos: Sequence[CanonicalVideo], columns: int | None = None) -> Iterator[np.ndarray]:
@@ -46,7 +31,7 @@ def comparison_frames(videos: Sequence[CanonicalVideo], columns: int | None = No
 def comparison_sheet(videos: Sequence[CanonicalVideo], names: Sequence[str], count: int = 6) -> np.ndarray:
     """A picture with a row for each clip: its canonical image, and frames spread over the clip; uint8 (H, W, 3)."""
     length = min(video.num_frames for video in videos)
-    chosen = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    chosen = spread_frames(length, count)
     size = scaled_size(videos[0].size, SHEET_SIDE)
     rows = []
     for video in videos:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gendef.applications.looks import Look, look
+from gendef.applications.track import checked_frame
 from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
 from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor
@@ -59,8 +60,7 @@ def overlay_frame(video: CanonicalVideo, drawing: Any, frame: int, mask: Any = N
     Raises:
         InputError: the drawing has no alpha, the frame does not exist, or the mask cannot be used.
     """
-    if not 0 <= frame < video.num_frames:
-        raise InputError(f"the frame must be between 0 and {video.num_frames - 1}, got {frame}")
+    checked_frame(video, frame)
     layers = _premultiplied(drawing)
     size = video.canonical.shape[1:]
     points = to_pixels(identity_grid(*size), size).reshape(-1, 2)

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
-from gendef.media.drawing import bent_grid, contact_sheet, flow_colours, flow_legend, side_by_side, text_image
+from gendef.media.drawing import (
+    bent_grid,
+    contact_sheet,
+    flow_colours,
+    flow_legend,
+    side_by_side,
+    spread_frames,
+    text_image,
+)
 from gendef.media.images import resized
 from gendef.media.video import to_uint8
 from gendef.warp import identity_grid, resize_field
@@ -33,8 +41,8 @@ def figure(video: CanonicalVideo, count: int = 6, side: int = 176) -> np.ndarray
     """
     if count < 1 or side < 16:
         raise InputError(f"a figure needs at least 1 frame and 16 pixels a side, got {count} and {side}")
-    chosen = np.linspace(0, video.num_frames - 1, min(count, video.num_frames)).round().astype(int).tolist()
-    size, text_size = _cell(video.size, side), max(side // 13, 11)
+    chosen = spread_frames(video.num_frames, count)
+    size, text_size = scaled_size(video.size, side), max(side // 13, 11)
     painter = _FieldPainter(video)
     columns = []
     for frame, field in zip(to_uint8(video.render(size, chosen)), video.deformation[chosen], strict=True):
@@ -62,7 +70,7 @@ def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray
     """
     if side < 16:
         raise InputError(f"a moving figure needs at least 16 pixels a side, got {side}")
-    size, text_size = _cell(video.size, side), max(side // 16, 11)
+    size, text_size = scaled_size(video.size, side), max(side // 16, 11)
     painter = _FieldPainter(video)
     canonical = _titled(fitted(video.canonical, (size[0], 4 * size[1])), "canonical image", text_size)
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
@@ -94,10 +102,18 @@ class _FieldPainter:
         return flow_colours((field * self._half).numpy(), self.scale), grid
 
 
-def _cell(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size with its shorter side scaled to `side`."""
+def scaled_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """A height and width with the shorter side scaled to `side`; as they are for None.
+
+    Raises:
+        InputError: the side is not positive.
+    """
+    if side is None:
+        return size
+    if side < 1:
+        raise InputError(f"the shorter side must be at least 1 pixel, got {side}")
     scale = side / min(size)
-    return round(size[0] * scale), round(size[1] * scale)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def fitted(image: Tensor, room: tuple[int, int]) -> np.ndarray:

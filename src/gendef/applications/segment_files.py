@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gendef.applications.flow import view_size
 from gendef.applications.staging import staged
-from gendef.applications.track_files import SHEET_FRAMES, VIEW, labelled_sheet, spread_frames
+from gendef.applications.track_files import SHEET_FRAMES, VIEW, labelled_sheet
 from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
-from gendef.media.drawing import write_image
+from gendef.media.drawing import spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_labels, label_palette
 from gendef.media.video import replacing, to_uint8, write_video

@@ -11,7 +11,7 @@ from gendef.applications.flow import view_size
 from gendef.applications.staging import staged
 from gendef.applications.track import Tracks
 from gendef.canonical_video import CanonicalVideo
-from gendef.media.drawing import contact_sheet, write_image
+from gendef.media.drawing import contact_sheet, spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_tracks, point_colours
 from gendef.media.video import to_uint8, write_video
@@ -87,11 +87,6 @@ def drawn_tracks(video: CanonicalVideo, tracks: Tracks, length: int = TRAIL) -> 
 def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
     """Pixel positions in the same picture of another size."""
     return (positions.numpy() + 0.5) * np.array([new[1] / old[1], new[0] / old[0]]) - 0.5
-
-
-def spread_frames(frames: int, count: int) -> list[int]:
-    """Numbers of at most `count` frames, spread evenly from the first to the last."""
-    return np.linspace(0, frames - 1, min(count, frames)).round().astype(int).tolist()
 
 
 def _sheet(video: CanonicalVideo, tracks: Tracks, drawn: dict[int, np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.networks.modulated import Modulated, ModulatedConv2d, modulation
+from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU, smoothing_kernel
 
 _fast_convolve = ModulatedConv2d.convolve
@@ -38,18 +38,13 @@ def _modulate(
     input_gain: Tensor | None = None,
     gain: float = 1.0,
 ) -> Modulated:
-    styles = self.affine(w)
-    if not self.demodulate:
-        styles = styles * self.fan_in_gain
-    weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
-    if input_gain is not None:
-        weight = weight * input_gain
+    weight, styles, scales = self.factors(w, input_gain)
     if self.mtm and gain != 1.0:
         assert scales is not None  # layers with a gain are demodulated
         scales = scales * gain
     ready = Modulated(weight.to(dtype), styles.to(dtype), scales, gain, shared)
     if self.mtm:
-        offsets = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
+        offsets = self.offset_factors(w)
         ready.offsets = Modulated(offsets[0].to(dtype), offsets[1].to(dtype), offsets[2])
     return ready
 

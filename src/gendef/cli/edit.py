@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from torch import Tensor
 
 from gendef.applications import edit
-from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change, scaled_size
+from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change
+from gendef.applications.figure import scaled_size
 from gendef.applications.looks import LOOKS
-from gendef.applications.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
+from gendef.applications.repaint import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
 from gendef.applications.staging import staged
 from gendef.applications.style import apply_style, load_style
 from gendef.canonical_video import CanonicalVideo
@@ -88,22 +90,20 @@ def main(argv: list[str]) -> int | None:
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
-        def counted(frames: Iterator) -> Iterator:
-            for frame in frames:
+        def frames() -> Iterator[np.ndarray]:
+            return (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk))
+
+        def counted(pictures: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+            for frame in pictures:
                 progress.advance(task)
                 yield frame
 
         after.save(folder / "clip")
-        frames = (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk))
-        write_video(folder / "edited.mp4", counted(frames), after.fps)
+        write_video(folder / "edited.mp4", counted(frames()), after.fps)
         write_video(folder / "before_after.mp4", counted(comparison_frames([before, after])), after.fps)
         write_image(folder / "sheet.png", comparison_sheet([before, after], ["before", "after"]))
         if arguments.gif:
-            write_gif(
-                folder / "edited.gif",
-                (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk)),
-                after.fps,
-            )
+            write_gif(folder / "edited.gif", frames(), after.fps)
     share, change = extent_of_change(before, after)
     if arguments.json:
         report = {"clip": str(arguments.out / "clip"), "video": str(arguments.out / "edited.mp4")}

@@ -16,7 +16,7 @@ from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.clip_format import PREVIEW
 from gendef.errors import InputError
-from gendef.media.drawing import contact_sheet, flow_colours, write_image
+from gendef.media.drawing import contact_sheet, flow_colours, spread_frames, write_image
 from gendef.media.video import to_uint8, write_video
 from gendef.model import GenDeF, builtin_models
 from gendef.training.loop import choose_device
@@ -102,8 +102,8 @@ def main(argv: list[str]) -> int | None:
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
             written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
-            shown = np.linspace(0, arguments.frames - 1, min(SHEET_FRAMES, arguments.frames)).round()
-            rows.append(_sheet_row(model.sample(seed, times=times[shown.tolist()], **shared)))
+            shown = spread_frames(arguments.frames, SHEET_FRAMES)
+            rows.append(_sheet_row(model.sample(seed, times=times[shown], **shared)))
         sheet = arguments.out / "sheet.png"
         write_image(sheet, contact_sheet(rows))
         if arguments.grid:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gendef.applications.prompts import Method, mask_from_prompts
+from gendef.applications.clicks import Method, mask_from_prompts
 from gendef.applications.segment import canonical_labels, resized_labels, segment, to_labels
 from gendef.applications.segment_files import write_masks
 from gendef.applications.track import checked_frame

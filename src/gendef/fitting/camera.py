@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.fitting.optical_flow import flow_trust, import_cv2
+from gendef.fitting.optical_flow import flow_trust
+from gendef.media.opencv import import_cv2
 
 STEP = 8
 """Every how many pixels flow is looked at."""
@@ -67,7 +68,7 @@ def _chain(forward: Tensor, backward: Tensor, kind: str, seed: int) -> np.ndarra
 
 def _common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int) -> np.ndarray:
     """The motion that most of a flow field (2, H, W) follows, (3, 3)."""
-    cv2 = import_cv2()
+    cv2 = import_cv2("fit", "to fit a video")
     y, x = np.mgrid[STEP // 2 : flow.shape[1] : STEP, STEP // 2 : flow.shape[2] : STEP]
     good = trust.numpy()[y, x] > 0.5
     start = np.stack((x[good], y[good]), axis=-1).astype(np.float32)

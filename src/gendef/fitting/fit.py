@@ -15,12 +15,13 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.errors import InputError
 from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.measure import agreeing, measured
-from gendef.fitting.optical_flow import FlowMethod, dis_flow, flow_trust, neighbour_flows
+from gendef.fitting.optical_flow import flow_trust, neighbour_flows
 from gendef.fitting.optimise import Clip, Level, Weights
 from gendef.fitting.source import Footage, Scene, read_footage
 from gendef.fitting.start import chained_deviations
 from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers, workers
+from gendef.media.optical_flow import FlowMethod, dis_flow
 
 Quality = Literal["fast", "default", "best"]
 LEVELS = ((4, 2, 20, 0.1), (2, 2, 20, 0.2), (1, 2, 8, 0.2), (1, 1, 8, 1.0))
@@ -101,7 +102,7 @@ def fit_video(
         quality: fast, default or best.
         seed: the same seed gives the same result (without a budget).
         budget: seconds; refines as long as they last, whatever the quality.
-        flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.fitting.optical_flow.FlowMethod`.
+        flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.media.optical_flow.FlowMethod`.
         watcher: called after every step of work.
 
     Returns:

@@ -6,40 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.errors import InputError, MissingDependencyError
+from gendef.errors import InputError
+from gendef.media.optical_flow import FlowMethod
 from gendef.warp import identity_grid, sample, to_normalised, to_pixels
-
-FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Two uint8 RGB frames (H, W, 3) -> where each pixel of the first goes in the second: float (H, W, 2), x then y, in
-pixels. Any network can be used as such a function."""
-
-
-def import_cv2():  # type: ignore[no-untyped-def]
-    """OpenCV, or an error that says how to get it."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError("opencv-python-headless", "fit", "to fit a video") from error
-    return cv2
-
-
-def dis_flow() -> FlowMethod:
-    """OpenCV's dense inverse search (Kroeger et al. 2016) with variational refinement, down to single pixels.
-
-    The presets stop at half resolution; chained over 40 frames, the points of a walking bear drift more than twice as
-    far with that (docs/fit.md).
-    """
-    cv2 = import_cv2()
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    method.setFinestScale(0)
-
-    def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        if min(first.shape[:2]) < 16:
-            return np.zeros((*first.shape[:2], 2), np.float32)  # smaller than the method's patches
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-        return method.calc(grey[0], grey[1], None)
-
-    return flow
 
 
 def neighbour_flows(

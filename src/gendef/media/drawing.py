@@ -35,6 +35,11 @@ def text_image(text: str, size: int = 14, colour: tuple[int, int, int] = INK) ->
     return np.asarray(image)
 
 
+def spread_frames(frames: int, count: int) -> list[int]:
+    """Numbers of at most `count` frames, spread evenly from the first to the last."""
+    return np.linspace(0, frames - 1, min(count, frames)).round().astype(int).tolist()
+
+
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]],
     gap: int = 2,

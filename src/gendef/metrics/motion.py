@@ -14,8 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.optical_flow import FlowMethod, dis_flow
 from gendef.metrics.clip_sets import ClipSet
-from gendef.metrics.optical_flow import FlowMethod, dis_flow
 from gendef.metrics.report import Report, SeededValue, versions
 from gendef.metrics.sampling import Sampling
 

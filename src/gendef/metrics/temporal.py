@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.metrics.optical_flow import FlowMethod, backward_warp, dis_flow, visible_in_both
+from gendef.media.optical_flow import FlowMethod, dis_flow
+from gendef.metrics.occlusion import backward_warp, visible_in_both
 from gendef.warp import folded_share
 
 STILL = 0.05

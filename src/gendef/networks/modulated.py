@@ -167,16 +167,9 @@ class ModulatedConv2d(nn.Module):
             input_gain: a factor on the input.
             gain: a factor on the output.
         """
-        styles = self.affine(w)
-        if not self.demodulate:
-            styles = styles * self.fan_in_gain
-        weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
-        if input_gain is not None:
-            weight = weight * input_gain
-        ready = _ready(weight, styles, scales, dtype, gain)
+        ready = _ready(*self.factors(w, input_gain), dtype, gain)
         if self.mtm:
-            offsets = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
-            ready.offsets = _ready(*offsets, dtype)
+            ready.offsets = _ready(*self.offset_factors(w), dtype)
             ready.shared = shared  # sampled at places that differ from frame to frame
         elif shared is not None:
             own = ready.weight.shape[1] - shared.shape[1]
@@ -187,6 +180,18 @@ class ModulatedConv2d(nn.Module):
             ready.added = self._linear(shared, ready.weight[:, own:])
             ready.weight = ready.weight[:, :own].contiguous()
         return ready
+
+    def factors(self, w: Tensor, input_gain: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weights, styles and output scales, for w (B, w_dim); see `modulation`."""
+        styles = self.affine(w)
+        if not self.demodulate:
+            styles = styles * self.fan_in_gain
+        weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
+        return (weight if input_gain is None else weight * input_gain), styles, scales
+
+    def offset_factors(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same for the convolution that gives MTM's offsets and masks."""
+        return modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
 
     def convolve(self, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
         """x (B * T, I, H, W) without the shared channels, bias (O,) -> (convolution + bias) * gain, a new tensor."""

@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from gendef.applications import prompts
-from gendef.applications.prompts import mask_from_prompts
+from gendef.applications import clicks
+from gendef.applications.clicks import mask_from_prompts
 from gendef.errors import InputError, MissingDependencyError
 
 
@@ -56,7 +56,7 @@ def test_chances_are_harmonic():
     """On an even picture one row wide the chance falls evenly from one end to the other."""
     inside, outside = np.zeros((1, 11), bool), np.zeros((1, 11), bool)
     inside[0, 0] = outside[0, 10] = True
-    chance = prompts._chances(np.zeros((1, 11, 3)), inside, outside)
+    chance = clicks._chances(np.zeros((1, 11, 3)), inside, outside)
     np.testing.assert_allclose(chance[0], np.linspace(1, 0, 11), atol=1e-9)
 
 
@@ -65,7 +65,7 @@ def test_walks_avoid_edges():
     image[0, 4:] = 1
     inside, outside = np.zeros((1, 11), bool), np.zeros((1, 11), bool)
     inside[0, 0] = outside[0, 10] = True
-    chance = prompts._chances(image, inside, outside)[0]
+    chance = clicks._chances(image, inside, outside)[0]
     assert chance[3] > 0.95 and chance[4] < 0.05
 
 
@@ -73,7 +73,7 @@ def test_where_colours_say_nothing_the_walk_stays(monkeypatch):
     pytest.importorskip("cv2")
     image, _ = picture()
     walk = mask_from_prompts(image, clicks=[(62, 40)], method="walk")
-    monkeypatch.setattr(prompts, "_cut", lambda image, guess, *rest: np.zeros_like(guess))
+    monkeypatch.setattr(clicks, "_cut", lambda image, guess, *rest: np.zeros_like(guess))
     assert np.array_equal(mask_from_prompts(image, clicks=[(62, 40)]), walk)
 
 

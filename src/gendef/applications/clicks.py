@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion, binary_fill_holes, gaussian_filter, label
 
-from gendef.errors import InputError, MissingDependencyError
+from gendef.errors import InputError
+from gendef.media.opencv import import_cv2
 
 Method = Literal["grabcut", "walk", "sam2"]
 Point = Sequence[float]
@@ -204,12 +205,7 @@ def _cut(
     image: np.ndarray, guess: np.ndarray, clicks: Sequence[Point], box: WholeBox | None, not_clicks: Sequence[Point]
 ) -> np.ndarray:
     """GrabCut from a first guess, or from the box where there is one."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError(
-            "opencv-python-headless", "fit", "for GrabCut (method walk does without)"
-        ) from error
+    cv2 = import_cv2("fit", "for GrabCut (method walk does without)")
     full = image.shape[:2]
     size = _reduced_size(full, CUT_SIDE)
     inside, outside = _seeds(clicks, box, not_clicks, full)

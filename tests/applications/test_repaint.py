@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gendef.applications.prompt import load_pipeline, outlines, repaint
+from gendef.applications.repaint import load_pipeline, outlines, repaint
 from gendef.errors import InputError, ModelError
 
 pytest.importorskip("diffusers", reason="diffusers (extra diffusion) is not installed")

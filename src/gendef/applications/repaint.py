@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gendef.errors import InputError, MissingDependencyError, ModelError
 from gendef.media.images import resized, to_image_tensor
+from gendef.media.opencv import import_cv2
 from gendef.media.video import to_uint8
 
 DIFFUSION_MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -101,9 +102,6 @@ def outlines(picture: np.ndarray) -> np.ndarray:
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    try:
-        import cv2
-    except ImportError:
-        raise MissingDependencyError("opencv-python-headless", "diffusion", "to find outlines") from None
+    cv2 = import_cv2("diffusion", "to find outlines")
     edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 100, 200)
     return np.repeat(edges[..., None], 3, axis=2)
