@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,14 @@ from gendef.media.video import to_uint8
 from gendef.warp import identity_grid
 
 RED = (228, 0, 43)
+
+
+def wait_until(page, condition, seconds=15):
+    """Asks again and again; Playwright's own waiting evaluates strings in the page, which its policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} did not come true in {seconds} seconds"
+        page.wait_for_timeout(50)
 
 
 def wavy(frames, height, width, swing=0.08):
@@ -134,7 +143,7 @@ def test_edited_image_in_and_out(opened, clip, tmp_path):
     page = opened(clip)
     Image.new("RGB", (100, 100), (10, 200, 30)).save(tmp_path / "edited.png")
     page.set_input_files("#open", tmp_path / "edited.png")
-    page.wait_for_function("!document.getElementById('undo').disabled")
+    wait_until(page, "!document.getElementById('undo').disabled")
     assert np.abs(frame_pixels(page, 3).astype(int) - [10, 200, 30]).max() <= 1
     with page.expect_download() as download:
         page.click("#save")
@@ -142,7 +151,7 @@ def test_edited_image_in_and_out(opened, clip, tmp_path):
     assert saved.size == (256, 256) and saved.convert("RGB").getpixel((9, 9)) == (10, 200, 30)
     (tmp_path / "no.png").write_text("no picture")
     page.set_input_files("#open", tmp_path / "no.png")
-    page.wait_for_function("document.getElementById('message').textContent.includes('not a picture')")
+    wait_until(page, "document.getElementById('message').textContent.includes('not a picture')")
 
 
 def test_it_fits_a_telephone(opened, clip):
