@@ -2,14 +2,24 @@
 
 import hmac
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+from gendef.app.loading import LoadingPage
 from gendef.app.session import Workshop
 from gendef.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 USER = "gendef"
@@ -17,6 +27,10 @@ MAX_UPLOAD = 200 * 2**20
 """Bytes of one uploaded file."""
 MAX_VISITORS = 64
 """Visitors whose state is kept; the one that was away longest goes first."""
+WAITING = 128
+"""Connections that may wait to be taken."""
+STOP_SECONDS = 2
+"""How long running requests are waited for at the end."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class ServerConfig:
         host: address to listen on.
         port: 0 takes any free one.
         password: wanted from visitors; without one only this machine may be served.
-        models: names, folders or repositories of the models to offer.
+        models: names, folders or repositories of the models to offer; none stands for all built-in ones.
         open_browser: show the page in the default browser.
     """
 
@@ -42,64 +56,123 @@ class ServerConfig:
             raise InputError(f"a page on {self.host} can be reached by others: give a --password")
         if not 0 <= self.port <= 65535:
             raise InputError(f"--port must be between 0 and 65535, got {self.port}")
-        if not self.models:
-            raise InputError("no model to offer: name one")
 
 
 @contextmanager
-def serving(config: ServerConfig) -> Iterator[str]:
+def serving(config: ServerConfig, on_listening: Callable[[str], None] = lambda address: None) -> Iterator[str]:
     """Serve the page while the block runs; gives its address. Everything it wrote is removed at the end.
+
+    The address answers at once, with a page that says that the app is starting; the app takes the same socket over
+    when it has been imported, so that there is no moment at which nobody listens.
+
+    Args:
+        on_listening: called with the address as soon as it answers.
 
     Raises:
         MissingDependencyError: Gradio is not installed.
         OSError: the port is taken.
+        InputError: a model that is to be offered does not exist.
     """
-    root = Path(tempfile.mkdtemp(prefix="gendef-app-"))
+    if find_spec("gradio") is None:
+        raise MissingDependencyError("gradio", "app", "to serve the web app")
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(_listener(config.host, config.port)))
+        address = _address(config.host, listener)
+        loading = LoadingPage(listener)
+        try:
+            on_listening(address)
+            if config.open_browser:
+                webbrowser.open(address)
+            root = Path(stack.enter_context(TemporaryDirectory(prefix="gendef-app-", ignore_cleanup_errors=True)))
+            server = _server(config, root)
+        finally:
+            loading.stop()
+        stack.enter_context(_running(server, listener))
+        yield address
+
+
+@contextmanager
+def _running(server: "uvicorn.Server", listener: socket.socket) -> Iterator[None]:
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise OSError("the web app could not be started: the lines above say why")
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=STOP_SECONDS + 3)
+
+
+def _server(config: ServerConfig, root: Path) -> "uvicorn.Server":
+    """The web app, not yet running."""
     # Gradio reads these while it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(root / "files")
-    workshop = Workshop(root, config.models)
-    try:
-        try:
-            import gradio as gr
-        except ImportError as error:
-            raise MissingDependencyError("gradio", "app", "to serve the web app") from error
-        from gendef.app.page import HEAD, STYLE, build, theme
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
 
-        page = build(workshop)
+    from gendef.app.page import HEAD, STYLE, build, theme
+    from gendef.model import builtin_models
 
-        def known(user: str, password: str) -> bool:
-            right = hmac.compare_digest(password.encode(), (config.password or "").encode())
-            return hmac.compare_digest(user.encode(), USER.encode()) and right
+    page = build(Workshop(root, _offered(config.models, builtin_models())))
+    page.state_session_capacity = MAX_VISITORS
 
-        try:
-            _, address, _ = page.launch(
-                server_name=config.host,
-                server_port=config.port or _free_port(config.host),
-                auth=known if config.password else None,
-                auth_message=f"The user name is {USER}.",
-                share=False,
-                inbrowser=config.open_browser,
-                prevent_thread_lock=True,
-                quiet=True,
-                max_file_size=MAX_UPLOAD,
-                state_session_capacity=MAX_VISITORS,
-                ssr_mode=False,
-                footer_links=["api"],
-                theme=theme(),
-                css=STYLE,
-                head=HEAD,
+    def known(user: str, password: str) -> bool:
+        right = hmac.compare_digest(password.encode(), (config.password or "").encode())
+        return hmac.compare_digest(user.encode(), USER.encode()) and right
+
+    # Neither the app nor its frame offers the pages of FastAPI: they load scripts from elsewhere.
+    no_docs: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    app = gr.mount_gradio_app(
+        FastAPI(**no_docs),
+        page,
+        path="/",
+        app_kwargs=no_docs,
+        auth=known if config.password else None,
+        auth_message=f"The user name is {USER}.",
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        run_history=False,
+        footer_links=["api"],
+        theme=theme(),
+        css=STYLE,
+        head=HEAD,
+    )
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS))
+
+
+def _offered(models: list[str], builtin: list[str]) -> list[str]:
+    """The models to offer; they are loaded when somebody wants them, but a wrong name is told at once."""
+    for name in models:
+        if not (name in builtin or Path(name).is_dir() or name.count("/") == 1):
+            raise InputError(
+                f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin)}"
             )
-            yield address
-        finally:
-            gr.close_all(verbose=False)
-    finally:
-        workshop.close()
+    if not (models or builtin):
+        raise InputError("this installation has no built-in models: name one with --models")
+    return models or builtin
 
 
-def _free_port(host: str) -> int:
-    import socket
+def _listener(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one."""
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(WAITING)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {host}, port {port} ({error.strerror}): choose another with --port") from error
+    return listener
 
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+
+def _address(host: str, listener: socket.socket) -> str:
+    """The address to open on this machine."""
+    name = "localhost" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}/"

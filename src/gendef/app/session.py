@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,7 +132,7 @@ class Workshop:
     """What all visitors share: the folder of their folders, and the models, loaded when first asked for.
 
     Args:
-        root: an empty folder; `close` removes it.
+        root: an empty folder, for files of visitors.
         models: names that visitors may choose.
     """
 
@@ -144,7 +145,10 @@ class Workshop:
         """A new visitor's state."""
         folder = self.root / "sessions" / secrets.token_hex(16)
         folder.mkdir(parents=True)
-        return Session(folder)
+        session = Session(folder)
+        # Visitors beyond the server's limit are dropped without notice.
+        weakref.finalize(session, shutil.rmtree, folder, ignore_errors=True)
+        return session
 
     def end(self, session: Session | None) -> None:
         """End a visitor's work and remove the files."""
@@ -168,7 +172,3 @@ class Workshop:
             if name not in self._loaded:
                 self._loaded[name] = GenDeF.from_pretrained(name)
             yield self._loaded[name]
-
-    def close(self) -> None:
-        """Remove all files of all visitors."""
-        shutil.rmtree(self.root, ignore_errors=True)

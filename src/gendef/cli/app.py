@@ -41,21 +41,14 @@ def main(argv: list[str]) -> int | None:
     """Run the command; it serves until it is interrupted or terminated."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef app", description=DESCRIPTION)
     password = arguments.password or os.environ.get(PASSWORD_VARIABLE)
-    models = list(arguments.models) or _builtin()
-    config = ServerConfig(arguments.host, arguments.port, password, models, arguments.open)
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with serving(config) as address:
-        print(f"gendef app: open {address} in a browser; Ctrl+C stops it", flush=True)
-        try:
-            while not stopped.wait(1):
-                pass
-        except KeyboardInterrupt:
-            pass
+    config = ServerConfig(arguments.host, arguments.port, password, list(arguments.models), arguments.open)
+    # Both ways to end it unwind the stack, so that no file stays behind, not even of a start that was cut short.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serving(
+            config, lambda address: print(f"gendef app: open {address} in a browser; Ctrl+C stops it", flush=True)
+        ):
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
     return 0
-
-
-def _builtin() -> list[str]:
-    from gendef.model import builtin_models
-
-    return builtin_models()
