@@ -34,8 +34,8 @@ def new_page(browser):
     """Opens windows that note errors and requests to other machines."""
     contexts, mistakes = [], []
 
-    def open_window(width=1280, height=860):
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    def open_window(width=1280, height=860, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: mistakes.append(str(error)))

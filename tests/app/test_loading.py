@@ -37,7 +37,7 @@ def taken_over(listener):
 
 
 def test_nobody_finds_the_door_closed(listener):
-    address = "http://127.0.0.1:{}/".format(listener.getsockname()[1])
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     loading = LoadingPage(listener)
     with urllib.request.urlopen(address, timeout=10) as answer:
         assert HEADER in answer.headers and b"starting" in answer.read()
@@ -61,7 +61,7 @@ def test_nobody_finds_the_door_closed(listener):
 def test_the_page_opens_the_app_by_itself(listener, new_page):
     loading = LoadingPage(listener)
     page = new_page(width=400)
-    page.goto("http://127.0.0.1:{}/".format(listener.getsockname()[1]))
+    page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     assert "The app is starting" in page.inner_text("[role=status]")
     loading.stop()
     server = taken_over(listener)

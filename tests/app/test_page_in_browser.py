@@ -139,6 +139,105 @@ def test_tools_and_keyboard(opened, clip):
     assert (np.abs(frame_pixels(page, 2, "grid").astype(int) - [20, 89, 161]).max(axis=-1) < 12).sum() > 500
 
 
+def test_layers(opened, clip):
+    page = opened(clip)
+    page.get_by_text("Layers", exact=True).click()
+    stroke(page, "#paint", (0.3, 0.5), (0.7, 0.5))
+    page.get_by_role("button", name="Add a layer").click()
+    assert page.get_by_label("Paint on Layer 2").is_checked()
+    page.get_by_label("Colour blue").click()
+    stroke(page, "#paint", (0.5, 0.3), (0.5, 0.7))
+
+    def at(x, y):
+        return tuple(canvas_pixels(page, "#paint")[int(256 * y), int(256 * x)])
+
+    red, blue = (*RED, 255), (18, 115, 222, 255)
+    assert (at(0.4, 0.5), at(0.5, 0.5), at(0.5, 0.4)) == (red, blue, blue)
+    # What is seen moves with the layers, in the video too.
+    page.get_by_label("Paint on Layer 1").check()
+    page.get_by_role("button", name="Move up").click()
+    assert at(0.5, 0.5) == red
+    page.get_by_label("Show Layer 1").uncheck()
+    assert (at(0.4, 0.5)[3], at(0.5, 0.5)) == (0, blue)
+    touched = CanonicalVideo(canvas_pixels(page, "#paint")[..., 3:].repeat(3, axis=2), clip.deformation, 25).render()
+    assert np.abs(frame_pixels(page, 4)[touched[4, 0].numpy() > 0.99].astype(int) - blue[:3]).mean() < 1
+    # The eraser takes from the layer in use alone.
+    page.get_by_label("Paint on Layer 2").check()
+    page.get_by_label("Show Layer 1").check()
+    page.get_by_label("Eraser").check(force=True)
+    stroke(page, "#paint", (0.3, 0.5), (0.7, 0.5))
+    assert (at(0.4, 0.5), at(0.5, 0.5), at(0.5, 0.4)) == (red, red, blue)
+    # Deleting is undone like everything else, one step after the other.
+    page.get_by_role("button", name="Delete").click()
+    assert at(0.5, 0.4)[3] == 0 and page.locator("#layers li").count() == 1
+    for _ in range(2):  # deleted, erased
+        page.click("text=Undo")
+    assert page.locator("#layers li").count() == 2
+    for _ in range(3):  # shown, hidden, moved
+        page.click("text=Undo")
+    assert (at(0.4, 0.5), at(0.5, 0.5)) == (red, blue)
+    for _ in range(3):  # blue, the layer, red
+        page.click("text=Undo")
+    assert page.locator("#layers li").count() == 1 and not canvas_pixels(page, "#paint")[..., 3].any()
+    assert page.locator("#undo").is_disabled()
+
+
+def test_a_paused_frame_is_painted_on_with_the_keyboard(opened, clip):
+    page = opened(clip)
+    frame_pixels(page, 5)
+    page.locator("#video").focus()
+    for key in ("Space", *["Shift+ArrowRight"] * 4, "Space", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.locator("#videoCross").is_visible() and not page.locator("#cross").is_visible()
+    for share in (0.5, 0.6, 0.7):
+        assert np.abs(frame_pixels(page, 5)[128, int(256 * share)].astype(int) - RED).max() < 8
+    page.keyboard.press("Control+z")
+    assert not canvas_pixels(page, "#paint")[..., 3].any()
+
+
+def test_the_tab_key_goes_through_everything_in_order(opened, clip):
+    page = opened(clip)
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    order = ["videoView", "video", "play", "time", "speed", "paint", "brush", "colour", "size", "clear", "save", "open"]
+    places = [seen.index(name) for name in order]
+    assert places == sorted(places)
+
+
+def test_a_stroke_stops_the_playing_video(opened, clip):
+    page = opened(clip)
+    page.click("#play")
+    assert page.get_by_label("Pause").is_visible()
+    stroke(page, "#video", (0.5, 0.5), (0.7, 0.5))
+    assert page.get_by_label("Play", exact=True).is_visible() and canvas_pixels(page, "#paint")[..., 3].any()
+
+
+def test_fingers_paint(opened, clip):
+    page = opened(clip, width=400, height=900, has_touch=True)
+    page.evaluate("scrollTo(0, 400)")
+    scrolled, box = page.evaluate("scrollY"), page.locator("#paint").bounding_box()
+    send = page.context.new_cdp_session(page).send
+
+    def touch(kind, *fingers):
+        places = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": number}
+            for number, (x, y) in enumerate(fingers)
+        ]
+        send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (0.3, 0.3))
+    touch("touchMove", (0.5, 0.3))
+    touch("touchStart", (0.5, 0.3), (0.5, 0.9))  # a second finger draws no line from the first
+    touch("touchMove", (0.7, 0.3), (0.6, 0.9))
+    touch("touchEnd")
+    layer = canvas_pixels(page, "#paint")[..., 3]
+    assert layer[int(256 * 0.3), [int(256 * share) for share in (0.3, 0.4, 0.5, 0.6, 0.7)]].min() == 255
+    assert not layer[int(256 * 0.4) :].any()
+    assert scrolled == page.evaluate("scrollY")  # the page stays where it is under the finger
+
+
 def test_edited_image_in_and_out(opened, clip, tmp_path):
     page = opened(clip)
     Image.new("RGB", (100, 100), (10, 200, 30)).save(tmp_path / "edited.png")

@@ -24,16 +24,21 @@ MAX_STROKES = 32 * 2**20
 PNG_URL = "data:image/png;base64,"
 EMPTY_PAINTER = "<p>The pictures to paint on appear here once there is a clip.</p>"
 LISTENER = """
-// The painter in its frame says how high it is and what was painted; the drawing goes on to the server.
+// The painter in its frame says how high it is and what was painted; the drawing goes on to the server. Where it has
+// nothing to undo, the server has looks and pictures.
 addEventListener("message", (event) => {
   const frame = document.querySelector("#painter iframe"), message = event.data?.gendef;
   if (!frame || event.source !== frame.contentWindow || !message) return;
   if (message.height) frame.style.height = message.height + "px";
+  if (message.undo) document.querySelector("#undo-kept").click();
   if (message.strokes !== undefined) {
     props.value = message.strokes;
     trigger("input");
   }
 });
+"""
+UNDO = """
+() => document.querySelector("#painter iframe")?.contentWindow.postMessage({ gendef: "undo" }, location.origin)
 """
 
 
@@ -61,7 +66,8 @@ class EditTab:
                 )
             with gr.Column(scale=2, min_width=280):
                 with gr.Row():
-                    self.undo = gr.Button("Undo the last edit", elem_id="undo-edit", min_width=140)
+                    undo = gr.Button("Undo", elem_id="undo-edit", min_width=140)
+                    self.undo = gr.Button("Undo a look or a picture", elem_id="undo-kept", visible="hidden")
                     self.reset = gr.Button("Back to the original", elem_id="reset", min_width=140)
                 with gr.Accordion("A picture edited elsewhere, or a look", open=False, elem_id="elsewhere"):
                     self.upload = gr.Image(
@@ -80,6 +86,9 @@ class EditTab:
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-file")
         lay = told(self.lay_sheet), state, [state, self.painter]
         tab.select(*lay, api_visibility="private", show_progress_on=self.painter)
+        undo.click(None, js=UNDO, api_visibility="private")
+        # Edits change one clip one after the other, in the order in which they came.
+        turn: dict[str, Any] = {"concurrency_id": "edit", "concurrency_limit": 1}
         self.drawn = self.strokes.input(
             told(self.draw),
             [state, self.strokes],
@@ -87,13 +96,14 @@ class EditTab:
             api_name="draw",
             trigger_mode="always_last",
             show_progress="hidden",
+            **turn,
         )
         page = [state, self.after]
         self.edits = [
-            self.upload.upload(told(self.put_picture), [state, self.upload], page, api_name="edit"),
-            self.apply.click(told(self.put_look), [state, self.look], page, api_name="look"),
-            self.undo.click(told(self.take_back), state, page, api_name="undo"),
-            self.reset.click(told(self.start_over), state, page, api_name="reset"),
+            self.upload.upload(told(self.put_picture), [state, self.upload], page, api_name="edit", **turn),
+            self.apply.click(told(self.put_look), [state, self.look], page, api_name="look", **turn),
+            self.undo.click(told(self.take_back), state, page, api_name="undo", **turn),
+            self.reset.click(told(self.start_over), state, page, api_name="reset", **turn),
         ]
         for event in self.edits:
             event.success(*lay, api_visibility="private", show_progress="hidden")
@@ -151,6 +161,7 @@ class EditTab:
         session = session or self.workshop.session()
         if not session.undo():
             gr.Info("There is nothing to undo.", duration=4)
+            return session, gr.skip()
         return self._page(session)
 
     def start_over(self, session: Session | None) -> tuple[Any, ...]:

@@ -244,7 +244,7 @@ def page_html(video: CanonicalVideo, field: EncodedField, title: str, *, embedde
         "largest": max(float(np.percentile(few.norm(dim=-1).numpy(), 99)), 1e-6),
         "embedded": embedded,
     }
-    parts = ("field.js", "renderer.js", "painter.js", "embedded.js", "player.js")
+    parts = ("field.js", "renderer.js", "painter.js", "layers.js", "brush.js", "embedded.js", "player.js")
     values = {
         "title": html.escape(title),
         "body": "embedded" if embedded else "alone",

@@ -1,11 +1,15 @@
-// In a frame of another page: tells that page how high this one is, and what was painted.
+// In a frame of another page: tells that page how high this one is, what was painted, and that more is to be taken back
+// than was painted here; takes strokes back when it is told to.
 
 const PAUSE = 250; // milliseconds without a change, after which strokes are sent
 
 class Around {
-  constructor(painter) {
+  constructor(painter, undo) {
     this.painter = painter;
+    addEventListener("message", (event) => event.source === parent && event.data?.gendef === "undo" && undo());
     this.waiting = 0;
+    // Whoever leaves this frame may do something with the strokes.
+    addEventListener("blur", () => this.waiting && this.send());
     new ResizeObserver(() => this.tell({ height: document.querySelector("main").offsetHeight + 4 })).observe(document.body);
   }
 
@@ -21,6 +25,8 @@ class Around {
   }
 
   send() {
+    clearTimeout(this.waiting);
+    this.waiting = 0;
     this.tell({ strokes: this.painter.blank ? "" : this.painter.canvas.toDataURL("image/png") });
   }
 }

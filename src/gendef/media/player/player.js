@@ -15,7 +15,8 @@ async function canonicalPixels(canvas, image) {
 class Player {
   constructor(meta, field, painter, renderer) {
     Object.assign(this, { meta, field, painter, renderer, frame: 0, mode: "video", playing: false });
-    this.around = meta.embedded ? new Around(painter) : null;
+    this.around = meta.embedded ? new Around(painter, () => this.undo()) : null;
+    this.list = new LayerList($("layers"), painter);
     this.started = 0;
     this.dirty = true;
     $("time").max = meta.frames - 1;
@@ -64,62 +65,20 @@ class Player {
     this.dirty = true;
   }
 
+  undo() {
+    if (this.painter.canUndo) this.painter.undo();
+    else this.around?.tell({ undo: true });
+  }
+
   painted() {
     this.renderer.setPaint(this.painter.canvas);
-    $("undo").disabled = !this.painter.canUndo;
+    // The page around may have more to take back.
+    $("undo").disabled = !this.painter.canUndo && !this.around;
     if (this.painter.canUndo || this.sent) this.around?.painted();
     this.sent = this.painter.canUndo;
+    this.list.update();
     this.dirty = true;
   }
-}
-
-// Strokes with mouse, pen or finger; `place` turns an event into a pixel of the paint layer.
-function strokes(element, painter, place) {
-  element.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    event.preventDefault();
-    element.focus();
-    element.setPointerCapture(event.pointerId);
-    painter.begin(...place(event));
-  });
-  element.addEventListener("pointermove", (event) => {
-    if (!element.hasPointerCapture(event.pointerId)) return;
-    const events = event.getCoalescedEvents?.() ?? [];
-    for (const part of events.length ? events : [event]) painter.to(...place(part));
-  });
-  for (const name of ["pointerup", "pointercancel"]) element.addEventListener(name, () => painter.end());
-}
-
-// The same with the keyboard: arrows move a cross, space draws.
-function keyStrokes(element, cross, painter) {
-  const at = [0.5, 0.5], arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const pixel = () => [at[0] * painter.canvas.width, at[1] * painter.canvas.height];
-  let drawing = false;
-  element.addEventListener("keydown", (event) => {
-    if (event.key === " " || event.key === "Enter") {
-      drawing = !drawing;
-      if (drawing) painter.begin(...pixel());
-      else painter.end();
-    } else if (arrows[event.key]) {
-      const step = event.shiftKey ? 0.05 : 0.01;
-      arrows[event.key].forEach((move, axis) => (at[axis] = Math.min(Math.max(at[axis] + move * step, 0), 1)));
-      if (drawing) painter.to(...pixel());
-    } else return;
-    event.preventDefault();
-    cross.hidden = false;
-    cross.classList.toggle("drawing", drawing);
-    [cross.style.left, cross.style.top] = at.map((share) => `${100 * share}%`);
-  });
-  element.addEventListener("blur", () => {
-    cross.hidden = true;
-    drawing = false;
-    painter.end();
-  });
-}
-
-function share(event) {
-  const box = event.currentTarget?.getBoundingClientRect?.() ?? event.target.getBoundingClientRect();
-  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
 }
 
 function tools(painter) {
@@ -143,7 +102,6 @@ function tools(painter) {
     $("sizeText").textContent = `${$("size").value} %`;
   };
   $("size").addEventListener("input", resize);
-  $("undo").addEventListener("click", () => painter.undo());
   $("clear").addEventListener("click", () => painter.clear());
   resize();
   choose(COLOURS[0]);
@@ -174,16 +132,12 @@ async function start() {
   tools(painter);
   player.painted();
 
-  strokes($("paint"), painter, (event) => {
-    const [x, y] = share(event);
-    return [x * painter.canvas.width, y * painter.canvas.height];
-  });
-  // A stroke on a frame is painted where the frame looks.
-  strokes($("video"), painter, (event) => {
-    const [x, y] = field.position(player.frame, ...share(event).map((part) => 2 * part - 1));
-    return [((x + 1) / 2) * painter.canvas.width, ((y + 1) / 2) * painter.canvas.height];
-  });
-  keyStrokes($("paint"), $("cross"), painter);
+  const pixel = ([x, y]) => [x * painter.canvas.width, y * painter.canvas.height];
+  new Brush($("paint"), $("cross"), painter, pixel);
+  // A stroke on a frame is painted where the frame looks; the frame must stand still for it.
+  const looksAt = (share) => pixel(field.position(player.frame, ...share.map((part) => 2 * part - 1)).map((part) => (part + 1) / 2));
+  new Brush($("video"), $("videoCross"), painter, looksAt, () => player.play(false));
+  $("undo").addEventListener("click", () => player.undo());
   $("play").addEventListener("click", () => player.play(!player.playing));
   $("time").addEventListener("input", () => player.show(Number($("time").value)));
   $("speed").addEventListener("change", () => player.play(player.playing));
@@ -200,7 +154,7 @@ async function start() {
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
-      painter.undo();
+      player.undo();
       event.preventDefault();
     } else if (event.key === " " && event.target === document.body) {
       player.play(!player.playing);
