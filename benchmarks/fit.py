@@ -1,18 +1,29 @@
-"""Fitting real videos: PSNR, SSIM and what else a fit reports, and PSNR against time.
+"""Fitting real videos: what a fit reaches, what it costs, and how an edit of its canonical image holds together.
 
     python benchmarks/fit.py CLIP [CLIP ...] [--quality default] [--budget 60] [--frames 60] [--size 270]
-        [--sheet sheet.png] [--json]
+        [--keep FOLDER] [--sheet sheet.png] [--json]
 
-`cpu` is the processor time of all threads: on a machine that does nothing else, with two cores, a fit takes a little
-more than half of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames at full
-resolution after so many seconds of processor time.
+Every clip is fitted in a process of its own, so that `GB` is the peak memory of that fit, with torch. `cpu` is the
+processor time of all threads: on a machine that does nothing else, with two cores, a fit takes a little more than half
+of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames at full resolution after
+so many seconds of processor time.
+
+`edit`: the canonical image is drawn on (a board of coloured squares over its middle) and turned in hue; the value is
+the warping error of the edited video over that of the input (`gendef.metrics.temporal`, the flow of the input for
+both). `plain` is the same for the video rendered without an edit, `look` for the turned hue alone. `frames/s` is what
+`CanonicalVideo.render` does on the threads that torch has.
+
+With --keep, fits and their reports are kept in that folder, and not made again when they are there.
 """
 
 import argparse
 import json
+import multiprocessing
 import platform
 import resource
+import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +32,19 @@ import torch
 from PIL import Image, ImageOps
 
 from gendef import CanonicalVideo, fit_video
+from gendef.applications.looks import hue
 from gendef.fitting.fit import Moment
+from gendef.fitting.source import read_footage
 from gendef.fitting.workers import available_cores
 from gendef.media.drawing import contact_sheet, write_image
 from gendef.media.video import to_uint8
+from gendef.metrics.temporal import temporal
 
 MARKS = (30, 60, 120, 240, 480)
 """Seconds of processor time at which PSNR is noted."""
-SHEET_SIZE, SHEET_FRAMES = (284, 200), 4
+SHEET_SIZE, SHEET_FRAMES = (284, 200), 3
+REPORT = "benchmark.json"
+SQUARES = ((230, 60, 40), (250, 210, 60), (40, 120, 220), (60, 180, 90))
 
 
 class Curve:
@@ -48,24 +64,65 @@ class Curve:
         return round(known[-1], 2) if known and reached else None
 
 
-def measure(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], CanonicalVideo]:
-    """The report on one clip."""
+def fit_one(path: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Fit a clip into a folder, with its report; runs in a process of its own."""
     curve = Curve()
     clip = fit_video(
         path, options.size, 0, options.frames, options.quality, options.seed, budget=options.budget, watcher=curve
     )
-    name = path.parent.name if path.stem in ("rgb", "frames", "img") else path.stem
-    report = {"clip": name, "frames": clip.num_frames, "size": list(clip.size), **clip.report}
+    report = {"clip": clip_name(path), "frames": clip.num_frames, "size": list(clip.size), **clip.report}
     report["cpu"] = time.process_time() - curve.began
     report["after"] = {str(mark): curve.after(mark) for mark in MARKS}
     report["memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    clip.save(folder)
+    (folder / REPORT).write_text(json.dumps(report))
+
+
+def clip_name(path: Path) -> str:
+    """What to call a clip in the table."""
+    return path.parent.name if path.stem in ("rgb", "frames", "img") else path.stem
+
+
+def measure(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], CanonicalVideo]:
+    """The report on one clip."""
+    if not (folder / REPORT).exists():
+        process = multiprocessing.get_context("spawn").Process(target=fit_one, args=(path, folder, options))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"the fit of {path} ended with status {process.exitcode}")
+    clip = CanonicalVideo.load(folder)
+    report = json.loads((folder / REPORT).read_text())
+    footage = read_footage(path, options.size, 0, options.frames)
+    source = max(footage.scenes, key=lambda scene: len(scene.frames)).frames
+    looked = clip.with_canonical(hue(clip.canonical, 120.0))
+    drawn = looked.with_canonical(board(*clip.canonical.shape[1:]))
+    for name, edit in (("plain", clip), ("look", looked), ("edit", drawn)):
+        report[name] = temporal(source, list(to_uint8(edit.render()))).summary()["edit_to_source"]
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < 2:
+        count += len(clip.render())
+    report["render_rate"] = count / (time.perf_counter() - began)
     return report, clip
 
 
+def board(height: int, width: int) -> Image.Image:
+    """A drawing with sharp edges: coloured squares over the middle half of the canonical image, else transparent."""
+    drawing = np.zeros((height, width, 4), np.uint8)
+    y, x = np.mgrid[:height, :width]
+    side = max(min(height, width) // 16, 1)
+    colours = np.array(SQUARES, np.uint8)[(x // side + 2 * (y // side)) % len(SQUARES)]
+    middle = (abs(y - height / 2) < height / 4) & (abs(x - width / 2) < width / 4)
+    drawing[middle, :3], drawing[middle, 3] = colours[middle], 255
+    return Image.fromarray(drawing)
+
+
 def sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
-    """The canonical image and rendered frames, each in a box of one size."""
+    """The canonical image, rendered frames, and the last one with the drawing, each in a box of one size."""
     chosen = np.linspace(0, clip.num_frames - 1, SHEET_FRAMES).round().astype(int).tolist()
-    images = (to_uint8(clip.canonical), *to_uint8(clip.render(frames=chosen)))
+    drawn = clip.with_canonical(board(*clip.canonical.shape[1:]))
+    frames = torch.cat((clip.render(frames=chosen), drawn.render(frames=chosen[-1:])))
+    images = (to_uint8(clip.canonical), *to_uint8(frames))
     return [np.asarray(ImageOps.pad(Image.fromarray(image), SHEET_SIZE, color="white")) for image in images]
 
 
@@ -78,40 +135,50 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--size", type=int, default=270)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", type=Path, help="picture of canonical images and rendered frames")
+    parser.add_argument("--keep", type=Path, help="folder for the fits")
+    parser.add_argument("--sheet", type=Path, help="picture of canonical images, rendered frames and edited ones")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)  # of several scenes the longest is meant
     machine = f"{platform.processor() or platform.machine()}, {available_cores()} cores, torch {torch.__version__}"
     if not options.json:
-        print(f"{machine}; {options.quality}, {options.frames} frames, short side {options.size}")
+        print(f"{machine}; {options.quality}, at most {options.frames} frames, short side {options.size}")
         print(
-            f"{'clip':<24} {'frames':>6} {'PSNR':>6} {'worst':>6} {'SSIM':>5} {'folded':>7} {'seen':>5} {'shown':>6} "
-            f"{'ref':>5} {'s':>5} {'cpu s':>6} {'GB':>5}  PSNR after {', '.join(map(str, MARKS))} s cpu"
+            f"{'clip':<24} {'frames':>6} {'size':>7} {'PSNR':>6} {'worst':>6} {'SSIM':>5} {'folded':>7} {'seen':>5} "
+            f"{'shown':>6} {'ref':>5} {'s':>5} {'cpu s':>6} {'GB':>5} {'plain':>5} {'look':>5} {'edit':>5} "
+            f"{'frames/s':>8}  PSNR after {', '.join(map(str, MARKS))} s cpu"
         )
     reports, rows = [], []
-    for path in options.clips:
-        row, clip = measure(path, options)
-        reports.append(row)
-        rows.append(sheet_row(clip))
-        if options.sheet:
-            write_image(options.sheet, contact_sheet(rows))
-        if not options.json:
-            after = " ".join("-" if value is None else f"{value:.1f}" for value in row["after"].values())
-            print(
-                f"{row['clip'][:24]:<24} {row['frames']:>6} {row['psnr']:6.2f} {row['psnr_min']:6.2f} "
-                f"{row['ssim']:5.3f} {row['folded']:7.4f} {row['seen']:5.2f} {row['explained']:6.3f} "
-                f"{row['reference_difference']:5.2f} {row['seconds']:5.0f} {row['cpu']:6.0f} {row['memory_gb']:5.2f}  "
-                f"{after}",
-                flush=True,
-            )
-    means = {key: float(np.mean([row[key] for row in reports])) for key in ("psnr", "ssim", "seconds", "cpu")}
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in options.clips:
+            row, clip = measure(path, (options.keep or Path(temporary)) / clip_name(path), options)
+            reports.append(row)
+            rows.append(sheet_row(clip))
+            if options.sheet:
+                write_image(options.sheet, contact_sheet(rows))
+            if not options.json:
+                print(line(row), flush=True)
+    keys = ("psnr", "ssim", "seconds", "cpu", "plain", "look", "edit", "render_rate")
+    means = {key: float(np.mean([row[key] for row in reports])) for key in keys}
     if options.json:
         print(json.dumps({"machine": machine, "quality": options.quality, "clips": reports, "mean": means}))
     else:
         print(
             f"mean PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, {means['seconds']:.0f} s, "
-            f"{means['cpu']:.0f} s of processor time"
+            f"{means['cpu']:.0f} s of processor time, edit {means['edit']:.3f}"
         )
+
+
+def line(row: dict[str, Any]) -> str:
+    """One clip's line of the table."""
+    after = " ".join("-" if value is None else f"{value:.1f}" for value in row["after"].values())
+    size = "{1}x{0}".format(*row["size"])
+    return (
+        f"{row['clip'][:24]:<24} {row['frames']:>6} {size:>7} {row['psnr']:6.2f} {row['psnr_min']:6.2f} "
+        f"{row['ssim']:5.3f} {row['folded']:7.4f} {row['seen']:5.2f} {row['explained']:6.3f} "
+        f"{row['reference_difference']:5.2f} {row['seconds']:5.0f} {row['cpu']:6.0f} {row['memory_gb']:5.2f} "
+        f"{row['plain']:5.2f} {row['look']:5.2f} {row['edit']:5.2f} {row['render_rate']:8.0f}  {after}"
+    )
 
 
 if __name__ == "__main__":
