@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendef import __version__
 from gendef.canonical_video import CanonicalVideo
@@ -28,15 +28,93 @@ def builtin_models() -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if (entry / "config.json").is_file())
 
 
-def _generator(purpose: str, seed: int) -> torch.Generator:
+def find_model(name: str) -> Path:
+    """The folder of a built-in model, of a model folder, or of a repository on the Hugging Face hub ("user/name").
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name in builtin_models():
+        return Path(str(resources.files("gendef") / "models" / name))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name)
+    raise ModelError(
+        f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
+    )
+
+
+def random_numbers(purpose: str, seed: int) -> torch.Generator:
     """Independent random numbers for every purpose and seed."""
     digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def _rows(count: int, width: int, generator: torch.Generator) -> Tensor:
+def normal_rows(count: int, width: int, generator: torch.Generator) -> Tensor:
     """(count, width) normal values, drawn row by row: fewer rows are the beginning of more."""
     return torch.stack([torch.randn(width, generator=generator) for _ in range(count)])
+
+
+def checked_times(num_frames: int, times: Sequence[float] | Tensor | None, truncation: float) -> Tensor:
+    """The times (T,) that are asked for, in frames.
+
+    Raises:
+        InputError: there are none, one is impossible, or the truncation is.
+    """
+    if times is None:
+        if num_frames < 1:
+            raise InputError(f"the number of frames must be at least 1, got {num_frames}")
+        times = torch.arange(num_frames, dtype=torch.float32)
+    chosen = torch.as_tensor(times, dtype=torch.float32).flatten()
+    if chosen.numel() == 0 or not torch.isfinite(chosen).all() or float(chosen.min()) < 0:
+        raise InputError("times must be at least one finite number of frames, none negative")
+    if not 0 <= truncation <= 2:
+        raise InputError(f"truncation must be between 0 and 2, got {truncation}")
+    return chosen
+
+
+def draw_label(count: int, label: int | None, noise: torch.Generator) -> tuple[int | None, Tensor | None]:
+    """A class of `count`, drawn where none is given, and its one-hot vector (1, count).
+
+    Raises:
+        InputError: there is no such class.
+    """
+    if count == 0:
+        if label is not None:
+            raise InputError(f"the model has no classes, so label {label} means nothing")
+        return None, None
+    if label is None:
+        label = int(torch.randint(count, (1,), generator=noise))
+    if not 0 <= label < count:
+        raise InputError(f"label must be between 0 and {count - 1}, got {label}")
+    return label, torch.eye(count)[label : label + 1]
+
+
+def how_made(
+    name: str, weights: str, content_seed: int, motion_seed: int, truncation: float, times: Tensor, label: int | None
+) -> dict[str, Any]:
+    """What is kept with a video, so that it can be made again."""
+    whole = bool((times == torch.arange(len(times))).all())
+    return {
+        "made_by": f"gendef {__version__}",
+        "model": name,
+        "weights": weights,
+        "content_seed": content_seed,
+        "motion_seed": motion_seed,
+        "truncation": float(truncation),
+        "times": None if whole else times.tolist(),
+        "label": label,
+    }
+
+
+def hash_of_weights(network: nn.Module) -> str:
+    """16 hexadecimal digits that name the weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class GenDeF:
@@ -58,20 +136,15 @@ class GenDeF:
         """A built-in model by name, a model folder, or a repository on the Hugging Face hub ("user/name").
 
         Raises:
-            ModelError: there is no such model, or its files are damaged.
+            ModelError: there is no such model, its files are damaged, or it paints frames and has no field.
         """
         name = str(name_or_folder)
-        if Path(name).is_dir():
-            folder = Path(name)
-        elif name in builtin_models():
-            folder = Path(str(resources.files("gendef") / "models" / name))
-        elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-            folder = _from_hub(name)
-        else:
+        generator, info = load_generator(find_model(name))
+        if not isinstance(generator, Generator):
             raise ModelError(
-                f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
+                f"{name} is a {generator.config.model} model: it paints every frame and has no canonical image and no"
+                " field; its videos come from `gendef sample` or gendef.painted.load_model, and nothing follows an edit"
             )
-        generator, info = load_generator(folder)
         return cls(generator.to(device), info, name)
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
@@ -171,11 +244,7 @@ class GenDeF:
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hexadecimal digits."""
         if not hasattr(self, "_fingerprint"):
-            digest = hashlib.sha256()
-            for name, value in sorted(self.generator.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().float().numpy().tobytes())
-            self._fingerprint = digest.hexdigest()[:16]
+            self._fingerprint = hash_of_weights(self.generator)
         return self._fingerprint
 
 
@@ -193,52 +262,23 @@ class SamplePlan:
         times: Sequence[float] | Tensor | None,
         label: int | None,
     ) -> None:
-        if times is None:
-            if num_frames < 1:
-                raise InputError(f"the number of frames must be at least 1, got {num_frames}")
-            times = torch.arange(num_frames, dtype=torch.float32)
-        self.times = torch.as_tensor(times, dtype=torch.float32).flatten()
-        if self.times.numel() == 0 or not torch.isfinite(self.times).all() or float(self.times.min()) < 0:
-            raise InputError("times must be at least one finite number of frames, none negative")
-        if not 0 <= truncation <= 2:
-            raise InputError(f"truncation must be between 0 and 2, got {truncation}")
+        self.times = checked_times(num_frames, times, truncation)
         self.model, self.truncation = model, float(truncation)
         content_seed = seed if content_seed is None else content_seed
         motion_seed = seed if motion_seed is None else motion_seed
         generator, device = model.generator, model.device
-        content_noise, motion_noise = _generator("content", content_seed), _generator("motion", motion_seed)
-        z_content = _rows(1, generator.z_dim, content_noise).to(device)
-        label, self._labels = self._class(label, content_noise)
-        z_motion = _rows(1, generator.z_dim, motion_noise).to(device)
+        content_noise, motion_noise = random_numbers("content", content_seed), random_numbers("motion", motion_seed)
+        z_content = normal_rows(1, generator.z_dim, content_noise).to(device)
+        label, labels = draw_label(generator.num_classes, label, content_noise)
+        self._labels = None if labels is None else labels.to(device)
+        z_motion = normal_rows(1, generator.z_dim, motion_noise).to(device)
         self._z_motion = z_content if generator.config.shared_latent else z_motion
         rows = generator.motion_noise_length(float(self.times.max()))
-        self._noise = _rows(rows, generator.motion_dim, motion_noise)[None].to(device)
+        self._noise = normal_rows(rows, generator.motion_dim, motion_noise)[None].to(device)
         first = self.times[:1].to(device)
         with torch.no_grad():
             self.content: Content = generator.content(z_content, self._labels, self.truncation, self._noise, first)
-        whole = bool((self.times == torch.arange(len(self.times))).all())
-        self.info: dict[str, Any] = {
-            "made_by": f"gendef {__version__}",
-            "model": model.name,
-            "weights": model.fingerprint,
-            "content_seed": content_seed,
-            "motion_seed": motion_seed,
-            "truncation": self.truncation,
-            "times": None if whole else self.times.tolist(),
-            "label": label,
-        }
-
-    def _class(self, label: int | None, noise: torch.Generator) -> tuple[int | None, Tensor | None]:
-        count = self.model.generator.num_classes
-        if count == 0:
-            if label is not None:
-                raise InputError(f"the model has no classes, so label {label} means nothing")
-            return None, None
-        if label is None:
-            label = int(torch.randint(count, (1,), generator=noise))
-        if not 0 <= label < count:
-            raise InputError(f"label must be between 0 and {count - 1}, got {label}")
-        return label, torch.eye(count, device=self.model.device)[label : label + 1]
+        self.info = how_made(model.name, model.fingerprint, content_seed, motion_seed, truncation, self.times, label)
 
     @torch.no_grad()
     def fields(self) -> Iterator[Tensor]:

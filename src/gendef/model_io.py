@@ -10,13 +10,14 @@ from safetensors.torch import save as serialize
 
 from gendef.errors import ConfigError, ModelError
 from gendef.media.video import replacing
-from gendef.networks.generator import Generator, GeneratorConfig
+from gendef.networks.generator import GeneratorConfig
+from gendef.networks.painting import AnyGenerator, build_generator
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_generator(folder: str | Path, generator: Generator, info: dict[str, Any], *, half: bool = False) -> None:
+def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, Any], *, half: bool = False) -> None:
     """Write a model folder.
 
     Args:
@@ -41,7 +42,7 @@ def save_generator(folder: str | Path, generator: Generator, info: dict[str, Any
         temporary.write_text(json.dumps(config, indent=1))
 
 
-def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
+def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
     """The generator, in evaluation mode on the CPU, and the info saved with it.
 
     Raises:
@@ -64,12 +65,12 @@ def load_generator(folder: str | Path) -> tuple[Generator, dict[str, Any]]:
     try:
         generator_config = GeneratorConfig.from_dict(config.get("generator", {}))
         with torch.device("meta"):
-            shapes = {name: value.shape for name, value in Generator(generator_config).state_dict().items()}
+            shapes = {name: value.shape for name, value in build_generator(generator_config).state_dict().items()}
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     # Shapes are compared before any memory is spent on weights.
     state = _read_state(folder / WEIGHTS, shapes)
-    generator = Generator(generator_config)
+    generator = build_generator(generator_config)
     generator.load_state_dict(state)
     return generator.eval().requires_grad_(False), dict(config.get("info") or {})
 

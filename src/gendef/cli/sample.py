@@ -15,10 +15,11 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.clip_format import PREVIEW
-from gendef.errors import InputError
+from gendef.errors import InputError, ModelError
 from gendef.media.drawing import contact_sheet, flow_colours, spread_frames, write_image
 from gendef.media.video import to_uint8, write_video
 from gendef.model import GenDeF, builtin_models
+from gendef.painted import PaintedVideo, PaintingModel, load_model
 from gendef.training.loop import choose_device
 
 SHEET_FRAMES = 8
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int | None:
     seeds = parse_seeds(arguments.seeds)
     if not 0 <= arguments.truncation <= 2:
         raise InputError(f"--truncation must be between 0 and 2, got {arguments.truncation}")
-    model = GenDeF.from_pretrained(arguments.model, device=choose_device(arguments.device))
+    model = load_model(arguments.model, device=choose_device(arguments.device))
     fps = arguments.fps or model.fps
     arguments.out.mkdir(parents=True, exist_ok=True)
     times = torch.arange(arguments.frames) / arguments.slow_motion
@@ -97,8 +98,14 @@ def main(argv: list[str]) -> int | None:
     with progress_bar() as progress:
         task = progress.add_task("generating", total=len(seeds) * arguments.frames)
         for seed in seeds:
-            plan = model.plan(seed, times=times, **shared)
             folder = arguments.out / f"seed{seed:04d}"
+            if isinstance(model, PaintingModel):
+                video = model.sample(seed, times=times, **shared)
+                written.append({**_painted_files(video, folder, arguments, fps), **video.info})
+                rows.append([*to_uint8(video.frames[spread_frames(arguments.frames, SHEET_FRAMES)])])
+                progress.advance(task, arguments.frames)
+                continue
+            plan = model.plan(seed, times=times, **shared)
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
             written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
@@ -113,6 +120,21 @@ def main(argv: list[str]) -> int | None:
     else:
         print(f"{len(seeds)} clips in {arguments.out}; look at {sheet} and {written[0]['mp4']}")
     return 0
+
+
+def _painted_files(video: PaintedVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
+    """The mp4 of a video without a field, and what else was asked for."""
+    if arguments.draw:
+        raise ModelError(f"{arguments.model} paints every frame and has no field: leave --draw out")
+    video.fps = fps
+    mp4 = path.with_suffix(".mp4")
+    video.to_mp4(mp4, enlarge=True)
+    if arguments.gif:
+        video.to_gif(path.with_suffix(".gif"))
+    if arguments.frame_files:
+        for number, frame in enumerate(to_uint8(video.frames)):
+            write_image(path.parent / f"{path.name}_frames" / f"{number:06d}.png", frame)
+    return {"mp4": str(mp4)}
 
 
 def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
@@ -158,7 +180,7 @@ def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
     return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(clip.render())]
 
 
-def _write_grid(model: GenDeF, seeds: list[int], arguments: Arguments, fps: float) -> None:
+def _write_grid(model: GenDeF | PaintingModel, seeds: list[int], arguments: Arguments, fps: float) -> None:
     """The content x motion table as one video."""
     times = torch.arange(arguments.frames) / arguments.slow_motion
     table = []

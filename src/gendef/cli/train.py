@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
 from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer
-from gendef.training.presets import PRESETS, preset
+from gendef.training.presets import PRESETS, as_model, preset
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
 deformation fields together on clips. Stop it at any moment; the same command continues.
@@ -17,24 +17,33 @@ example: gendef train --data sky64.zip --preset mini64 --out runs/sky
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --minutes 30 --pretrain.batch-size 32
 
+example: gendef train --data sky64.zip --preset mini64 --out runs/rival --model stylegan-v
+
 presets:
 """
 
 
-def _split_arguments(argv: list[str]) -> tuple[str, Path | None]:
-    """The preset and configuration file named in `argv`, which decide the defaults of all other options."""
-    name, file = "mini64", None
+def _split_arguments(argv: list[str]) -> tuple[str, str, Path | None]:
+    """The preset, model and configuration file named in `argv`, which decide the defaults of all other options."""
+    name, model, file = "mini64", "gendef", None
     for position, argument in enumerate(argv):
         key, _, value = argument.partition("=")
         value = value or (argv[position + 1] if position + 1 < len(argv) else "")
         if key == "--preset":
             name = value
+        elif key == "--model":
+            model = value
         elif key == "--config":
             file = Path(value)
-    return name, file
+    return name, model, file
 
 
-def _from_file(path: Path, base: TrainConfig) -> TrainConfig:
+def from_file(path: Path, base: TrainConfig) -> TrainConfig:
+    """`base` with what the YAML file at `path` says otherwise.
+
+    Raises:
+        ConfigError: it cannot be read, or a field does not exist or is impossible.
+    """
     import yaml
 
     try:
@@ -58,10 +67,10 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     import tyro
 
-    name, file = _split_arguments(argv)
-    defaults = preset(name)
+    name, model, file = _split_arguments(argv)
+    defaults = as_model(preset(name), model)
     if file is not None:
-        defaults = _from_file(file, defaults)
+        defaults = from_file(file, defaults)
 
     @dataclasses.dataclass(frozen=True)
     class Arguments:
@@ -72,6 +81,8 @@ def main(argv: list[str]) -> int | None:
         training: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults
         preset: Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"] = "mini64"
         """Where all other settings start from."""
+        model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
+        """GenDeF, or a rival of the paper's Table 1 in networks of the same widths, which paints every frame."""
         config: Path | None = None
         """YAML file with settings that differ from the preset."""
         stage: Literal["pretrain", "finetune", "both"] = "both"

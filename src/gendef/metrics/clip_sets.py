@@ -21,7 +21,8 @@ from gendef.errors import DataError, ModelError
 from gendef.media.video import to_uint8
 from gendef.metrics.sampling import Sampling, draw_windows
 from gendef.metrics.weights import checksum
-from gendef.model import GenDeF, builtin_models
+from gendef.model import builtin_models
+from gendef.painted import load_model
 
 SEEDS_APART = 1_000_000
 """Clips of evaluation seed s come from the model's seeds s * SEEDS_APART, s * SEEDS_APART + 1, ..."""
@@ -170,7 +171,7 @@ class ModelClips(ClipSet):
     kind = "model"
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
-        self._model = GenDeF.from_pretrained(name, device=device)
+        self._model = load_model(name, device=device)
         # The networks' shape is part of what they are: the hash of the weights does not hold it.
         config = hashlib.sha256(repr(self._model.generator.config).encode()).hexdigest()
         super().__init__(name, f"{self._model.fingerprint}-{config[:16]}")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,16 @@ from gendef.networks.modulated import Modulated
 from gendef.networks.motion import MotionConfig, MotionEncoder
 from gendef.warp import identity_grid, warp
 
+MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
+"""GenDeF, and the rivals that paint every frame (`gendef.networks.painting`)."""
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Everything that decides the generator's architecture."""
 
+    model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
+    """GenDeF, or a rival that paints every frame."""
     resolution: int = 256
     """Side of the frames, a power of two."""
     z_dim: int = 512
@@ -40,6 +45,10 @@ class GeneratorConfig:
     """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
     official_grid: bool = False
     """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ConfigError(f"generator.model must be one of {', '.join(MODELS)}, got {self.model!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""
@@ -174,6 +183,10 @@ class Generator(nn.Module):
         """Parameters of G_d, its mapping network and the motion encoder."""
         content = {id(parameter) for parameter in self.content_parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in content)
+
+    def images(self, z_content: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Canonical images (B, 3, R, R) alone: what stage 1 trains."""
+        return self.content(z_content, labels, truncation).image
 
     def content(
         self,

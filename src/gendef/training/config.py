@@ -85,6 +85,10 @@ class FinetuneConfig(StageConfig):
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
+FIELD_WEIGHTS = ("canonical_weight", "smoothness", "spatial_weight", "folding_weight", "least_speed")
+"""Settings of stage 2 that mean something for a generator with a canonical image and a field only."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A whole training run."""
@@ -112,6 +116,19 @@ class TrainConfig:
             raise ConfigError(f"max_distance must be at least 3 for clips of three frames, got {self.max_distance}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+        if self.generator.model != "gendef":
+            for name in FIELD_WEIGHTS:
+                value = getattr(self.finetune, name)
+                if value:
+                    raise ConfigError(
+                        f"finetune.{name} is {value}, but {self.generator.model} paints frames and has no field:"
+                        " leave it at 0 (gendef train --model does)"
+                    )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that this model has: StyleGAN-V and MoCoGAN begin with clips."""
+        return ("pretrain", "finetune") if self.generator.model in ("gendef", "stylesv-mtm") else ("finetune",)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for YAML."""

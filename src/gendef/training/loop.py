@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gendef.errors import ConfigError, TrainingError
 from gendef.media.video import replacing
 from gendef.model_io import save_generator
 from gendef.networks.generator import Generator
+from gendef.networks.painting import AnyGenerator, PaintingGenerator, build_generator
 from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
 from gendef.training.config import TrainConfig, first_difference
 from gendef.training.critics import build_critic
@@ -44,6 +46,8 @@ class RunOptions:
     snapshot_minutes: float = 10.0
     device: str = "auto"
     quiet: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stages that end when they have cost so many seconds (see `Stage.seconds`), however few images they saw."""
 
 
 class Stopped(Exception):
@@ -75,6 +79,8 @@ class Trainer:
         self.archive = VideoArchive(data)
         self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
         self.options = options
+        if not set(options.stages) & set(self.config.stages):
+            raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
         self.device = choose_device(options.device)
         self.folder = options.out
         self._deadline = float("inf")
@@ -119,14 +125,15 @@ class Trainer:
             self._deadline = time.monotonic() + self.options.minutes * 60
         with _stop_signals(self._stop):
             for name in self.options.stages:
-                self._run_stage(name)
+                if name in self.config.stages:
+                    self._run_stage(name)
 
     def _run_stage(self, name: str) -> None:
         torch.manual_seed(self.config.seed)
         stage = self.build(name)
         self._greet(stage)
         rollbacks = 0
-        while stage.images_seen < stage.settings.images:
+        while not self._complete(stage):
             try:
                 self._advance(stage, rollbacks)
             except FloatingPointError:
@@ -143,10 +150,15 @@ class Trainer:
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
         self._say(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
 
+    def _complete(self, stage: Stage) -> bool:
+        """Whether `stage` has seen all its images, or cost all its seconds."""
+        spent = stage.seconds >= self.options.seconds.get(stage.name, float("inf"))
+        return spent or stage.images_seen >= stage.settings.images
+
     def build(self, name: str) -> Stage:
         """The stage called `name`, as its newest checkpoint left it or as the stage before prepared it."""
         state = latest_checkpoint(self.checkpoints, name)
-        generator, critic = Generator(self.config.generator), build_critic(self.config)
+        generator, critic = build_generator(self.config.generator), build_critic(self.config)
         if name == "finetune" and state is None:
             self._start_from_pretrained(generator, critic)
         stage = build_stage(name, self.config, generator, critic, self.device)
@@ -179,7 +191,7 @@ class Trainer:
             mirror=self.config.mirror,
         )
 
-    def _start_from_pretrained(self, generator: Generator, critic: Any) -> None:
+    def _start_from_pretrained(self, generator: AnyGenerator, critic: Any) -> None:
         """Take the averaged canonical generator and the critic of stage 1, if it has run."""
         state = latest_checkpoint(self.checkpoints, "pretrain")
         if state is None:
@@ -204,12 +216,15 @@ class Trainer:
         )
         snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
         batches = stream.iterate(stage.step_number)
+        clock = time.process_time if self.device.type == "cpu" else time.monotonic
+        began = clock() - stage.seconds
         try:
-            while stage.images_seen < settings.images:
+            while not self._complete(stage):
                 reporter.add(stage.step(next(batches), stream.sample_times(stage.step_number)))
+                stage.seconds = clock() - began
                 if reporter.due_estimate():
                     self._say(reporter.estimate(stage.images_seen))
-                done = stage.images_seen >= settings.images
+                done = self._complete(stage)
                 stopping = self._stop.is_set() or time.monotonic() > self._deadline
                 if stage.step_number % CHECK_EVERY == 0 or done or stopping:
                     if not reporter.finite():
@@ -226,11 +241,12 @@ class Trainer:
 
     def _snapshot(self, stage: Stage) -> None:
         average = stage.average
-        assert isinstance(average, Generator)
+        assert isinstance(average, Generator | PaintingGenerator)
         save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
         info = {
             "stage": stage.name,
             "images_seen": stage.images_seen,
+            "seconds": round(stage.seconds, 1),
             "data_fingerprint": self.archive.fingerprint,
             "fps": sum(self.archive.fps) / len(self.archive.fps),
             "classes": self.archive.classes,
@@ -260,8 +276,8 @@ def _comparable(saved: dict[str, Any], begun: list[str]) -> dict[str, Any]:
         if stage not in begun:
             comparable["training"].pop(stage)
             continue
-        for field in MAY_CHANGE:
-            comparable["training"][stage].pop(field, None)
+        for name in MAY_CHANGE:
+            comparable["training"][stage].pop(name, None)
     return comparable
 
 

@@ -1,15 +1,19 @@
 """Named training configurations: the paper's for large machines, smaller ones for a GPU at home or a CPU."""
 
 from dataclasses import replace
+from typing import Any
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical import CanonicalConfig
 from gendef.networks.deformation import DeformationConfig
 from gendef.networks.discriminator import DiscriminatorConfig
-from gendef.networks.generator import GeneratorConfig
+from gendef.networks.generator import MODELS, GeneratorConfig
 from gendef.networks.motion import MotionConfig
 from gendef.networks.projected import ProjectedConfig
-from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
+from gendef.training.config import FIELD_WEIGHTS, FinetuneConfig, StageConfig, TrainConfig
+
+SMALL_MTM = (8,)
+"""Layers with modulated transformation where StyleSV-mtm is built on StyleGAN2."""
 
 
 def _paper(motion_distance: int) -> TrainConfig:
@@ -96,6 +100,34 @@ def preset(name: str) -> TrainConfig:
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
     return PRESETS[name][1]
+
+
+def as_model(config: TrainConfig, model: str) -> TrainConfig:
+    """`config`, made for GenDeF, for one of the models of the paper's Table 1.
+
+    The networks have the same widths and the critic is the same. What weighs the field is dropped. A model without
+    pretraining takes the step sizes, R1 and average of stage 1, since those of stage 2 are for networks that can paint.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    if model not in MODELS:
+        raise ConfigError(f"unknown model {model!r}; one of: {', '.join(MODELS)}")
+    if model == "gendef":
+        return config
+    canonical = config.generator.canonical
+    if model == "stylesv-mtm" and not canonical.mtm_sizes:
+        canonical = replace(canonical, mtm_sizes=SMALL_MTM)
+    generator = GeneratorConfig.from_dict({**config.generator.to_dict(), "model": model})
+    generator = replace(generator, canonical=canonical)
+    changes: dict[str, Any] = dict.fromkeys(FIELD_WEIGHTS, 0.0)
+    if model in ("stylegan-v", "mocogan"):
+        first = config.pretrain
+        names = ("lr_generator", "lr_discriminator", "r1_gamma", "r1_interval", "ema_images")
+        changes |= {name: getattr(first, name) for name in names}
+    if model == "mocogan":
+        changes["image_weight"] = 1.0
+    return replace(config, generator=generator, finetune=replace(config.finetune, **changes))
 
 
 def fit_to_data(config: TrainConfig, resolution: int, num_classes: int) -> TrainConfig:

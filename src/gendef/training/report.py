@@ -17,6 +17,7 @@ from gendef.errors import ConfigError
 from gendef.media.drawing import contact_sheet, write_image
 from gendef.media.video import to_uint8, write_video
 from gendef.networks.generator import Generator
+from gendef.networks.painting import AnyGenerator
 from gendef.training.config import TrainConfig
 
 
@@ -166,7 +167,7 @@ def _summary_writer(folder: Path) -> Any:
 
 
 @torch.no_grad()
-def preview(generator: Generator, folder: Path, stage: str, images: int, seed: int, fps: float = 25.0) -> None:
+def preview(generator: AnyGenerator, folder: Path, stage: str, images: int, seed: int, fps: float = 25.0) -> None:
     """Write a sheet of images (stage 1), or a sheet and an mp4 of clips (stage 2), from fixed seeds."""
     device = next(generator.parameters()).device
     noise = torch.Generator().manual_seed(seed)
@@ -174,23 +175,29 @@ def preview(generator: Generator, folder: Path, stage: str, images: int, seed: i
     labels = None
     if generator.num_classes:
         labels = torch.eye(generator.num_classes)[torch.arange(count) % generator.num_classes].to(device)
-    content = generator.content(torch.randn(count, generator.z_dim, generator=noise).to(device), labels)
+    z_content = torch.randn(count, generator.z_dim, generator=noise).to(device)
     folder.mkdir(parents=True, exist_ok=True)
     name = folder / f"{stage}-{images:08d}"
-    canonical = to_uint8(content.image)
     if stage == "pretrain":
-        write_image(name.with_suffix(".png"), contact_sheet([list(canonical[i : i + 8]) for i in range(0, count, 8)]))
+        pictures = to_uint8(generator.images(z_content, labels))
+        write_image(name.with_suffix(".png"), contact_sheet([list(pictures[i : i + 8]) for i in range(0, count, 8)]))
         return
+    frames = 48
     z_motion = torch.randn(count, generator.z_dim, generator=noise).to(device)
-    frames, last = 48, 47
-    motion = torch.randn(count, generator.motion_noise_length(last), generator.motion_dim, generator=noise).to(device)
-    videos = []
+    rows_of_noise = generator.motion_noise_length(frames - 1)
+    motion = torch.randn(count, rows_of_noise, generator.motion_dim, generator=noise).to(device)
+    videos, first = [], None
     for start in range(0, frames, 8):
         times = torch.arange(start, start + 8.0, device=device).expand(count, -1)
-        fields = generator.deform(content, z_motion, motion, times, labels)
-        videos.append(to_uint8(generator.render(content, fields)))
+        if isinstance(generator, Generator):
+            out = generator(z_content, z_motion, motion, times, labels=labels)
+            first = to_uint8(out.canonical)
+            videos.append(to_uint8(out.video))
+        else:
+            videos.append(to_uint8(generator(z_content, motion, times, labels=labels)))
     video = np.concatenate(videos, axis=1)
-    rows = [[image, *clip[:: frames // 8]] for image, clip in zip(canonical, video, strict=True)]
+    shown = video[:, :: frames // 8]
+    rows = [list(clip) if first is None else [first[i], *clip] for i, clip in enumerate(shown)]
     write_image(name.with_suffix(".png"), contact_sheet(rows))
     sheets = (contact_sheet([list(video[:3, t]), list(video[3:, t])]) for t in range(frames))
     write_video(name.with_suffix(".mp4"), sheets, fps)

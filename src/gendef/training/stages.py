@@ -1,6 +1,7 @@
 """One step of each stage: pretraining on single frames, finetuning on clips (GenDeF section 3.4)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
+from gendef.networks.painting import AnyGenerator, PaintingGenerator
 from gendef.training.ada import AdaptiveAugment
 from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
 from gendef.training.critics import Critic, Representation
@@ -42,7 +44,7 @@ class Stage:
         self,
         config: TrainConfig,
         settings: StageConfig,
-        generator: Generator,
+        generator: AnyGenerator,
         critic: Critic,
         device: torch.device,
     ) -> None:
@@ -52,6 +54,8 @@ class Stage:
         self.noise = torch.Generator().manual_seed(config.seed)
         self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
         self.step_number, self.images_seen = 0, 0
+        self.seconds = 0.0
+        """What training has cost so far: processor seconds on a CPU, elsewhere seconds of the clock."""
         betas = (settings.beta1, settings.beta2)
         self.generator_optimiser = torch.optim.Adam(self._generator_groups(), betas=betas, eps=1e-8)
         # Lazy regularisation stretches the critic's time scale (Karras et al. 2020, appendix B).
@@ -79,6 +83,7 @@ class Stage:
             "noise": self.noise.get_state(),
             "step_number": self.step_number,
             "images_seen": self.images_seen,
+            "seconds": self.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -92,6 +97,7 @@ class Stage:
             self.ada.load_state_dict(state["ada"])
         self.noise.set_state(state["noise"])
         self.step_number, self.images_seen = state["step_number"], state["images_seen"]
+        self.seconds = state.get("seconds", 0.0)  # checkpoints of version 0.1 do not count them
 
     def latents(self, batch: int) -> Tensor:
         """(batch, z_dim)."""
@@ -162,7 +168,7 @@ class Pretrain(Stage):
         critic, kind = self.critic, self.critic.loss
         real, _, labels = self.real(batch)
         with autocast(self.config, self.device):
-            image = self.generator.content(self.latents(len(real)), labels).image
+            image = self.generator.images(self.latents(len(real)), labels)
             fake = critic.represent(self.augmented(image[:, None]))
             with torch.no_grad():
                 real_frames = critic.represent(real)
@@ -184,46 +190,42 @@ class Pretrain(Stage):
         }
 
 
+@dataclass
+class GeneratedClips:
+    """video (B, T, 3, R, R); of GenDeF also canonical images (B, 3, R, R), fields at the clips' times
+    (B, T, R, R, 2) and at three neighbouring times of each clip."""
+
+    video: Tensor
+    canonical: Tensor | None = None
+    fields: Tensor | None = None
+    near: Tensor | None = None
+
+
 class Finetune(Stage):
-    """Stage 2: canonical image and deformation field together, on clips of three frames."""
+    """Stage 2 on clips of three frames: whatever the generator makes of times, against real clips."""
 
     name = "finetune"
     num_frames = 3
 
-    def __init__(self, config: TrainConfig, generator: Generator, critic: Critic, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device) -> None:
         self.finetune: FinetuneConfig = config.finetune
         super().__init__(config, config.finetune, generator, critic, device)
 
-    def _generator_groups(self) -> list[dict[str, Any]]:
-        rate, settings = self.settings.lr_generator, self.finetune
-        output = {id(p) for p in self.generator.deformation.last_output.parameters()}
-        motion = [p for p in self.generator.motion_parameters() if id(p) not in output]
-        return [
-            {"params": list(self.generator.content_parameters()), "lr": rate * settings.canonical_rate},
-            {"params": motion, "lr": rate},
-            {
-                "params": list(self.generator.deformation.last_output.parameters()),
-                "lr": rate * settings.output_rate,
-            },
-        ]
+    def _motion_noise(self, batch: int, last_time: float) -> Tensor:
+        """(B, N, motion_dim) for times in [0, last_time]."""
+        rows = self.generator.motion_noise_length(last_time)
+        return torch.randn(batch, rows, self.generator.motion_dim, generator=self.noise).to(self.device)
 
-    def _fake_fields(self, times: Tensor, labels: Tensor | None) -> tuple[Any, Tensor, Tensor]:
-        """Content, fields at the clip's times (B, 3, R, R, 2) and at three neighbouring times of each clip."""
-        generator, batch = self.generator, len(times)
-        last = float(times.max()) + 2
-        noise = torch.randn(batch, generator.motion_noise_length(last), generator.motion_dim, generator=self.noise).to(
-            self.device
-        )
-        z_content, z_motion = self.latents(batch), self.latents(batch)
-        if generator.config.shared_latent:
-            z_motion = z_content
-        content = generator.content(z_content, labels, 1.0, noise, times[:, 0])
-        near = times[:, :1] + torch.tensor([1.0, 2.0], device=self.device)
-        every = torch.cat((times, near), dim=1) if self.finetune.smoothness or self.finetune.least_speed else times
-        fields = generator.deform(content, z_motion, noise, every, labels)
-        count = times.shape[1]
-        neighbours = torch.cat((fields[:, :1], fields[:, count:]), dim=1)
-        return content, fields[:, :count], neighbours
+    def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
+        raise TypeError(f"{type(self).__name__} generates nothing")
+
+    def _regularisation(self, clips: GeneratedClips, metrics: Metrics) -> Tensor:
+        """Losses of the generator beside the critic's, added to `metrics`; a scalar."""
+        return clips.video.new_zeros(())
+
+    def _statistics(self, clips: GeneratedClips) -> Metrics:
+        """What to log about the clips."""
+        return {}
 
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         critic, kind, settings = self.critic, self.critic.loss, self.finetune
@@ -231,10 +233,12 @@ class Finetune(Stage):
         fake_times = fake_times.to(self.device)
         judges_images = settings.image_weight > 0 or settings.canonical_weight > 0
         with autocast(self.config, self.device):
-            content, fields, near = self._fake_fields(fake_times, labels)
-            video = self.generator.render(content, fields)
+            clips = self._generate(fake_times, labels)
+            video = clips.video
             count = video.shape[1]
-            shown = torch.cat((video, content.image[:, None]), dim=1) if settings.canonical_weight else video
+            shown = video
+            if settings.canonical_weight and clips.canonical is not None:
+                shown = torch.cat((video, clips.canonical[:, None]), dim=1)
             frames = critic.represent(self.augmented(shown))
             clip, canonical = _split(frames, shown.shape[1], count)
             with torch.no_grad():
@@ -268,7 +272,7 @@ class Finetune(Stage):
                 loss_canonical = generator_loss(critic.image_logits(canonical, labels), kind)
                 loss_g = loss_g + settings.canonical_weight * loss_canonical
                 metrics["loss_g_canonical"] = loss_canonical.detach()
-        loss_g = loss_g + self._regularisation(fields, near, video, metrics)
+        loss_g = loss_g + self._regularisation(clips, metrics)
         if self.images_seen >= settings.warmup:
             self._step_generator(loss_g)
         if judges_images:
@@ -276,18 +280,55 @@ class Finetune(Stage):
             metrics["logit_fake_image"] = fake_images.detach().mean()
         return {
             **metrics,
-            **field_statistics(fields.detach(), near.detach()),
+            **self._statistics(clips),
             "loss_d": loss_d.detach(),
             "logit_real": real_logits.detach().mean(),
             "logit_fake": fake_logits.detach().mean(),
             "sign_real": real_logits.detach().sign().mean(),
         }
 
-    def _regularisation(self, fields: Tensor, near: Tensor, video: Tensor, metrics: Metrics) -> Tensor:
-        settings, total = self.finetune, fields.new_zeros(())
-        fields = fields.float()
+
+class FinetuneFields(Finetune):
+    """Stage 2 of GenDeF: canonical image and deformation field together."""
+
+    generator: Generator
+
+    def _generator_groups(self) -> list[dict[str, Any]]:
+        rate, settings = self.settings.lr_generator, self.finetune
+        last = list(self.generator.deformation.last_output.parameters())
+        output = {id(p) for p in last}
+        motion = [p for p in self.generator.motion_parameters() if id(p) not in output]
+        return [
+            {"params": list(self.generator.content_parameters()), "lr": rate * settings.canonical_rate},
+            {"params": motion, "lr": rate},
+            {"params": last, "lr": rate * settings.output_rate},
+        ]
+
+    def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
+        generator, batch = self.generator, len(times)
+        noise = self._motion_noise(batch, float(times.max()) + 2)
+        z_content, z_motion = self.latents(batch), self.latents(batch)
+        if generator.config.shared_latent:
+            z_motion = z_content
+        content = generator.content(z_content, labels, 1.0, noise, times[:, 0])
+        near = times[:, :1] + torch.tensor([1.0, 2.0], device=self.device)
+        every = torch.cat((times, near), dim=1) if self.finetune.smoothness or self.finetune.least_speed else times
+        fields = generator.deform(content, z_motion, noise, every, labels)
+        count = times.shape[1]
+        neighbours = torch.cat((fields[:, :1], fields[:, count:]), dim=1)
+        video = generator.render(content, fields[:, :count])
+        return GeneratedClips(video, content.image, fields[:, :count], neighbours)
+
+    def _statistics(self, clips: GeneratedClips) -> Metrics:
+        assert clips.fields is not None and clips.near is not None
+        return field_statistics(clips.fields.detach(), clips.near.detach())
+
+    def _regularisation(self, clips: GeneratedClips, metrics: Metrics) -> Tensor:
+        assert clips.fields is not None and clips.near is not None
+        settings, near, total = self.finetune, clips.near, clips.video.new_zeros(())
+        fields = clips.fields.float()
         if settings.smoothness:
-            loss = temporal_smoothness(near.float(), video[:, 0])
+            loss = temporal_smoothness(near.float(), clips.video[:, 0])
             total = total + settings.smoothness * loss
             metrics["smoothness"] = loss.detach()
         if settings.spatial_weight:
@@ -303,6 +344,25 @@ class Finetune(Stage):
             total = total + settings.speed_weight * loss
             metrics["slowness"] = loss.detach()
         return total
+
+
+class FinetunePainting(Finetune):
+    """Stage 2 of a rival that paints every frame, or the only stage of one without pretraining."""
+
+    generator: PaintingGenerator
+
+    def _generator_groups(self) -> list[dict[str, Any]]:
+        rate = self.settings.lr_generator
+        return [
+            {"params": list(self.generator.content_parameters()), "lr": rate * self.finetune.canonical_rate},
+            {"params": list(self.generator.motion_parameters()), "lr": rate},
+        ]
+
+    def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
+        if self.generator.begins_at_zero:
+            times = times - times[:, :1]
+        noise = self._motion_noise(len(times), float(times.max()))
+        return GeneratedClips(self.generator(self.latents(len(times)), noise, times, labels=labels))
 
 
 def _split(frames: Representation, shown: int, count: int) -> tuple[Representation, Representation]:
@@ -323,11 +383,12 @@ def field_statistics(fields: Tensor, near: Tensor) -> Metrics:
     }
 
 
-def build_stage(name: str, config: TrainConfig, generator: Generator, critic: Critic, device: torch.device) -> Stage:
+def build_stage(name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device) -> Stage:
     """The stage called `name`, "pretrain" or "finetune"."""
     if name == Pretrain.name:
         return Pretrain(config, config.pretrain, generator, critic, device)
-    return Finetune(config, generator, critic, device)
+    kind = FinetuneFields if isinstance(generator, Generator) else FinetunePainting
+    return kind(config, generator, critic, device)
 
 
 def count_parameters(module: nn.Module) -> int:
