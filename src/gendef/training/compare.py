@@ -1,0 +1,152 @@
+"""Train the rows of a suite under an equal budget and measure them; resumable at any moment."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gendef.errors import ConfigError
+from gendef.media.video import replacing
+from gendef.training.checkpoint import checkpoint_paths
+from gendef.training.config import TrainConfig
+from gendef.training.loop import RunOptions, Trainer
+from gendef.training.suites import Row
+
+PRETRAINED = "stage1"
+"""Folder of the stage 1 that rows share."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a row may cost, in seconds of `Stage.seconds`: processor seconds on a CPU."""
+
+    pretrain: float
+    finetune: float
+
+    def __post_init__(self) -> None:
+        if min(self.pretrain, self.finetune) <= 0:
+            raise ConfigError(f"a budget must be positive, got {self.pretrain} and {self.finetune} seconds")
+
+    def of(self, row: Row) -> dict[str, float]:
+        """Seconds of each stage of a row: without stage 1, its seconds go to stage 2."""
+        if row.pretrains:
+            return {"pretrain": self.pretrain, "finetune": self.finetune}
+        return {"finetune": self.pretrain + self.finetune}
+
+
+def train_row(
+    row: Row, base: TrainConfig, data: Path, out: Path, budget: Budget, device: str = "auto"
+) -> dict[str, Any]:
+    """Train one row into `out`/NAME, or continue it; a row that is complete is left alone.
+
+    Args:
+        base: the configuration whose stage 1 the rows share.
+
+    Returns:
+        What it came to: images and clips seen, seconds of each stage.
+
+    Raises:
+        Stopped: asked to stop; the state is saved.
+    """
+    folder = out / row.name
+    done = folder / "row.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    seconds = budget.of(row)
+    stages = ("finetune",)
+    if row.pretrains and not checkpoint_paths(folder / "checkpoints", "pretrain"):
+        _share_stage1(base, data, out, row.name, budget, device)
+    trainer = Trainer(row.config, data, RunOptions(folder, stages, device=device, seconds=seconds))
+    trainer.run()
+    stage = trainer.build("finetune")
+    facts = {"row": row.name, "clips": stage.images_seen, "seconds": round(stage.seconds, 1), "budget": seconds}
+    if row.pretrains:
+        facts["pretraining"] = json.loads((out / PRETRAINED / "stage1.json").read_text())
+    with replacing(done) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1))
+    return facts
+
+
+def _share_stage1(base: TrainConfig, data: Path, out: Path, row: str, budget: Budget, device: str) -> None:
+    """Train stage 1 where that has not happened, and put its state where `row` starts from."""
+    folder, done = out / PRETRAINED, out / PRETRAINED / "stage1.json"
+    options = RunOptions(folder, ("pretrain",), device=device, seconds={"pretrain": budget.pretrain})
+    trainer = Trainer(base, data, options)
+    if not done.exists():
+        trainer.run()
+        stage = trainer.build("pretrain")
+        with replacing(done) as temporary:
+            temporary.write_text(json.dumps({"images": stage.images_seen, "seconds": round(stage.seconds, 1)}))
+    source = checkpoint_paths(trainer.checkpoints, "pretrain")[-1]
+    target = out / row / "checkpoints" / source.name
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of the table.
+
+    Attributes:
+        name: of the file and the column.
+        frames, stride: of the clips.
+        detector: whose features are compared.
+    """
+
+    name: str
+    frames: int
+    stride: int
+    detector: str
+
+
+MEASURES = (
+    Measure("fvd16", 16, 1, "i3d"),
+    Measure("fvd128", 128, 1, "i3d"),
+    Measure("fvd16x8", 16, 8, "i3d"),
+    Measure("fid", 1, 1, "efficientnet-lite0"),
+)
+
+
+def measure_row(
+    row: Row,
+    real: Path,
+    out: Path,
+    measures: Sequence[Measure],
+    *,
+    count: int,
+    clips_per_video: int,
+    seeds: Sequence[int],
+    weights: Path | None,
+    cache: Path | None,
+    device: str = "auto",
+    on_clip: Callable[[int], None] = lambda count: None,
+) -> dict[str, Any]:
+    """Distances of one trained row to `real`; what is already in its folder is not measured again.
+
+    Returns:
+        The reports, by name of the measure.
+    """
+    from gendef.metrics.clip_sets import open_clips
+    from gendef.metrics.detectors import Detector, find_detector
+    from gendef.metrics.distances import compare
+    from gendef.metrics.report import to_json
+    from gendef.metrics.sampling import Sampling
+    from gendef.training.loop import choose_device
+
+    folder = out / row.name
+    reports: dict[str, Any] = {}
+    for measure in measures:
+        path = folder / f"{measure.name}.json"
+        if not path.exists():
+            chosen = choose_device(device)
+            per_video = 0 if measure.frames == 1 else clips_per_video
+            sampling = Sampling(measure.frames, measure.stride, per_video, count)
+            detector = Detector(find_detector(measure.detector), weights if measure.detector == "i3d" else None, chosen)
+            sides = (open_clips(str(folder / "model"), chosen), open_clips(str(real), chosen))
+            report = compare(*sides, detector, sampling, seeds, cache=cache, on_clip=on_clip)
+            with replacing(path) as temporary:
+                temporary.write_text(to_json(report.to_dict()))
+        reports[measure.name] = json.loads(path.read_text())
+    return reports
