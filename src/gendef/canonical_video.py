@@ -12,7 +12,8 @@ from torch import Tensor
 from gendef.clip_format import read_clip, write_clip
 from gendef.errors import InputError
 from gendef.media.images import over, resized, to_image_tensor
-from gendef.media.video import checked_fps, to_uint8, write_gif, write_video
+from gendef.media.video import checked_fps
+from gendef.rendered import RenderedVideo
 from gendef.warp import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ CHUNK_PIXELS = 2**22
 """Pixels that are rendered at a time."""
 
 
-class CanonicalVideo:
+class CanonicalVideo(RenderedVideo):
     """A video as one image that moves.
 
     Args:
@@ -61,7 +62,7 @@ class CanonicalVideo:
         self.fps = checked_fps(fps)
         self.info = dict(info or {})
         self.report = dict(report or {})
-        self.visibility = _checked_visibility(visibility, self.deformation.shape[:3])
+        self.visibility = checked_visibility(visibility, self.deformation.shape[:3])
 
     @property
     def num_frames(self) -> int:
@@ -86,39 +87,13 @@ class CanonicalVideo:
         step = max(CHUNK_PIXELS // (height * width), 1)
         chosen = self._checked_frames(frames)
         for start in range(0, len(chosen), step):
-            part = chosen[start : start + step]
-            # A slice of the mapped field is read where it is used; a list of frames is copied.
-            field = self.deformation[part.start : part.stop] if isinstance(part, range) else self.deformation[part]
-            yield _warped(canonical, resize_field(field, (height, width)))
+            yield self.warped(canonical, chosen[start : start + step], (height, width))
 
-    def render(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Tensor:
-        """Frames, (T, 3, H, W) in [-1, 1].
-
-        Args:
-            size: height and width; default the field's. The canonical image is sampled at that resolution directly, so
-                a large canonical image gives a sharp large video.
-            frames: numbers of the frames to render; default all.
-
-        Raises:
-            InputError: the size is not positive, or a frame does not exist.
-        """
-        return torch.cat(list(self.iter_frames(size, frames)))
-
-    def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
-        if size is None:
-            return self.size
-        if len(size) != 2 or min(size) < 1:
-            raise InputError(f"size must be a positive height and width, got {size}")
-        return int(size[0]), int(size[1])
-
-    def _checked_frames(self, frames: Sequence[int] | None) -> Sequence[int]:
-        if frames is None:
-            return range(self.num_frames)
-        chosen = [int(frame) for frame in frames]
-        wrong = [frame for frame in chosen if not 0 <= frame < self.num_frames]
-        if wrong or not chosen:
-            raise InputError(f"frames must be between 0 and {self.num_frames - 1}, got {wrong[0] if wrong else 'none'}")
-        return chosen
+    def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`."""
+        # A slice of the mapped field is read where it is used; a list of frames is copied.
+        field = self.deformation[frames.start : frames.stop] if isinstance(frames, range) else self.deformation[frames]
+        return _warped(canonical, resize_field(field, size))
 
     def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
         """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
@@ -212,19 +187,13 @@ class CanonicalVideo:
         clip.deformation, clip.visibility = stored.deformation, stored.visibility
         return clip
 
-    def _frames(self, size: tuple[int, int] | None) -> Iterator[np.ndarray]:
-        return (frame for chunk in self.iter_frames(size) for frame in to_uint8(chunk))
 
-    def to_mp4(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
-        """Write the rendered video as H.264, at the given height and width; odd ones get one pixel more."""
-        write_video(path, self._frames(size), self.fps, enlarge=False)
+def checked_visibility(visibility: Any, shape: Sequence[int]) -> Tensor | None:
+    """Visibility as a bool tensor of `shape` (T, H, W); None stays None.
 
-    def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
-        """Write the rendered video as an endless gif."""
-        write_gif(path, self._frames(size), self.fps)
-
-
-def _checked_visibility(visibility: Any, shape: Sequence[int]) -> Tensor | None:
+    Raises:
+        InputError: of another type or shape.
+    """
     if visibility is None:
         return None
     value = visibility.detach().cpu() if isinstance(visibility, Tensor) else torch.from_numpy(np.asarray(visibility))

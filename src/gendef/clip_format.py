@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import struct
 from collections.abc import Iterable
@@ -28,10 +29,13 @@ from gendef.errors import ClipError, InputError
 from gendef.media.images import over, read_image
 from gendef.media.video import VideoWriter, checked_fps, to_uint8
 
-FORMAT, FORMAT_VERSION = "gendef-clip", 1
+FORMAT, FORMAT_VERSION, LAYERED_VERSION = "gendef-clip", 1, 2
 CANONICAL, FIELD, META, PREVIEW = "canonical.png", "deformation.safetensors", "video.json", "preview.mp4"
 VISIBILITY = "visibility.safetensors"
 FILES = {CANONICAL, FIELD, META, PREVIEW, VISIBILITY}
+ALPHA = "alpha"
+"""Folder of a layer's pictures of its alpha."""
+LAYER_NAME, ALPHA_NAME = re.compile(r"layer\d{2,}"), re.compile(r"\d{5,}\.png")
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
 """Bytes of a safetensors header that are read; two tensors need 200."""
@@ -74,12 +78,7 @@ class ClipWriter:
         visibility: Tensor | None = None,
     ) -> None:
         self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"{self.folder} is a file, not a folder")
-        # The folder is replaced as a whole, so nobody's notes or edits may be in it; hidden files are the system's.
-        others = [path.name for path in self.folder.glob("[!.]*") if path.name not in FILES]
-        if others:
-            raise InputError(f"{self.folder} holds something else than a clip ({others[0]}): choose another folder")
+        check_replaceable(self.folder)
         self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
         self.visibility = visibility
         self._written = 0
@@ -135,7 +134,7 @@ class ClipWriter:
         self._file.flush()
         self._file.close()
         if self.visibility is not None:
-            save_file({"visibility": _packed(self.visibility)}, self._temporary / VISIBILITY)
+            save_file({"visibility": pack_visibility(self.visibility)}, self._temporary / VISIBILITY)
         meta = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -151,10 +150,31 @@ class ClipWriter:
             "report": self.report,
         }
         (self._temporary / META).write_text(json.dumps(meta, indent=1))
-        _replace_folder(self._temporary, self.folder)
+        replace_folder(self._temporary, self.folder)
 
 
-def _replace_folder(new: Path, target: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Make sure that a folder, if there is one, holds nothing but a clip, with or without layers.
+
+    It is replaced as a whole, so nobody's notes or edits may be in it; hidden files are the system's.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder")
+    for path in folder.glob("[!.]*"):
+        if LAYER_NAME.fullmatch(path.name) and path.is_dir():
+            others = [inner.name for inner in path.glob("[!.]*") if inner.name not in FILES | {ALPHA}]
+            others += [inner.name for inner in (path / ALPHA).glob("[!.]*") if not ALPHA_NAME.fullmatch(inner.name)]
+        else:
+            others = [] if path.name in FILES else [path.name]
+        if others:
+            raise InputError(f"{folder} holds something else than a clip ({others[0]}): choose another folder")
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Move a finished folder to its place; what was there vanishes only when that has worked."""
     if not target.exists():
         new.rename(target)
         return
@@ -175,7 +195,11 @@ def read_clip(folder: str | Path) -> StoredClip:
         ClipError: a file is missing, truncated, of another format or version, or holds impossible values.
     """
     folder = Path(folder)
-    meta = _read_meta(folder)
+    meta = read_meta(folder)
+    if meta["version"] == LAYERED_VERSION:
+        raise ClipError(
+            f"{folder} has layers: load it with gendef.load_clip, or name one of them, such as {folder / 'layer00'}"
+        )
     shape = (meta["frames"], meta["height"], meta["width"], 2)
     size = (3, meta["canonical_height"], meta["canonical_width"])
     deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
@@ -184,16 +208,21 @@ def read_clip(folder: str | Path) -> StoredClip:
     except InputError as error:
         raise ClipError(str(error)) from error
     canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
-    visibility = _read_visibility(folder / VISIBILITY, shape[:3])
+    visibility = read_visibility(folder / VISIBILITY, shape[:3])
     return StoredClip(canonical, deformation, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]), visibility)
 
 
-def _packed(visibility: Tensor) -> Tensor:
+def pack_visibility(visibility: Tensor) -> Tensor:
     """(T, H, W) bool -> uint8 (T, bytes), one bit a pixel, row by row."""
     return torch.from_numpy(np.packbits(visibility.cpu().numpy().reshape(len(visibility), -1), axis=1))
 
 
-def _read_visibility(path: Path, shape: tuple[int, int, int]) -> Tensor | None:
+def read_visibility(path: Path, shape: tuple[int, int, int]) -> Tensor | None:
+    """The visibility (T, H, W) bool that a file holds; None if there is none.
+
+    Raises:
+        ClipError: it is damaged, or of another shape.
+    """
     if not path.is_file():
         return None
     frames, pixels = shape[0], shape[1] * shape[2]
@@ -218,7 +247,12 @@ def _untouched(image: Image.Image, meta: dict[str, Any]) -> bool:
     return hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"]
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The checked contents of `video.json`, of a clip with or without layers.
+
+    Raises:
+        ClipError: missing, damaged, of another format or version, or holding impossible values.
+    """
     path = folder / META
     if not path.is_file():
         raise ClipError(f"{folder} is not a saved clip: it has no {META}")
@@ -229,9 +263,11 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise ClipError(f"{path} is damaged: {error}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ClipError(f"{path} does not describe a gendef clip")
-    if meta.get("version") != FORMAT_VERSION:
-        raise ClipError(f"{folder} has clip format {meta.get('version')}, this gendef reads {FORMAT_VERSION}")
-    for name in ("frames", "height", "width", "canonical_height", "canonical_width"):
+    if meta.get("version") not in (FORMAT_VERSION, LAYERED_VERSION):
+        known = f"{FORMAT_VERSION} and {LAYERED_VERSION}"
+        raise ClipError(f"{folder} has clip format {meta.get('version')}, this gendef reads {known}")
+    layered = meta["version"] == LAYERED_VERSION
+    for name in ("frames", "height", "width", *(() if layered else ("canonical_height", "canonical_width"))):
         value = meta.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**24:
             raise ClipError(f"{path}: {name} must be a positive whole number, got {value!r}")
@@ -241,7 +277,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     for name in ("made", "report"):
         if not isinstance(meta.get(name), dict):
             raise ClipError(f"{path}: {name} must be a table")
-    if not isinstance(meta.get("canonical_sha256"), str):
+    if not layered and not isinstance(meta.get("canonical_sha256"), str):
         raise ClipError(f"{path}: canonical_sha256 is missing")
     return meta
 

@@ -9,6 +9,7 @@ that no pixel of the frame is lost where the field squeezes it, and so wide that
 lies beyond the canonical image included. So it has no holes, and what the frame does not show stays background.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,10 +154,18 @@ def resized_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _fitting_labels(video: "CanonicalVideo", mask: Any, frame: int | None) -> Tensor:
-    labels = to_labels(mask)
-    place, (height, width) = "the canonical image", video.canonical.shape[1:]
-    if frame is not None:
-        place, (height, width) = f"frame {checked_frame(video, frame)}", video.size
+    if frame is None:
+        return fitting_labels(mask, video.canonical.shape[1:], "the canonical image")
+    return fitting_labels(mask, video.size, f"frame {checked_frame(video, frame)}")
+
+
+def fitting_labels(mask: Any, size: Sequence[int], place: str) -> Tensor:
+    """A mask or label map (h, w) as by `to_labels`, of the shape of a picture of `size` (height, width).
+
+    Raises:
+        InputError: it cannot be used, or is of another shape than the picture, which the error calls `place`.
+    """
+    labels, (height, width) = to_labels(mask), size
     stretch = labels.shape[0] * width / (labels.shape[1] * height)
     # Half a pixel is lost to rounding when a picture is scaled down.
     allowed = ASPECT_TOLERANCE + 0.5 / min(labels.shape)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.rendered import RenderedVideo
 from gendef.warp import invert_points, sample, to_normalised
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Tracks:
             pixel shows something else than its canonical image.
         residual: (N, T), distance in frame pixels between the point and what the field shows at its position.
         canonical: (N, 2), the points on the canonical image, in its pixels.
+        layer: (N,) int64, number of the layer to which each point belongs; None for a video of one image.
     """
 
     positions: Tensor
     visible: Tensor
     residual: Tensor
     canonical: Tensor
+    layer: Tensor | None = None
 
     def __len__(self) -> int:
         return self.positions.shape[0]
@@ -53,7 +56,7 @@ def track(video: "CanonicalVideo", points: Any, frame: int | None = None) -> Tra
         InputError: the points have another shape, are not finite or lie outside the picture, or there is no such frame.
     """
     size = video.size if frame is not None else (video.canonical.shape[1], video.canonical.shape[2])
-    given = _checked_points(points, size, "the canonical image" if frame is None else f"frame {frame}")
+    given = checked_points(points, size, "the canonical image" if frame is None else f"frame {frame}")
     if frame is None:
         canonical = given
         found = invert_points(video.deformation, canonical, size)
@@ -65,14 +68,18 @@ def track(video: "CanonicalVideo", points: Any, frame: int | None = None) -> Tra
         found.residual[:, frame] = 0
         found.valid[:, frame] = True
     visible = found.valid & (local_area(video.deformation, found.positions) > 0)
-    shown = video.visibility
-    if shown is not None:
-        where = to_normalised(found.positions, video.size).transpose(0, 1)
-        visible &= sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
+    if video.visibility is not None:
+        visible &= shown_at(video.visibility, found.positions)
     return Tracks(found.positions, visible, found.residual, canonical)
 
 
-def checked_frame(video: "CanonicalVideo", frame: int) -> int:
+def shown_at(shown: Tensor, positions: Tensor) -> Tensor:
+    """Whether pixels of (T, H, W) bool hold at positions (N, T, 2) in pixels: (N, T)."""
+    where = to_normalised(positions, shown.shape[1:]).transpose(0, 1)
+    return sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
+
+
+def checked_frame(video: RenderedVideo, frame: int) -> int:
     """The number of a frame.
 
     Raises:
@@ -83,8 +90,16 @@ def checked_frame(video: "CanonicalVideo", frame: int) -> int:
     return int(frame)
 
 
-def _checked_points(points: Any, size: tuple[int, int], place: str) -> Tensor:
-    """Points as float32 (N, 2)."""
+def checked_points(points: Any, size: tuple[int, int], place: str) -> Tensor:
+    """Points as float32 (N, 2).
+
+    Args:
+        size: height and width of the picture on which they lie.
+        place: what it is called in an error.
+
+    Raises:
+        InputError: of another shape, not finite, or outside the picture.
+    """
     try:
         given = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError):

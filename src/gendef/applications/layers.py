@@ -1,0 +1,251 @@
+"""Tracking and segmenting videos of several layers (`gendef.composite`).
+
+A point belongs to the layer that shows at its place, and is hidden where another layer covers it. Labels are carried in
+each layer apart, and each pixel of a frame takes the label of the layer that shows there. Where a thing is made of
+several layers, one after the other in time, points and labels pass from one to the next in the frames that both have.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gendef.applications.segment import fitting_labels, resized_labels, segment
+from gendef.applications.track import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
+from gendef.errors import InputError
+from gendef.warp import invert_points
+
+if TYPE_CHECKING:
+    from gendef.composite import CompositeVideo
+
+SAME_THING = 0.7
+"""Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
+label means."""
+
+
+def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
+    """Follow points through a video of layers.
+
+    Args:
+        points: (N, 2), x then y in pixels, on a frame or on a layer's canonical image.
+        frame: that frame; None means a canonical image.
+        layer: number of the layer whose canonical image it is.
+
+    Returns:
+        Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. Beside what hides a point of
+        one image (see `gendef.applications.track`), other layers above it do, and the end of its own layer.
+
+    Raises:
+        InputError: the points cannot be used, or there is no such frame or layer.
+    """
+    if frame is None:
+        part = video.layers[video.checked_layer(layer)]
+        size = (part.video.canonical.shape[1], part.video.canonical.shape[2])
+        canonical = checked_points(points, size, f"the canonical image of layer {layer}")
+        which = torch.full((len(canonical),), layer)
+        start = None
+    else:
+        start = checked_points(points, video.size, f"frame {checked_frame(video, frame)}")
+        owners = video.owners(frame)
+        column, row = start.round().long().clamp(min=0).unbind(dim=1)
+        which = owners[row.clamp(max=video.size[0] - 1), column.clamp(max=video.size[1] - 1)]
+        which = torch.where(which < 0, _any_layer(video, frame), which)
+        canonical = torch.zeros_like(start)
+        for number in which.unique().tolist():
+            chosen, part = which == number, video.layers[number]
+            canonical[chosen] = canonical_points(part.video, start[chosen], frame - part.start)
+    positions = torch.zeros(len(canonical), video.num_frames, 2)
+    found = torch.zeros(len(canonical), video.num_frames, dtype=torch.bool)
+    residual = torch.full((len(canonical), video.num_frames), float("inf"))
+    for number in which.unique().tolist():
+        chosen = which == number
+        begin = None if frame is None or start is None else (frame, start[chosen])
+        ways = _followed(video, number, canonical[chosen], begin)
+        positions[chosen], found[chosen], residual[chosen] = ways
+        found[chosen] &= _uncovered(video, video.layers[number].name, positions[chosen])
+    if frame is not None and start is not None:
+        positions[:, frame], residual[:, frame], found[:, frame] = start, 0, True
+    if video.visibility is not None:
+        found &= shown_at(video.visibility, positions)
+    return Tracks(positions, found, residual, canonical, which)
+
+
+def _any_layer(video: "CompositeVideo", frame: int) -> int:
+    """A layer that has the frame, for places that no layer covers."""
+    have = [k for k, layer in enumerate(video.layers) if layer.start <= frame < layer.end]
+    if not have:
+        raise InputError(f"no layer has frame {frame}")
+    return have[0]
+
+
+def _followed(
+    video: "CompositeVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions (N, T, 2), where they are found (N, T), and residuals (N, T), of points of one layer and of those that
+    go on where it ends."""
+    parts = video.parts(video.layers[number].name)
+    here = parts.index(number)
+    count = len(canonical)
+    positions = torch.zeros(count, video.num_frames, 2)
+    found = torch.zeros(count, video.num_frames, dtype=torch.bool)
+    residual = torch.full((count, video.num_frames), float("inf"))
+
+    def follow(k: int, places: Tensor, at: tuple[int, Tensor] | None, frames: range) -> tuple[Tensor, Tensor]:
+        """Fill in what a layer says about `frames`; returns its positions and where they close, in its own frames."""
+        layer = video.layers[k]
+        size = layer.video.canonical.shape[1:]
+        start = None if at is None else (at[0] - layer.start, at[1])
+        inverse = invert_points(layer.video.deformation, places, size, start=start)
+        seen = inverse.valid & (local_area(layer.video.deformation, inverse.positions) > 0)
+        if layer.video.visibility is not None:
+            seen &= shown_at(layer.video.visibility, inverse.positions)
+        local = slice(frames.start - layer.start, frames.stop - layer.start)
+        positions[:, frames.start : frames.stop] = inverse.positions[:, local]
+        found[:, frames.start : frames.stop] = seen[:, local]
+        residual[:, frames.start : frames.stop] = inverse.residual[:, local]
+        return inverse.positions, inverse.valid
+
+    first = video.layers[number]
+    ways = follow(number, canonical, begin, range(first.start, first.end))
+    for order in (parts[here + 1 :], parts[:here][::-1]):
+        last, (places, closed) = number, ways
+        sure = torch.ones(count, dtype=torch.bool)
+        for k in order:
+            one, two = video.layers[last], video.layers[k]
+            both = range(max(one.start, two.start), min(one.end, two.end))
+            later = two.start > one.start
+            if not both:
+                break
+            frame, known = _handover(closed[:, both.start - one.start : both.stop - one.start], both)
+            sure = sure & known
+            goes_on = torch.stack([places[n, t - one.start] for n, t in enumerate(frame.tolist())])
+            there = torch.zeros(count, 2)
+            for t in frame.unique().tolist():
+                there[frame == t] = canonical_points(two.video, goes_on[frame == t], t - two.start)
+            middle = (both.start + both.stop) // 2
+            frames = range(middle, two.end) if later else range(two.start, middle)
+            places, closed = follow(k, there, (middle, places[:, middle - one.start]), frames)
+            found[:, frames.start : frames.stop] &= sure[:, None]
+            last = k
+    _hold(positions, torch.isfinite(residual))
+    return positions, found, residual
+
+
+def _handover(closed: Tensor, both: range) -> tuple[Tensor, Tensor]:
+    """The frame (N,) in which each point changes layers, the nearest to the middle that shows it; and whether any does.
+
+    Args:
+        closed: (N, len(both)), frames that show the points.
+    """
+    away = (torch.arange(len(both)) - (len(both) - 1) / 2).abs()
+    score = torch.where(closed, away, away + len(both))
+    best = score.argmin(dim=1)
+    return best + both.start, closed.any(dim=1)
+
+
+def _hold(positions: Tensor, known: Tensor) -> None:
+    """Frames that no layer covers keep the position of the nearest one that is known, in place."""
+    frames = torch.arange(positions.shape[1])
+    covered = known[0]
+    if covered.all() or not covered.any():
+        return
+    places = frames[covered]
+    nearest = places[(frames[:, None] - places[None]).abs().argmin(dim=1)]
+    positions.copy_(positions[:, nearest])
+
+
+def _uncovered(video: "CompositeVideo", name: str, positions: Tensor) -> Tensor:
+    """Where layers of one name are the ones that show, (N, T)."""
+    own = torch.tensor([layer.name == name for layer in video.layers])
+    mine = torch.stack([own[video.owners(t).clamp(min=0)] for t in range(video.num_frames)])
+    return shown_at(mine, positions)
+
+
+def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
+    """Carry a mask or label map to all frames of a video of layers.
+
+    A label that is a layer (see `SAME_THING`) is carried as that layer: where the layer shows, there is the label, also
+    on parts of it that the frame with the mask does not show, and nowhere else.
+
+    Args:
+        mask: (h, w), bool or integer labels, on a frame or on a layer's canonical image.
+        frame: that frame; None means a canonical image.
+        layer: number of the layer whose canonical image it is.
+
+    Returns:
+        (T, H, W), bool for a mask, otherwise labels in the integer type that was given.
+
+    Raises:
+        InputError: the mask cannot be used, or there is no such frame or layer.
+    """
+    count = video.num_frames
+    owners = torch.stack([video.owners(t) for t in range(count)])
+    if frame is None:
+        part = video.layers[video.checked_layer(layer)]
+        carried = segment(part.video, mask)
+        result = torch.zeros(count, *video.size, dtype=carried.dtype)
+        _paint(video, result, owners, layer, carried, part.name)
+        return result
+    labels = fitting_labels(mask, video.size, f"frame {checked_frame(video, frame)}")
+    labels = resized_labels(labels, video.size)
+    result = torch.zeros(count, *video.size, dtype=labels.dtype)
+    here = owners[frame]
+    names = {video.layers[k].name: k for k in here.unique().tolist() if k >= 0}
+    whole = _whole_layers(labels, {name: _of(video, here, name) for name in names})
+    for name, number in names.items():
+        mine = _of(video, here, name)
+        inside = labels * mine if labels.dtype != torch.bool else labels & mine
+        for label in whole.values():
+            inside = torch.where(inside == label, torch.zeros_like(inside), inside)
+        part = video.layers[number]
+        if inside.any():
+            _paint(video, result, owners, number, segment(part.video, inside, frame - part.start), name)
+        if name in whole:
+            shown = torch.stack([_of(video, owner, name) for owner in owners])
+            result[shown & (result == 0)] = whole[name]
+    result[frame] = labels
+    return result
+
+
+def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
+    """Layers that are one label: name -> label."""
+    whole = {}
+    for name, mine in shown.items():
+        if not mine.any():
+            continue
+        values, counts = labels[mine].unique(return_counts=True)
+        label, most = values[counts.argmax()], int(counts.max())
+        if bool(label) and most >= SAME_THING * int(mine.sum()) and most >= SAME_THING * int((labels == label).sum()):
+            whole[name] = label
+    return whole
+
+
+def _of(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
+    """Pixels (H, W) that layers of one name show."""
+    own = torch.tensor([layer.name == name for layer in video.layers])
+    return own[owner.clamp(min=0)] & (owner >= 0)
+
+
+def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
+    """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
+    parts = video.parts(name)
+    here = parts.index(number)
+    _put(video, result, owners, number, carried)
+    for order in (parts[here + 1 :], parts[:here][::-1]):
+        last, now = number, carried
+        for k in order:
+            one, two = video.layers[last], video.layers[k]
+            both = range(max(one.start, two.start), min(one.end, two.end))
+            if not both:
+                break
+            middle = (both.start + both.stop) // 2
+            now = segment(two.video, now[middle - one.start], middle - two.start)
+            _put(video, result, owners, k, now)
+            last = k
+
+
+def _put(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor) -> None:
+    """Put labels (n, H, W) into the frames, where that very layer shows."""
+    layer = video.layers[number]
+    part = slice(layer.start, layer.end)
+    result[part] = torch.where(owners[part] == number, carried, result[part])
