@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int | None:
     from gendef.metrics.features import default_cache
     from gendef.training.compare import MEASURES, Budget, measure_row, train_row
     from gendef.training.loop import Stopped
+    from gendef.training.paper_tables import RIVALS
     from gendef.training.presets import preset
     from gendef.training.suite_table import SuiteTable
     from gendef.training.suites import suite
@@ -85,6 +86,8 @@ def main(argv: list[str]) -> int | None:
     measures = [measure for measure in MEASURES if measure.name in wanted]
     seeds = parse_seeds(arguments.seeds)
     budget = Budget(arguments.pretrain_minutes * 60, arguments.finetune_minutes * 60)
+    if arguments.paper_data not in RIVALS:
+        raise InputError(f"the paper has no numbers for {arguments.paper_data!r}; it has {', '.join(RIVALS)}")
     if min(arguments.count, arguments.clips_per_video) < 2:
         raise InputError(
             f"--count and --clips-per-video must be at least 2, got {arguments.count}, {arguments.clips_per_video}"

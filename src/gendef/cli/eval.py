@@ -25,6 +25,7 @@ USAGE = """usage: gendef eval fvd FAKE REAL               FVD and KVD of clips (
        gendef eval reconstruction VIDEO TRUTH  PSNR, SSIM, LPIPS
        gendef eval tracking TRACKS TRUTH       TAP-Vid: AJ, position accuracy, occlusion accuracy
        gendef eval segmentation MASKS TRUTH    DAVIS: J, F, J&F
+       gendef eval protocol PRESET             commands that would reproduce a row of the paper
 
 FAKE and REAL are each a data archive, a folder of videos, saved clips, a video file, or a model by name or folder.
 
@@ -49,7 +50,20 @@ weights.
 
 example: gendef eval motion sky sky_test64.zip --count 64 --clips-per-video 16"""
 
+PROTOCOL = """Print the commands that would reproduce a row of the paper's Table 1 from the original data on a machine
+with 8 GPUs, and the paper's numbers.
+
+example: gendef eval protocol sky256"""
+
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """Options of `protocol`."""
+
+    preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
+    """sky256, taichi256 or ytb256."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +206,13 @@ def _motion(arguments: _Comparison) -> int:
     return 0
 
 
+def _protocol(arguments: _Protocol) -> int:
+    from gendef.metrics.protocol import protocol
+
+    print(protocol(arguments.preset))
+    return 0
+
+
 def _single(measure: Callable[[Any], dict[str, Any]]) -> Callable[[Any], int]:
     """A measure of one video as a command."""
 
@@ -267,5 +288,6 @@ _COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
         eval_single.RECONSTRUCTION,
     ),
     "tracking": (eval_single.Tracking, _single(eval_single.tracking), eval_single.TRACKING),
+    "protocol": (_Protocol, _protocol, PROTOCOL),
     "segmentation": (eval_single.Segmentation, _single(eval_single.segmentation), eval_single.SEGMENTATION),
 }
