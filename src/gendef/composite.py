@@ -7,7 +7,7 @@ A long clip is the same thing: segments in time are layers that begin and end, w
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -192,6 +192,16 @@ class CompositeVideo(RenderedVideo):
         from gendef.applications.layers import segment_layers
 
         return segment_layers(self, mask, frame, layer)
+
+    def flow(self, kind: Literal["canonical", "image"] = "image") -> Tensor:
+        """Optical flow from each frame to the next, (T - 1, H, W, 2), of the layer that shows; see
+        `CanonicalVideo.flow`."""
+        from gendef.applications.flow import iter_flow
+
+        if kind not in ("canonical", "image"):
+            raise InputError(f"kind must be canonical or image, got {kind!r}")
+        pairs = list(iter_flow(self, kind))
+        return torch.stack(pairs) if pairs else torch.zeros(0, *self.size, 2)
 
     def save(self, folder: str | Path) -> None:
         """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""

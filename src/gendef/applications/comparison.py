@@ -8,13 +8,15 @@ import torch
 
 from gendef.applications.figure import fitted, scaled_size
 from gendef.canonical_video import CanonicalVideo
+from gendef.composite import CompositeVideo, canonical_pictures
 from gendef.media.drawing import contact_sheet, spread_frames
 from gendef.media.video import to_uint8
+from gendef.rendered import RenderedVideo
 
 LEAST_SIDE, SHEET_SIDE = 256, 176
 
 
-def comparison_frames(videos: Sequence[CanonicalVideo], columns: int | None = None) -> Iterator[np.ndarray]:
+def comparison_frames(videos: Sequence[RenderedVideo], columns: int | None = None) -> Iterator[np.ndarray]:
     """Frames of several clips of one length in a table, uint8 (H, W, 3), for a video.
 
     Args:
@@ -28,23 +30,33 @@ def comparison_frames(videos: Sequence[CanonicalVideo], columns: int | None = No
         yield contact_sheet(rows, 4)
 
 
-def comparison_sheet(videos: Sequence[CanonicalVideo], names: Sequence[str], count: int = 6) -> np.ndarray:
-    """A picture with a row for each clip: its canonical image, and frames spread over the clip; uint8 (H, W, 3)."""
+def comparison_sheet(
+    videos: Sequence[CanonicalVideo | CompositeVideo], names: Sequence[str], count: int = 6
+) -> np.ndarray:
+    """A picture with a row for each clip: its canonical image or those of its layers, and frames spread over the clip.
+
+    The clips have equally many layers. Returns uint8 (H, W, 3).
+    """
     length = min(video.num_frames for video in videos)
     chosen = spread_frames(length, count)
     size = scaled_size(videos[0].size, SHEET_SIDE)
     rows = []
     for video in videos:
-        canonical = np.full((*size, 3), 255, np.uint8)
-        picture = fitted(video.canonical, size)
-        top, left = (size[0] - picture.shape[0]) // 2, (size[1] - picture.shape[1]) // 2
-        canonical[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-        rows.append([canonical, *to_uint8(video.render(size, chosen))])
-    labels = ["canonical image", *(f"frame {t}" for t in chosen)]
+        canonicals = [_centred(fitted(picture, size), size) for _, picture in canonical_pictures(video)]
+        rows.append([*canonicals, *to_uint8(video.render(size, chosen))])
+    labels = [*(name for name, _ in canonical_pictures(videos[0])), *(f"frame {t}" for t in chosen)]
     return contact_sheet(rows, 4, row_labels=names, column_labels=labels)
 
 
-def extent_of_change(before: CanonicalVideo, after: CanonicalVideo) -> tuple[float, float]:
+def _centred(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture in the middle of a white one of `size`."""
+    room = np.full((*size, 3), 255, np.uint8)
+    top, left = (size[0] - picture.shape[0]) // 2, (size[1] - picture.shape[1]) // 2
+    room[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return room
+
+
+def extent_of_change(before: RenderedVideo, after: RenderedVideo) -> tuple[float, float]:
     """How far an edit reaches: the share of pixels, over all frames, that changed at all, and their mean change in grey
     levels (0 to 255)."""
     changed, total, pixels = 0, 0.0, 0

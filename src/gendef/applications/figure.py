@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
+from gendef.composite import CompositeVideo, Layer
 from gendef.errors import InputError
 from gendef.media.drawing import (
     bent_grid,
@@ -77,6 +78,57 @@ def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray
     for frame, field in zip(frames, video.deformation, strict=True):
         pictures = zip((frame, *painter.paint(field, frame)), ("frame", "field", "grid"), strict=True)
         yield side_by_side([canonical, *(_titled(picture, title, text_size) for picture, title in pictures)], GAP)
+
+
+def layers_figure(video: CompositeVideo, count: int = 6, side: int = 176) -> np.ndarray:
+    """A row of frames spread over the clip, and below it a row for each layer: its canonical image, and it alone.
+
+    Args:
+        count, side: as for `figure`.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        InputError: `count` or `side` is too small.
+    """
+    if count < 1 or side < 16:
+        raise InputError(f"a figure needs at least 1 frame and 16 pixels a side, got {count} and {side}")
+    chosen, size = spread_frames(video.num_frames, count), scaled_size(video.size, side)
+    white = np.full((*size, 3), 255, np.uint8)
+    rows, names = [[white, *to_uint8(video.render(size, chosen))]], ["all layers"]
+    for number, layer in enumerate(video.layers):
+        room, picture = white.copy(), fitted(layer.video.canonical, size)
+        room[: picture.shape[0], : picture.shape[1]] = picture
+        rows.append([room, *(_alone(layer, t, size) for t in chosen)])
+        names.append(f"{number}: {layer.name}")
+    labels = ["canonical image", *(f"frame {t}" for t in chosen)]
+    return contact_sheet(rows, GAP, row_labels=names, column_labels=labels, text_size=max(side // 13, 11))
+
+
+def layers_figure_frames(video: CompositeVideo, side: int = 256) -> Iterator[np.ndarray]:
+    """The same as a moving picture: the frame and each layer alone side by side, one image a frame.
+
+    Raises:
+        InputError: `side` is too small.
+    """
+    if side < 16:
+        raise InputError(f"a moving figure needs at least 16 pixels a side, got {side}")
+    size, text_size = scaled_size(video.size, side), max(side // 16, 11)
+    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
+    for t, frame in enumerate(frames):
+        pictures = [_titled(frame, "all layers", text_size)]
+        for number, layer in enumerate(video.layers):
+            pictures.append(_titled(_alone(layer, t, size), f"{number}: {layer.name}", text_size))
+        yield side_by_side(pictures, GAP)
+
+
+def _alone(layer: Layer, frame: int, size: tuple[int, int]) -> np.ndarray:
+    """A frame of a layer on white, uint8 (H, W, 3)."""
+    if not layer.start <= frame < layer.end:
+        return np.full((*size, 3), 255, np.uint8)
+    shown = layer.video.render(size, [frame - layer.start])[0]
+    return to_uint8(torch.lerp(torch.ones_like(shown), shown, resized(layer.opacity(frame)[None], size)))
 
 
 class _FieldPainter:

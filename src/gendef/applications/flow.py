@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
+from gendef.composite import SHOWN, CompositeVideo
 from gendef.errors import InputError
 from gendef.media.drawing import draw_arrows, flow_colours, flow_legend, side_by_side
 from gendef.media.flow_files import write_flo, write_flow_npz
@@ -20,17 +22,28 @@ from gendef.warp import canonical_flow, image_flow
 
 Kind = Literal["image", "canonical"]
 Format = Literal["flo", "npz"]
+Clip = CanonicalVideo | CompositeVideo
 SCALE_PAIRS = 16
 """Pairs of frames from which the scale of a drawing is taken."""
 DRAWING = "flow.mp4"
 
 
-def iter_flow(video: CanonicalVideo, kind: Kind) -> Iterator[Tensor]:
-    """Flow (H, W, 2) from each frame to the next in pixels, one pair at a time; see `CanonicalVideo.flow`."""
+def iter_flow(video: Clip, kind: Kind) -> Iterator[Tensor]:
+    """Flow (H, W, 2) from each frame to the next in pixels, one pair at a time; see `CanonicalVideo.flow`.
+
+    In a video of layers each pixel has the flow of the layer that shows there.
+    """
     return (_pair(video, kind, t) for t in range(video.num_frames - 1))
 
 
-def _pair(video: CanonicalVideo, kind: Kind, t: int) -> Tensor:
+def _pair(video: Clip, kind: Kind, t: int) -> Tensor:
+    if isinstance(video, CompositeVideo):
+        flow = torch.full((*video.size, 2), float("nan"))
+        for layer in video.layers:
+            if layer.start <= t and t + 1 < layer.end:
+                mine = layer.opacity(t) >= SHOWN
+                flow[mine] = _pair(layer.video, kind, t - layer.start)[mine]
+        return flow
     pair = video.deformation[t : t + 2]
     if kind == "canonical":
         return canonical_flow(pair, video.canonical.shape[1:])[0]
@@ -38,7 +51,7 @@ def _pair(video: CanonicalVideo, kind: Kind, t: int) -> Tensor:
     return flow[0].masked_fill(~valid[0, ..., None], float("nan"))
 
 
-def flow_scale(video: CanonicalVideo, kind: Kind) -> float:
+def flow_scale(video: Clip, kind: Kind) -> float:
     """Speed in pixels to draw in full colour: what 99 of 100 pixels do not exceed."""
     step = (video.num_frames - 1) // SCALE_PAIRS + 1
     speeds = [_pair(video, kind, t).norm(dim=-1).numpy().ravel() for t in range(0, video.num_frames - 1, step)]
@@ -48,7 +61,11 @@ def flow_scale(video: CanonicalVideo, kind: Kind) -> float:
 
 
 def write_flow(
-    video: CanonicalVideo, folder: str | Path, kind: Kind, form: Format, on_pair: Callable[[], None] = lambda: None
+    video: Clip,
+    folder: str | Path,
+    kind: Kind,
+    form: Format,
+    on_pair: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Write the flow of a video, and a drawing of it: frames with arrows beside the colours of the flow.
 
@@ -114,7 +131,11 @@ class _Summary:
 
 
 def _drawn(
-    video: CanonicalVideo, kind: Kind, writer: VideoWriter, summary: _Summary, on_pair: Callable[[], None]
+    video: Clip,
+    kind: Kind,
+    writer: VideoWriter,
+    summary: _Summary,
+    on_pair: Callable[[], None],
 ) -> Iterator[np.ndarray]:
     """Flows (H, W, 2), each drawn and counted on its way."""
     scale = flow_scale(video, kind)

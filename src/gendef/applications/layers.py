@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gendef.applications.segment import fitting_labels, resized_labels, segment
+from gendef.applications.segment import canonical_labels, fitting_labels, resized_labels, segment
 from gendef.applications.track import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
 from gendef.errors import InputError
 from gendef.warp import invert_points
@@ -33,7 +33,8 @@ def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None,
 
     Returns:
         Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. Beside what hides a point of
-        one image (see `gendef.applications.track`), other layers above it do, and the end of its own layer.
+        one image (see `gendef.applications.track`), other layers above it do, and the end of its own layer; there
+        `residual` is the picture's longer side.
 
     Raises:
         InputError: the points cannot be used, or there is no such frame or layer.
@@ -56,7 +57,7 @@ def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None,
             canonical[chosen] = canonical_points(part.video, start[chosen], frame - part.start)
     positions = torch.zeros(len(canonical), video.num_frames, 2)
     found = torch.zeros(len(canonical), video.num_frames, dtype=torch.bool)
-    residual = torch.full((len(canonical), video.num_frames), float("inf"))
+    residual = torch.zeros(len(canonical), video.num_frames)
     for number in which.unique().tolist():
         chosen = which == number
         begin = None if frame is None or start is None else (frame, start[chosen])
@@ -88,7 +89,8 @@ def _followed(
     count = len(canonical)
     positions = torch.zeros(count, video.num_frames, 2)
     found = torch.zeros(count, video.num_frames, dtype=torch.bool)
-    residual = torch.full((count, video.num_frames), float("inf"))
+    residual = torch.full((count, video.num_frames), float(max(video.size)))
+    covered = torch.zeros(video.num_frames, dtype=torch.bool)
 
     def follow(k: int, places: Tensor, at: tuple[int, Tensor] | None, frames: range) -> tuple[Tensor, Tensor]:
         """Fill in what a layer says about `frames`; returns its positions and where they close, in its own frames."""
@@ -99,6 +101,7 @@ def _followed(
         seen = inverse.valid & (local_area(layer.video.deformation, inverse.positions) > 0)
         if layer.video.visibility is not None:
             seen &= shown_at(layer.video.visibility, inverse.positions)
+        covered[frames.start : frames.stop] = True
         local = slice(frames.start - layer.start, frames.stop - layer.start)
         positions[:, frames.start : frames.stop] = inverse.positions[:, local]
         found[:, frames.start : frames.stop] = seen[:, local]
@@ -127,7 +130,7 @@ def _followed(
             places, closed = follow(k, there, (middle, places[:, middle - one.start]), frames)
             found[:, frames.start : frames.stop] &= sure[:, None]
             last = k
-    _hold(positions, torch.isfinite(residual))
+    _hold(positions, covered)
     return positions, found, residual
 
 
@@ -143,12 +146,9 @@ def _handover(closed: Tensor, both: range) -> tuple[Tensor, Tensor]:
     return best + both.start, closed.any(dim=1)
 
 
-def _hold(positions: Tensor, known: Tensor) -> None:
+def _hold(positions: Tensor, covered: Tensor) -> None:
     """Frames that no layer covers keep the position of the nearest one that is known, in place."""
     frames = torch.arange(positions.shape[1])
-    covered = known[0]
-    if covered.all() or not covered.any():
-        return
     places = frames[covered]
     nearest = places[(frames[:, None] - places[None]).abs().argmin(dim=1)]
     positions.copy_(positions[:, nearest])
@@ -205,6 +205,29 @@ def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None,
             result[shown & (result == 0)] = whole[name]
     result[frame] = labels
     return result
+
+
+def canonical_labels_of_layers(
+    video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0
+) -> list[Tensor]:
+    """A mask or label map on each layer's canonical image, (Hc, Wc) each; arguments as for `segment_layers`."""
+    planes = []
+    owners = None if frame is None else video.owners(frame)
+    for number, part in enumerate(video.layers):
+        tall, wide = part.video.canonical.shape[1:]
+        if frame is None or owners is None:
+            labels = fitting_labels(mask, video.layers[layer].video.canonical.shape[1:], "the canonical image")
+            planes.append(
+                resized_labels(labels, (tall, wide)) if number == layer else torch.zeros(tall, wide, dtype=labels.dtype)
+            )
+            continue
+        labels = resized_labels(fitting_labels(mask, video.size, f"frame {frame}"), video.size)
+        inside = torch.where(owners == number, labels, torch.zeros_like(labels))
+        if inside.any():
+            planes.append(canonical_labels(part.video, inside, frame - part.start))
+        else:
+            planes.append(torch.zeros(tall, wide, dtype=labels.dtype))
+    return planes
 
 
 def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Masks and label maps as files and as drawings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +11,33 @@ from gendef.applications.flow import view_size
 from gendef.applications.staging import staged
 from gendef.applications.track_files import SHEET_FRAMES, VIEW, labelled_sheet
 from gendef.canonical_video import CanonicalVideo
+from gendef.composite import CompositeVideo, canonical_pictures
+from gendef.composite_format import layer_name
 from gendef.errors import InputError
 from gendef.media.drawing import spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_labels, label_palette
 from gendef.media.video import replacing, to_uint8, write_video
+from gendef.rendered import RenderedVideo
 
 
 def write_masks(
-    video: CanonicalVideo,
+    video: CanonicalVideo | CompositeVideo,
     masks: Tensor,
-    canonical: Tensor,
+    canonical: Tensor | Sequence[Tensor],
     folder: str | Path,
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
     """Write masks into a folder, all of the files or none.
 
     - `masks/00000.png` and so on: one for each frame; masks are black and white, labels the indices of a palette.
-    - `canonical_mask.png`: the same on the canonical image.
+    - `canonical_mask.png`: the same on the canonical image; in a video of layers `canonical_mask_layer00.png` and on.
     - `overlay.mp4`: the video with the labels as coloured overlays with an outline.
     - `segments.png`: a sheet, the canonical image and frames spread over the video.
 
     Args:
         masks: (T, H, W), bool or integer.
-        canonical: (Hc, Wc), the same on the canonical image.
+        canonical: (Hc, Wc), the same on the canonical image, or on that of each layer.
         on_frame: called after every drawn frame.
 
     Raises:
@@ -43,10 +46,15 @@ def write_masks(
     with staged(Path(folder)) as stage:
         for t, mask in enumerate(masks):
             write_labels(stage / "masks" / f"{t:05d}.png", mask.numpy())
-        write_labels(stage / "canonical_mask.png", canonical.numpy())
+        pictures = canonical_pictures(video)
+        planes = [canonical] if isinstance(canonical, Tensor) else list(canonical)
         chosen = spread_frames(video.num_frames, SHEET_FRAMES)
         size = view_size(video.size, VIEW)
-        sheet = {"canonical image": draw_labels(to_uint8(resized(video.canonical, size)), canonical.numpy())}
+        sheet = {}
+        for number, ((name, picture), plane) in enumerate(zip(pictures, planes, strict=True)):
+            suffix = "" if isinstance(video, CanonicalVideo) else f"_{layer_name(number)}"
+            write_labels(stage / f"canonical_mask{suffix}.png", plane.numpy())
+            sheet[name] = draw_labels(to_uint8(resized(picture, size)), plane.numpy())
 
         def frames() -> Iterator[np.ndarray]:
             for t, frame in enumerate(drawn_masks(video, masks, size)):
@@ -59,7 +67,7 @@ def write_masks(
         write_image(stage / "segments.png", labelled_sheet(sheet))
 
 
-def drawn_masks(video: CanonicalVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def drawn_masks(video: RenderedVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3) of `size`, with labels as overlays."""
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
     for frame, mask in zip(frames, masks, strict=True):

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -11,10 +12,12 @@ from gendef.applications.flow import view_size
 from gendef.applications.staging import staged
 from gendef.applications.track import Tracks
 from gendef.canonical_video import CanonicalVideo
+from gendef.composite import CompositeVideo, canonical_pictures
 from gendef.media.drawing import contact_sheet, spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_tracks, point_colours
 from gendef.media.video import to_uint8, write_video
+from gendef.rendered import RenderedVideo
 
 TRAIL = 16
 """Frames that a trail is long."""
@@ -24,12 +27,16 @@ VIEW = 384
 
 
 def write_tracks(
-    video: CanonicalVideo, tracks: Tracks, folder: str | Path, on_frame: Callable[[], None] = lambda: None
+    video: CanonicalVideo | CompositeVideo,
+    tracks: Tracks,
+    folder: str | Path,
+    on_frame: Callable[[], None] = lambda: None,
 ) -> None:
     """Write tracks into a folder, all of the files or none.
 
     - `tracks.csv`: columns point, frame, x, y, visible (1 or 0), residual.
-    - `tracks.npz`: positions (N, T, 2), visible (N, T), residual (N, T), canonical (N, 2), size (height, width).
+    - `tracks.npz`: positions (N, T, 2), visible (N, T), residual (N, T), canonical (N, 2), size (height, width), and in
+      a video of layers layer (N,).
     - `tracks.mp4`: the video with the points and their fading trails.
     - `tracks.png`: a sheet, the points on the canonical image and frames spread over the video.
 
@@ -41,14 +48,9 @@ def write_tracks(
     """
     with staged(Path(folder)) as stage:
         _write_csv(stage / "tracks.csv", tracks)
-        np.savez_compressed(
-            stage / "tracks.npz",
-            positions=tracks.positions.numpy(),
-            visible=tracks.visible.numpy(),
-            residual=tracks.residual.numpy(),
-            canonical=tracks.canonical.numpy(),
-            size=np.array(video.size),
-        )
+        names = ("positions", "visible", "residual", "canonical", *(() if tracks.layer is None else ("layer",)))
+        arrays: dict[str, Any] = {name: getattr(tracks, name).numpy() for name in names}
+        np.savez_compressed(stage / "tracks.npz", **arrays, size=np.array(video.size))
         chosen = spread_frames(video.num_frames, SHEET_FRAMES)
         kept: dict[int, np.ndarray] = {}
 
@@ -73,7 +75,7 @@ def _write_csv(path: Path, tracks: Tracks) -> None:
                 writer.writerow((n, t, f"{x:.4f}", f"{y:.4f}", int(visible[n][t]), f"{residual[n][t]:.5f}"))
 
 
-def drawn_tracks(video: CanonicalVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
+def drawn_tracks(video: RenderedVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3), with points and their trails over the last `length` frames."""
     size = view_size(video.size, VIEW)
     places, visible = _enlarged(tracks.positions, video.size, size), tracks.visible.numpy()
@@ -89,13 +91,13 @@ def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     return (positions.numpy() + 0.5) * np.array([new[1] / old[1], new[0] / old[0]]) - 0.5
 
 
-def _sheet(video: CanonicalVideo, tracks: Tracks, drawn: dict[int, np.ndarray]) -> np.ndarray:
+def _sheet(video: CanonicalVideo | CompositeVideo, tracks: Tracks, drawn: dict[int, np.ndarray]) -> np.ndarray:
     size = view_size(video.size, VIEW)
-    canonical = to_uint8(resized(video.canonical, size))
-    tall, wide = video.canonical.shape[1:]
-    places = _enlarged(tracks.canonical, (tall, wide), size)[:, None]
-    seen = np.ones(places.shape[:2], bool)
-    pictures = {"canonical image": draw_tracks(canonical, places, seen, point_colours(tracks.canonical.numpy()))}
+    colours, pictures = point_colours(tracks.canonical.numpy()), {}
+    for number, (name, canonical) in enumerate(canonical_pictures(video)):
+        places = _enlarged(tracks.canonical, (canonical.shape[1], canonical.shape[2]), size)[:, None]
+        there = np.ones(len(places), bool) if tracks.layer is None else (tracks.layer == number).numpy()
+        pictures[name] = draw_tracks(to_uint8(resized(canonical, size)), places, there[:, None], colours)
     pictures.update({f"frame {t}": frame for t, frame in drawn.items()})
     return labelled_sheet(pictures)
 

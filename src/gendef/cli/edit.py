@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +13,15 @@ from torch import Tensor
 from gendef.applications import edit
 from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change
 from gendef.applications.figure import scaled_size
+from gendef.applications.layer_edits import carry_edit, draw_on_frame
 from gendef.applications.looks import LOOKS
 from gendef.applications.repaint import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
 from gendef.applications.staging import staged
 from gendef.applications.style import apply_style, load_style
 from gendef.canonical_video import CanonicalVideo
+from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
+from gendef.composite import CompositeVideo, load_clip
 from gendef.errors import InputError
 from gendef.media.drawing import write_image
 from gendef.media.images import read_image
@@ -34,6 +37,10 @@ DESCRIPTION = (
     "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n\n"
     "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
 )
+
+EDITS = ("canonical", "style", "prompt", "filter", "overlay", "overlay_frame")
+"""Options that change something."""
+NOTHING = "no edit was asked for: give --canonical, --style, --prompt, --filter, --overlay or --overlay-frame"
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Arguments:
     """Picture with transparency, drawn over the canonical image."""
     overlay_frame: tuple[int, Path] | None = None
     """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
+    layer: int | None = None
+    """Layer that is edited, in a clip of layers; default 0, the one at the back; for --overlay-frame all of them."""
     mask: Path | None = None
     """Picture over the canonical image: white where edits show, black where the video stays."""
     side: int | None = None
@@ -84,9 +93,9 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)
-    before = CanonicalVideo.load(arguments.clip)
+    before = load_clip(arguments.clip)
     size = scaled_size(before.size, arguments.size)
-    after = edited(before, arguments)
+    after = edited_layers(before, arguments) if isinstance(before, CompositeVideo) else edited(before, arguments)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
@@ -114,6 +123,51 @@ def main(argv: list[str]) -> int | None:
             f" look at {arguments.out / 'before_after.mp4'} and {arguments.out / 'sheet.png'}"
         )
     return 0
+
+
+def edited_layers(video: CompositeVideo, arguments: Arguments) -> CompositeVideo:
+    """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
+
+    Looks, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
+    carried from one segment to the next.
+
+    Raises:
+        InputError: they ask for none, or one cannot be made.
+    """
+    layer, drawn = chosen_layer(video, arguments.layer, None), None
+    if arguments.overlay_frame is not None and arguments.layer is None:
+        if arguments.mask is not None:
+            raise InputError("--mask lies over the canonical image of one layer: name it with --layer")
+        drawn, arguments = arguments.overlay_frame, replace(arguments, overlay_frame=None)
+    result, done = video, []
+    drawings = replace(arguments, style=None, prompt=None, filter=None)
+    before = replace(drawings, overlay=None, overlay_frame=None)
+    looks = replace(arguments, canonical=None, overlay=None, overlay_frame=None)
+    steps = [arguments] if arguments.mask else [before, looks, replace(drawings, canonical=None)]
+    for step in steps:
+        if not any(getattr(step, name) is not None for name in EDITS):
+            continue
+        parts = video.parts(video.layers[layer].name) if step is looks else [layer]
+        for part in parts:
+            changed = edited(result.layers[part].video, _within(step, result.layers[part].start))
+            texts = changed.info.pop("edits")
+            result = result.with_layer(part, changed) if step is looks else carry_edit(result, part, changed)
+            done += [f"layer {part}: {text}" for text in texts]
+    if drawn is not None:
+        result = draw_on_frame(result, read_image(drawn[1]), drawn[0])
+        done.append(f"overlay {drawn[1].name} on frame {drawn[0]}")
+    if not done:
+        raise InputError(NOTHING)
+    result.info["edits"] = [*video.info.get("edits", []), *done]
+    return result
+
+
+def _within(arguments: Arguments, start: int) -> Arguments:
+    """The options with the number of a frame counted from where a layer starts."""
+    if arguments.overlay_frame is None:
+        return arguments
+    number, path = arguments.overlay_frame
+    return replace(arguments, overlay_frame=(number - start, path))
 
 
 def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
@@ -144,9 +198,7 @@ def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
         result = edit.overlay_frame(result, read_image(path), number)
         done.append(f"overlay {path.name} on frame {number}")
     if not done:
-        raise InputError(
-            "no edit was asked for: give --canonical, --style, --prompt, --filter, --overlay or --overlay-frame"
-        )
+        raise InputError(NOTHING)
     if arguments.mask is not None:
         result = edit.masked(video, result, read_image(arguments.mask))
         done.append(f"inside {arguments.mask.name}")

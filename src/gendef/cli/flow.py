@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from gendef.applications.flow import DRAWING, Format, Kind, write_flow
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
+from gendef.composite import load_clip
 
 DESCRIPTION = (
     "Write the optical flow of a clip from each frame to the next, and a drawing of it.\n\n"
@@ -41,7 +41,7 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef flow", description=DESCRIPTION)
-    clip = CanonicalVideo.load(arguments.clip)
+    clip = load_clip(arguments.clip)
     with progress_bar() as progress:
         task = progress.add_task("flow", total=clip.num_frames - 1)
         summary = write_flow(clip, arguments.out, arguments.kind, arguments.format, lambda: progress.advance(task))

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from torch import Tensor
 
 from gendef.applications.clicks import Method, mask_from_prompts
+from gendef.applications.layers import canonical_labels_of_layers
 from gendef.applications.segment import canonical_labels, resized_labels, segment, to_labels
 from gendef.applications.segment_files import write_masks
 from gendef.applications.track import checked_frame
 from gendef.canonical_video import CanonicalVideo
+from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
+from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 from gendef.media.images import read_image
 from gendef.media.video import to_uint8
@@ -45,6 +49,8 @@ class Arguments:
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
     """Frame on which mask, clicks and box lie; default the canonical image."""
+    layer: int | None = None
+    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
     method: Method = "grabcut"
     """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
     out: Path = field(default=Path("segments"))
@@ -56,14 +62,10 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef segment", description=DESCRIPTION)
-    clip = CanonicalVideo.load(arguments.clip)
-    mask = to_labels(_mask(arguments, clip))
-    masks = segment(clip, mask, arguments.frame)
-    if arguments.frame is None:
-        tall, wide = clip.canonical.shape[1:]
-        canonical = resized_labels(mask, (tall, wide))
-    else:
-        canonical = canonical_labels(clip, mask, arguments.frame)
+    clip = load_clip(arguments.clip)
+    layer = chosen_layer(clip, arguments.layer, arguments.frame)
+    mask = to_labels(_mask(arguments, clip, layer))
+    masks, canonical = _carried(clip, mask, arguments.frame, layer)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_masks(clip, masks, canonical, arguments.out, lambda: progress.advance(task))
@@ -80,7 +82,19 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _mask(arguments: Arguments, clip: CanonicalVideo) -> Any:
+def _carried(
+    clip: CanonicalVideo | CompositeVideo, mask: Tensor, frame: int | None, layer: int
+) -> tuple[Tensor, Tensor | list[Tensor]]:
+    """The mask in all frames, and on the canonical image or on that of each layer."""
+    if isinstance(clip, CompositeVideo):
+        return clip.segment(mask, frame, layer), canonical_labels_of_layers(clip, mask, frame, layer)
+    if frame is not None:
+        return segment(clip, mask, frame), canonical_labels(clip, mask, frame)
+    tall, wide = clip.canonical.shape[1:]
+    return segment(clip, mask), resized_labels(mask, (tall, wide))
+
+
+def _mask(arguments: Arguments, clip: CanonicalVideo | CompositeVideo, layer: int) -> Any:
     """The mask as given, or made from clicks and box."""
     marked = bool(arguments.click or arguments.not_click or arguments.box)
     if arguments.mask is not None:
@@ -88,7 +102,7 @@ def _mask(arguments: Arguments, clip: CanonicalVideo) -> Any:
             raise InputError("give either --mask, or --click and --box, not both")
         return read_image(arguments.mask)
     if arguments.frame is None:
-        picture = clip.canonical
+        picture = canonical_pictures(clip)[layer][1]
     else:
         picture = clip.render(frames=[checked_frame(clip, arguments.frame)])[0]
     box = None if arguments.box is None else parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")

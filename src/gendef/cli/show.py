@@ -8,16 +8,17 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gendef.applications.figure import figure, figure_frames
+from gendef.applications.figure import figure, figure_frames, layers_figure, layers_figure_frames
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
+from gendef.composite import CompositeVideo, load_clip
 from gendef.errors import InputError
 from gendef.media.drawing import write_image
 from gendef.media.video import write_gif, write_video
 
 DESCRIPTION = (
     "Draw what a clip is made of: its canonical image, its frames, the deformation fields in the usual colour wheel, "
-    "and the canonical image's straight grid as each frame bends it.\n\n"
+    "and the canonical image's straight grid as each frame bends it. Of a clip of layers: each layer alone.\n\n"
     "example: gendef show videos/seed0000 --out figure.png\n\n"
     "example: gendef show videos/seed0000 --out moving.mp4"
 )
@@ -46,9 +47,13 @@ def main(argv: list[str]) -> int | None:
     suffix = arguments.out.suffix.lower()
     if suffix not in PICTURES + VIDEOS:
         raise InputError(f"--out must end in {', '.join(PICTURES + VIDEOS)}, got {arguments.out}")
-    clip = CanonicalVideo.load(arguments.clip)
+    clip = load_clip(arguments.clip)
     if suffix in PICTURES:
-        write_image(arguments.out, figure(clip, arguments.frames, arguments.side or 176))
+        side = arguments.side or 176
+        if isinstance(clip, CompositeVideo):
+            write_image(arguments.out, layers_figure(clip, arguments.frames, side))
+        else:
+            write_image(arguments.out, figure(clip, arguments.frames, side))
     else:
         _write_moving(clip, arguments)
     if arguments.json:
@@ -58,14 +63,24 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _write_moving(clip: CanonicalVideo, arguments: Arguments) -> None:
+def _write_moving(clip: CanonicalVideo | CompositeVideo, arguments: Arguments) -> None:
     write = write_gif if arguments.out.suffix.lower() == ".gif" else write_video
     with progress_bar() as progress:
-        frames = figure_frames(clip, arguments.side or 256)
+        side = arguments.side or 256
+        frames = layers_figure_frames(clip, side) if isinstance(clip, CompositeVideo) else figure_frames(clip, side)
         write(arguments.out, progress.track(frames, clip.num_frames, description="drawing"), clip.fps)
 
 
-def _facts(clip: CanonicalVideo) -> dict[str, object]:
+def _facts(clip: CanonicalVideo | CompositeVideo) -> dict[str, object]:
+    if isinstance(clip, CompositeVideo):
+        return {
+            "frames": clip.num_frames,
+            "size": clip.size,
+            "fps": clip.fps,
+            "layers": [{"name": layer.name, "start": layer.start, **_facts(layer.video)} for layer in clip.layers],
+            "made": clip.info,
+            "report": clip.report,
+        }
     offsets = clip.deformation[:: max(clip.num_frames // 16, 1)].norm(dim=-1) * min(clip.size) / 2
     return {
         "frames": clip.num_frames,

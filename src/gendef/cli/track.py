@@ -9,11 +9,13 @@ import torch
 import tyro
 from torch import Tensor
 
-from gendef.applications.track import checked_frame, grid_points, track
+from gendef.applications.track import checked_frame, grid_points
 from gendef.applications.track_files import write_tracks
 from gendef.canonical_video import CanonicalVideo
+from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_points, read_points
 from gendef.cli.progress import progress_bar
+from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 
 DESCRIPTION = (
@@ -39,6 +41,8 @@ class Arguments:
     """A regular grid of points, so many along the shorter side."""
     frame: int | None = None
     """Frame on which the points lie; default the canonical image."""
+    layer: int | None = None
+    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
     out: Path = field(default=Path("tracks"))
     """Folder for the results."""
     json: bool = False
@@ -48,8 +52,13 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef track", description=DESCRIPTION)
-    clip = CanonicalVideo.load(arguments.clip)
-    tracks = track(clip, _points(arguments, clip), arguments.frame)
+    clip = load_clip(arguments.clip)
+    layer = chosen_layer(clip, arguments.layer, arguments.frame)
+    points = _points(arguments, clip, layer)
+    if isinstance(clip, CompositeVideo):
+        tracks = clip.track(points, arguments.frame, layer)
+    else:
+        tracks = clip.track(points, arguments.frame)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))
@@ -61,6 +70,7 @@ def main(argv: list[str]) -> int | None:
             "positions": tracks.positions.tolist(),
             "visible": tracks.visible.tolist(),
             "residual": tracks.residual.tolist(),
+            **({} if tracks.layer is None else {"layer": tracks.layer.tolist()}),
             "out": str(arguments.out),
         }
         print(json.dumps(report))
@@ -72,7 +82,7 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _points(arguments: Arguments, clip: CanonicalVideo) -> Tensor:
+def _points(arguments: Arguments, clip: CanonicalVideo | CompositeVideo, layer: int) -> Tensor:
     """All points that were asked for, (N, 2)."""
     parts: list[Tensor] = []
     if arguments.points:
@@ -82,7 +92,7 @@ def _points(arguments: Arguments, clip: CanonicalVideo) -> Tensor:
     if arguments.grid is not None:
         if arguments.frame is not None:
             checked_frame(clip, arguments.frame)
-        tall, wide = clip.canonical.shape[1:]
+        tall, wide = canonical_pictures(clip)[layer][1].shape[1:]
         parts.append(grid_points(clip.size if arguments.frame is not None else (tall, wide), arguments.grid).double())
     if not parts:
         raise InputError("which points? Give --points x,y, --csv FILE or --grid N")
