@@ -7,7 +7,7 @@ import torch
 from gendef import CanonicalVideo, GenDeF
 from gendef.errors import DataError, InputError
 from gendef.media.video import to_uint8, write_video
-from gendef.metrics.clip_sets import SEEDS_APART, open_clips, square
+from gendef.metrics.clip_sets import SEEDS_APART, CanonicalImages, open_clips, square
 from gendef.metrics.sampling import Sampling, draw_windows
 
 
@@ -124,6 +124,15 @@ def test_model(model_folder):
     expected = GenDeF.from_pretrained(model_folder).sample(5 * SEEDS_APART + 1, 9, truncation=0.5).render()[::4]
     assert np.abs(second.movedim(1, -1).numpy().astype(int) - to_uint8(expected)).max() <= 1
     assert not torch.equal(first, second)
+
+
+def test_canonical_images_of_a_model(model_folder):
+    images = CanonicalImages(str(model_folder))
+    clips = list(images.clips(Sampling(frames=1, count=2, seed=1)))
+    expected = to_uint8(GenDeF.from_pretrained(model_folder).sample(SEEDS_APART, 1).canonical)
+    assert len(clips) == 2 and np.array_equal(clips[0][0].movedim(0, -1).numpy(), expected)
+    with pytest.raises(DataError, match="clips of one frame, not of 2"):
+        next(images.clips(Sampling(frames=2, count=1)))
 
 
 def test_unknown(tmp_path):

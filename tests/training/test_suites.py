@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch.nn.functional as F
 
 from gendef.cli.main import main
 from gendef.errors import ConfigError
@@ -79,7 +80,7 @@ def test_budgets():
 
 def test_rows_share_stage_one_and_are_trained_once(archive_path, tmp_path, monkeypatch):
     rows = {row.name: row for row in suite("paper", tiny_training())}
-    base, out, budget = rows["gendef"].config, tmp_path / "suite", Budget(0.3, 0.3)
+    base, out, budget = rows["gendef"].config, tmp_path / "suite", Budget(0.1, 0.1)
     facts = [
         train_row(rows[name], base, archive_path, out, budget, "cpu") for name in ("gendef", "no-feature", "feature-2")
     ]
@@ -100,8 +101,20 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     from ..metrics.conftest import make_spec
 
     register_detector(make_spec(name="thumbnails"))
+    register_detector(
+        make_spec(
+            name="thumbnail of a frame",
+            sees="frames",
+            min_frames=1,
+            dimension=12,
+            load=lambda path, device: (lambda frames: F.adaptive_avg_pool2d(frames, 2).flatten(1), "none"),
+        )
+    )
     measures = __import__("gendef.training.compare", fromlist=["MEASURES"]).MEASURES
-    cheap = tuple(replace(measure, detector="thumbnails", frames=3) for measure in measures[:1])
+    cheap = (
+        replace(measures[0], detector="thumbnails", frames=3),
+        replace(measures[3], detector="thumbnail of a frame"),
+    )
     monkeypatch.setattr("gendef.training.compare.MEASURES", cheap)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     tiny = replace(tiny_training(), finetune=replace(tiny_training().finetune, images=4))
@@ -110,7 +123,7 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
         json.dumps(json.loads(json.dumps(replace(tiny, pretrain=replace(tiny.pretrain, images=4)).to_dict())))
     )
     arguments = ["--data", str(archive_path), "--config", str(config), "--out", str(tmp_path / "out")]
-    options = ["--rows", "gendef,stylegan-v", "--measures", "fvd16", "--count", "6", "--clips-per-video", "2"]
+    options = ["--rows", "gendef,stylegan-v", "--measures", "fvd16,fid", "--count", "6", "--clips-per-video", "2"]
     run = ["ablate", *arguments, *options, "--device", "cpu"]
     assert main(run) == 0
     text = capsys.readouterr().out
@@ -119,8 +132,9 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     monkeypatch.setattr("gendef.training.loop.Trainer.__init__", None)
     assert main([*run, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["row"] for row in rows] == ["gendef", "stylegan-v"]
-    assert rows[0]["measured"]["fvd16"]["clips"] == 6 and rows[0]["measured"]["fvd16"]["seeds"] == 2
+    assert [row["row"] for row in rows] == ["stage1", "gendef", "stylegan-v"]
+    assert set(rows[0]["measured"]) == {"fid"} and rows[0]["paper"]["fid"] == 43.6
+    assert rows[1]["measured"]["fvd16"]["clips"] == 6 and rows[1]["measured"]["fvd16"]["seeds"] == 2
     assert json.loads((tmp_path / "out" / "table_baselines.json").read_text())["rows"] == rows
     assert open_clips(str(tmp_path / "out" / "gendef" / "model")).kind == "model"
 
@@ -131,7 +145,7 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
         (["--rows", "digan"], "there is no row 'digan'; known: gendef, stylesv-mtm"),
         (["--measures", "inception"], "there is no measure 'inception'"),
         (["--pretrain-minutes", "0"], "a budget must be positive"),
-        (["--count", "1"], "--count and --clips-per-video must be at least 2"),
+        (["--count", "1"], "--count must be at least 2"),
         (["--config", "none.yaml"], "cannot be read as YAML"),
         (["--paper-data", "Cats", "--rows", "gendef"], "the paper has no numbers for 'Cats'; it has SkyTimelapse"),
     ],

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef ablate", description=DESCRIPTION)
     from gendef.metrics.features import default_cache
-    from gendef.training.compare import MEASURES, Budget, measure_row, train_row
+    from gendef.training.compare import MEASURES, PRETRAINED, Against, Budget, measure_row, train_row
     from gendef.training.loop import Stopped
     from gendef.training.paper_tables import RIVALS
     from gendef.training.presets import preset
@@ -88,9 +88,10 @@ def main(argv: list[str]) -> int | None:
     budget = Budget(arguments.pretrain_minutes * 60, arguments.finetune_minutes * 60)
     if arguments.paper_data not in RIVALS:
         raise InputError(f"the paper has no numbers for {arguments.paper_data!r}; it has {', '.join(RIVALS)}")
-    if min(arguments.count, arguments.clips_per_video) < 2:
+    if arguments.count < 2 or arguments.clips_per_video < 1:
         raise InputError(
-            f"--count and --clips-per-video must be at least 2, got {arguments.count}, {arguments.clips_per_video}"
+            f"--count must be at least 2 and --clips-per-video at least 1, got {arguments.count},"
+            f" {arguments.clips_per_video}"
         )
     try:
         for row in rows:
@@ -100,21 +101,23 @@ def main(argv: list[str]) -> int | None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0
+    against = Against(
+        arguments.real or arguments.data,
+        arguments.count,
+        arguments.clips_per_video,
+        seeds,
+        arguments.detector_weights,
+        default_cache(),
+        arguments.device,
+    )
     with progress_bar() as progress:
-        for row in rows:
-            if row.name in chosen and measures:
-                task = progress.add_task(f"measuring {row.name}", total=None)
+        for name in [PRETRAINED, *chosen] if measures else []:
+            if (arguments.out / name).is_dir():
+                task = progress.add_task(f"measuring {name}", total=None)
                 measure_row(
-                    row,
-                    arguments.real or arguments.data,
-                    arguments.out,
+                    arguments.out / name,
                     measures,
-                    count=arguments.count,
-                    clips_per_video=arguments.clips_per_video,
-                    seeds=seeds,
-                    weights=arguments.detector_weights,
-                    cache=default_cache(),
-                    device=arguments.device,
+                    against,
                     on_clip=lambda count, task=task: progress.advance(task, count),  # type: ignore[misc]
                 )
     table = SuiteTable.gather(arguments.suite, rows, arguments.out, budget, arguments.paper_data)

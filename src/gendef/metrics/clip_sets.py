@@ -189,6 +189,26 @@ class ModelClips(ClipSet):
             yield _stacked(square(frame, sampling) for frame in to_uint8(clip.render()))
 
 
+class CanonicalImages(ModelClips):
+    """The canonical images of a GenDeF model, as clips of one frame: what stage 1 alone can paint."""
+
+    kind = "canonical images"
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`.
+
+        Raises:
+            DataError: clips are longer than one frame, or the model paints frames and has no canonical images.
+        """
+        if sampling.frames != 1:
+            raise DataError(f"canonical images are clips of one frame, not of {sampling.frames}")
+        for seed, _ in windows:
+            clip = self._model.sample(seed, 1, truncation=sampling.truncation)
+            if not isinstance(clip, CanonicalVideo):
+                raise DataError(f"{self.name} paints every frame and has no canonical images")
+            yield square(to_uint8(clip.canonical), sampling)[None]
+
+
 def open_clips(name: str, device: str | torch.device = "cpu") -> ClipSet:
     """What `name` says: a data archive, a folder of videos or saved clips, a video file, or a model by name or folder.
 

@@ -11,7 +11,7 @@ from gendef.errors import ConfigError
 from gendef.media.video import replacing
 from gendef.training.checkpoint import checkpoint_paths
 from gendef.training.config import TrainConfig
-from gendef.training.loop import RunOptions, Trainer
+from gendef.training.loop import RunOptions, Trainer, choose_device
 from gendef.training.suites import Row
 
 PRETRAINED = "stage1"
@@ -109,43 +109,59 @@ MEASURES = (
 )
 
 
+@dataclass(frozen=True)
+class Against:
+    """What rows are measured against, and how.
+
+    Attributes:
+        real: data archive or folder of videos.
+        count, clips_per_video: clips of each side, and from each real video.
+        seeds: which draw other clips and other generated videos.
+        weights: of I3D.
+        cache: folder of features.
+        device: of networks.
+    """
+
+    real: Path
+    count: int
+    clips_per_video: int
+    seeds: Sequence[int]
+    weights: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+
+
 def measure_row(
-    row: Row,
-    real: Path,
-    out: Path,
-    measures: Sequence[Measure],
-    *,
-    count: int,
-    clips_per_video: int,
-    seeds: Sequence[int],
-    weights: Path | None,
-    cache: Path | None,
-    device: str = "auto",
-    on_clip: Callable[[int], None] = lambda count: None,
+    folder: Path, measures: Sequence[Measure], against: Against, on_clip: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
-    """Distances of one trained row to `real`; what is already in its folder is not measured again.
+    """Distances of the model in a row's folder to real clips; what is there already is not measured again.
+
+    Of stage 1 (a folder with `pretrained` instead of `model`) the canonical images are measured, as single frames.
 
     Returns:
-        The reports, by name of the measure.
+        The reports, by name of the measure; also written as NAME.json into the folder.
     """
-    from gendef.metrics.clip_sets import open_clips
+    from gendef.metrics.clip_sets import CanonicalImages, open_clips
     from gendef.metrics.detectors import Detector, find_detector
     from gendef.metrics.distances import compare
     from gendef.metrics.report import to_json
     from gendef.metrics.sampling import Sampling
-    from gendef.training.loop import choose_device
 
-    folder = out / row.name
+    device, videos = choose_device(against.device), (folder / "model").is_dir()
     reports: dict[str, Any] = {}
     for measure in measures:
         path = folder / f"{measure.name}.json"
+        if measure.frames > 1 and not videos:
+            continue
         if not path.exists():
-            chosen = choose_device(device)
-            per_video = 0 if measure.frames == 1 else clips_per_video
-            sampling = Sampling(measure.frames, measure.stride, per_video, count)
-            detector = Detector(find_detector(measure.detector), weights if measure.detector == "i3d" else None, chosen)
-            sides = (open_clips(str(folder / "model"), chosen), open_clips(str(real), chosen))
-            report = compare(*sides, detector, sampling, seeds, cache=cache, on_clip=on_clip)
+            per_video = 0 if measure.frames == 1 else against.clips_per_video
+            sampling = Sampling(measure.frames, measure.stride, per_video, against.count)
+            weights = against.weights if measure.detector == "i3d" else None
+            detector = Detector(find_detector(measure.detector), weights, device)
+            name = str(folder / ("model" if videos else "pretrained"))
+            fake = open_clips(name, device) if videos else CanonicalImages(name, device)
+            real = open_clips(str(against.real), device)
+            report = compare(fake, real, detector, sampling, against.seeds, cache=against.cache, on_clip=on_clip)
             with replacing(path) as temporary:
                 temporary.write_text(to_json(report.to_dict()))
         reports[measure.name] = json.loads(path.read_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gendef.media.video import replacing
-from gendef.training.compare import MEASURES, Budget
-from gendef.training.paper_tables import ABLATIONS, RIVALS, Scores
+from gendef.training.compare import MEASURES, PRETRAINED, Budget
+from gendef.training.paper_tables import ABLATIONS, FID_OF_STAGES, RIVALS, Scores
 from gendef.training.suites import Row
 
 COLUMNS = {"fvd16": "FVD16", "fvd128": "FVD128", "fvd16x8": "FVD16 stride 8", "fid": "Frechet, frames"}
@@ -31,19 +31,15 @@ class SuiteTable:
         Args:
             paper_data: data set of the paper; where a table of the paper lacks it, its columns stay empty.
         """
+        found = [_stage1(out / PRETRAINED, paper_data)] if (out / PRETRAINED / "stage1.json").exists() else []
         paper = (RIVALS if suite == "baselines" else ABLATIONS).get(paper_data, {})
-        found = []
         for row in rows:
             folder = out / row.name
             if not (folder / "row.json").exists():
                 continue
-            entry = {"title": row.title, **json.loads((folder / "row.json").read_text()), "measured": {}}
-            for measure in MEASURES:
-                path = folder / f"{measure.name}.json"
-                if path.exists():
-                    entry["measured"][measure.name] = _values(json.loads(path.read_text()))
-            entry["paper"] = _paper(paper.get(row.paper or ""))
-            found.append(entry)
+            facts = json.loads((folder / "row.json").read_text())
+            scores = _paper(paper.get(row.paper or ""))
+            found.append({"title": row.title, **facts, "measured": _measured(folder), "paper": scores})
         return cls(suite, paper_data, budget, found)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,6 +80,18 @@ class SuiteTable:
             temporary.write_text(self.markdown() + "\n")
         with replacing(out / f"table_{self.suite}.json") as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def _stage1(folder: Path, paper_data: str) -> dict[str, Any]:
+    """The row of stage 1 alone, whose canonical images are compared with frames (Table A2)."""
+    facts = {"row": PRETRAINED, "clips": 0, "pretraining": json.loads((folder / "stage1.json").read_text())}
+    scores = {"fvd16": None, "fvd128": None, "fid": FID_OF_STAGES[paper_data][0]}
+    return {"title": "stage 1, canonical images", **facts, "measured": _measured(folder), "paper": scores}
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    paths = {measure.name: folder / f"{measure.name}.json" for measure in MEASURES}
+    return {name: _values(json.loads(path.read_text())) for name, path in paths.items() if path.exists()}
 
 
 def _values(report: dict[str, Any]) -> dict[str, Any]:
