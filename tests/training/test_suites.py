@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
@@ -64,6 +65,29 @@ def test_every_row_has_its_number_in_the_paper():
     assert table[0].config.generator.canonical == table[1].config.generator.canonical
     for name, (_, after) in FID_OF_STAGES.items():
         assert RIVALS[name]["GenDeF"].fid == after
+
+
+def test_the_page_of_the_papers_tables_shows_the_data():
+    page = (Path(__file__).parents[2] / "docs" / "paper_tables.md").read_text()
+    rows = {
+        cells[1].strip(): [c.strip() for c in cells[2:-1]]
+        for cells in (x.split("|") for x in page.splitlines())
+        if len(cells) > 3
+    }
+
+    def cells(scores):
+        return (
+            ["", "", ""]
+            if scores is None
+            else ["" if v is None else f"{v:.1f}" for v in (scores.fvd16, scores.fvd128, scores.fid)]
+        )
+
+    for name in ("DIGAN", "StyleGAN-V", "StyleSV", "StyleSV-mtm"):
+        assert rows[name] == [cell for data in RIVALS.values() for cell in cells(data.get(name))]
+    for name in set(ABLATIONS["YouTube Driving"]) - {"GenDeF"}:
+        assert rows[name] == [cell for data in ABLATIONS.values() for cell in cells(data.get(name))]
+    for name, stages in FID_OF_STAGES.items():
+        assert rows[name] == [f"{value:.1f}" for value in stages]
 
 
 def test_budgets():
