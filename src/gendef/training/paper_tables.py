@@ -61,7 +61,7 @@ ABLATIONS: dict[str, dict[str, Scores]] = {
         "xavier": Scores(42.5, 133.6, 41.2),
     },
 }
-"""Tables 2 (f_c, L_reg), 3 (layer of f_c), 4 (pretraining) and A1 (multiplier and initialisation)."""
+"""Tables 2 to 4 and A1: f_c and L_reg, the layer of f_c, pretraining, multiplier and initialisation."""
 
 FID_OF_STAGES: dict[str, tuple[float, float]] = {
     "YouTube Driving": (11.4, 8.0),
