@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.networks.layers import EqualizedLinear, at_least_float32
-from gendef.networks.resample import upsampled_conv2d
+from gendef.networks.resample import smooth_upsampled, upsampled_conv2d
+from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
+from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
 
 
 def modulation(
@@ -80,6 +82,7 @@ class Modulated:
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.
+        tiled: the weights as Winograd's convolutions take them, once they were needed.
     """
 
     weight: Tensor
@@ -89,6 +92,7 @@ class Modulated:
     shared: Tensor | None = None
     added: Tensor | None = None
     offsets: "Modulated | None" = None
+    tiled: tuple[Tensor, ...] = ()
 
 
 class ModulatedConv2d(nn.Module):
@@ -201,7 +205,7 @@ class ModulatedConv2d(nn.Module):
         scaled = _per_channel(x, ready.styles)
         bias = None if bias is None else (bias * ready.gain).to(x.dtype)
         if not self.mtm:
-            y = self._linear(scaled, ready.weight, bias if ready.scales is None else None)
+            y = self._fixed(scaled, ready, bias if ready.scales is None else None)
         else:
             assert ready.offsets is not None
             y = self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready)
@@ -216,10 +220,27 @@ class ModulatedConv2d(nn.Module):
         scales = _over_frames(ready.scales.to(y.dtype), len(y))
         return y * scales if bias is None else torch.addcmul(bias[None, :, None, None], y, scales)
 
+    def _fixed(self, x: Tensor, ready: Modulated, bias: Tensor | None) -> Tensor:
+        """The convolution with weights that all frames share."""
+        if torch.is_grad_enabled() or not self._by_tiles(x, ready.weight):
+            return self._linear(x, ready.weight, bias)
+        if not ready.tiled:
+            ready.tiled = transform_transposed(ready.weight) if self.up else (transform_kernel(ready.weight),)
+        if self.up:
+            return smooth_upsampled(transposed_conv2d(x, ready.weight, ready.tiled), bias)
+        y = convolve_transformed(x, ready.tiled[0], self.padding)
+        return y if bias is None else y.add_(bias[None, :, None, None])
+
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.up:
             return upsampled_conv2d(x, weight, bias)
+        if self._by_tiles(x, weight):
+            y = winograd_conv2d(x, weight, self.padding)
+            return y if bias is None else y + bias[None, :, None, None]
         return F.conv2d(x, weight, bias, padding=self.padding)
+
+    def _by_tiles(self, x: Tensor, weight: Tensor) -> bool:
+        return self.kernel_size == 3 and worthwhile(x, len(weight))
 
     def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
         """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""
@@ -236,7 +257,9 @@ class ModulatedConv2d(nn.Module):
             self.kernel_size,
             self.padding,
         )
-        return torch.matmul(ready.weight.flatten(1), columns).reshape(x.shape[0], -1, *field.shape[2:])
+        # Channels last, as all other layers have them.
+        y = torch.matmul(columns.transpose(1, 2), ready.weight.flatten(1).t())
+        return y.unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype, gain: float = 1.0) -> Modulated:

@@ -127,5 +127,9 @@ def upsampled_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
     convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
     """
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return smooth_upsampled(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), bias)
+
+
+def smooth_upsampled(x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The filter of `upsampled_conv2d` on a transposed convolution's (B, O, 2H + 1, 2W + 1) -> (B, O, 2H, 2W)."""
     return F.conv2d(x, smoothing_kernel(x, 4.0), bias, padding=1, groups=x.shape[1])

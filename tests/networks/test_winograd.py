@@ -1,0 +1,84 @@
+"""Winograd's convolutions against direct ones in float64, with gradients of first and second order."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gendef.networks import winograd
+from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
+from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks even in small maps: of several rows, and of several frames."""
+    monkeypatch.setattr(winograd, "BLOCK_TILES", 5)
+
+
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(3, 23), st.integers(3, 23), st.integers(0, 2))
+def test_any_size_gives_the_direct_convolution(batch: int, height: int, width: int, padding: int) -> None:
+    x, weight = _random(batch, 3, height, width), _random(4, 3, 3, 3, seed=1)
+    torch.testing.assert_close(
+        convolve_transformed(x, transform_kernel(weight), padding), F.conv2d(x, weight, padding=padding)
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 23), st.integers(1, 23))
+def test_any_size_gives_the_transposed_convolution(batch: int, height: int, width: int) -> None:
+    x, weight = _random(batch, 3, height, width), _random(4, 3, 3, 3, seed=1)
+    torch.testing.assert_close(
+        transposed_conv2d(x, weight, transform_transposed(weight)),
+        F.conv_transpose2d(x, weight.transpose(0, 1), stride=2),
+    )
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_gradients_of_first_and_second_order_are_those_of_the_direct_convolution(padding: int) -> None:
+    x, weight = _random(2, 3, 6, 9).requires_grad_(), _random(4, 3, 3, 3, seed=1).requires_grad_()
+
+    def gradients(convolve: object) -> list[torch.Tensor]:
+        assert callable(convolve)
+        y = convolve(x, weight)
+        first = torch.autograd.grad(y.pow(3).sum(), (x, weight), create_graph=True)
+        second = torch.autograd.grad(sum(g.pow(3).sum() for g in first), (x, weight))
+        return [*first, *second]
+
+    ours = gradients(lambda x, w: winograd_conv2d(x, w, padding))
+    direct = gradients(lambda x, w: F.conv2d(x, w, padding=padding))
+    for own, wanted in zip(ours, direct, strict=True):
+        torch.testing.assert_close(own, wanted)
+
+
+def test_float32_is_exact_to_a_ten_thousandth_of_the_outputs_deviation() -> None:
+    x, weight = _random(1, 256, 16, 16), _random(256, 256, 3, 3, seed=1)
+    exact = F.conv2d(x, weight, padding=1)
+    ours = convolve_transformed(x.float(), transform_kernel(weight.float()), 1)
+    assert float((ours - exact).abs().max()) < 1e-4 * float(exact.std())
+    exact = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    up = transposed_conv2d(x.float(), weight.float(), transform_transposed(weight.float()))
+    assert float((up - exact).abs().max()) < 1e-4 * float(exact.std())
+
+
+def test_results_are_channels_last_and_their_own_memory() -> None:
+    x, weight = _random(2, 3, 8, 8), _random(4, 3, 3, 3, seed=1)
+    first = winograd_conv2d(x, weight, 1)
+    kept = first.clone()
+    winograd_conv2d(-x, weight, 1)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first, kept)
+
+
+def test_few_channels_few_tiles_and_other_precisions_are_left_to_the_direct_convolution() -> None:
+    wide = torch.zeros(1, 128, 32, 32)
+    assert worthwhile(wide, 128)
+    assert not worthwhile(wide, 3)
+    assert not worthwhile(wide[..., :8, :8], 128)
+    assert not worthwhile(wide.double(), 128)
