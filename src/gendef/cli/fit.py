@@ -30,7 +30,8 @@ DESCRIPTION = (
     "command is given again. A video with cuts gives a clip folder for every scene.\n\n"
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
-    "example: gendef fit frames_folder --out clip --size 480 --quality best"
+    "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
+    "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
 
 
@@ -54,6 +55,8 @@ class Arguments:
     """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
     seed: int = 0
     """The same seed gives the same result, if there is no budget."""
+    model: str | None = None
+    """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -74,6 +77,10 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
     budget = None if arguments.budget is None else parse_seconds(arguments.budget)
+    if arguments.model is not None:
+        from gendef.cli.fit_model import fit_model
+
+        return fit_model(arguments, arguments.model, budget)
     options = Options(arguments.quality, arguments.seed, budget)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")

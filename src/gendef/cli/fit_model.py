@@ -1,0 +1,114 @@
+"""`gendef fit --model`: a real clip inside a generator, and the generator tuned to it."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from gendef.cli.progress import progress_bar
+from gendef.clip_format import CANONICAL, META, check_replaceable
+from gendef.errors import InputError
+from gendef.fitting.fit import Moment
+from gendef.inversion.invert import Inversion, Options, invert
+from gendef.inversion.state import ProgressFile
+from gendef.media.drawing import contact_sheet, spread_frames, write_image
+from gendef.media.video import to_uint8
+from gendef.model import GenDeF
+
+if TYPE_CHECKING:
+    from gendef.cli.fit import Arguments
+
+STATE = ".inversion-state.safetensors"
+PREVIEW_EVERY = 5.0
+"""Seconds between two previews, at least."""
+SHEET_FRAMES, SHEET_SIDE = 6, 128
+MOTIONS = (1, 2)
+"""Seeds of the other motions on the sheet."""
+
+
+def fit_model(arguments: "Arguments", model_name: str, budget: float | None) -> int:
+    """Run the command."""
+    out = arguments.out
+    check_replaceable(out)
+    model_folder, sheet = out.with_name(f"{out.name}_model"), out.with_name(f"{out.name}_sheet.png")
+    if model_folder.is_file():
+        raise InputError(f"{model_folder} is a file, but the tuned model shall be a folder there: choose another --out")
+    model = GenDeF.from_pretrained(model_name)
+    options = Options(arguments.quality, arguments.seed, budget)
+    if not arguments.video.exists():
+        raise InputError(f"there is no {arguments.video}")
+    job = {
+        "source": str(arguments.video.resolve()),
+        "changed": arguments.video.stat().st_mtime_ns,
+        "start": arguments.start,
+        "frames": arguments.frames,
+        "weights": model.fingerprint,
+        **asdict(options),
+    }
+    state = ProgressFile(out / STATE, job)
+    preview = None if (out / META).exists() else out / CANONICAL
+    shown = time.perf_counter()
+    with progress_bar() as progress:
+        task = progress.add_task("reading", total=1000)
+
+        def watch(moment: Moment) -> None:
+            nonlocal shown
+            text = moment.stage if moment.psnr != moment.psnr else f"{moment.stage}, {moment.psnr:.2f} dB"
+            progress.update(task, completed=round(1000 * moment.done), description=text)
+            if preview and moment.canonical is not None and time.perf_counter() - shown >= PREVIEW_EVERY:
+                shown = time.perf_counter()
+                preview.parent.mkdir(parents=True, exist_ok=True)
+                write_image(preview, to_uint8(moment.canonical))
+
+        found = invert(arguments.video, model, arguments.start, arguments.frames, options, watch, state)
+        progress.update(task, completed=1000, description="done")
+    found.model.name = str(model_folder)
+    found.video.info["model"] = found.model.name
+    found.model.save_pretrained(model_folder)
+    found.video.save(out)
+    write_image(sheet, inversion_sheet(found))
+    state.remove()
+    _tell(found, arguments, model_folder, sheet)
+    return 0
+
+
+def _tell(found: Inversion, arguments: "Arguments", model_folder: Path, sheet: Path) -> None:
+    report = found.video.report
+    if arguments.json:
+        written = {"clip": str(arguments.out), "model": str(model_folder), "sheet": str(sheet)}
+        print(json.dumps({**written, "frames": found.video.info["frames"], **report}))
+        return
+    for note in report["notes"]:
+        print(f"note: {note}")
+    print(
+        f"{arguments.out}: PSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.3f} (before the tuning "
+        f"{report['psnr_before_tuning']:.2f} dB, {report['ssim_before_tuning']:.3f}), {report['seconds']:.0f} s"
+    )
+    print(f"look at {sheet}; other motions:  gendef motions {arguments.out} --seeds 1-8 --out motions")
+    print(f"what lies near this content:  gendef sample {model_folder} --truncation 0.3 --out near")
+
+
+def inversion_sheet(found: Inversion) -> np.ndarray:
+    """The input, what the model makes of it, what the tuned one does, and other motions; uint8 (H, W, 3)."""
+    chosen = spread_frames(found.video.num_frames, SHEET_FRAMES)
+    videos = [("found in the model", found.untuned), ("model tuned", found.video)]
+    videos += [
+        (f"motion {seed}", other)
+        for seed, other in zip(MOTIONS, found.model.sample_motions(found.video, MOTIONS), strict=True)
+    ]
+    names, rows = ["input"], [[found.target.canonical[None], found.target.frames[chosen]]]
+    for name, video in videos:
+        names.append(name)
+        rows.append([video.canonical[None], video.render(frames=chosen)])
+    pictures = [[_enlarged(image) for part in row for image in to_uint8(part)] for row in rows]
+    columns = ["canonical image", *(f"frame {number}" for number in chosen)]
+    return contact_sheet(pictures, 4, row_labels=names, column_labels=columns)
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    side = max(SHEET_SIDE, image.shape[0])
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
