@@ -77,8 +77,8 @@ def test_results_are_channels_last_and_their_own_memory() -> None:
 
 
 def test_few_channels_few_tiles_and_other_precisions_are_left_to_the_direct_convolution() -> None:
-    wide = torch.zeros(1, 128, 32, 32)
+    wide = torch.zeros(2, 128, 32, 32)
     assert worthwhile(wide, 128)
     assert not worthwhile(wide, 3)
-    assert not worthwhile(wide[..., :8, :8], 128)
+    assert not worthwhile(wide[..., :16, :16], 128)
     assert not worthwhile(wide.double(), 128)

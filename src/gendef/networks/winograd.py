@@ -22,7 +22,7 @@ READ = 6
 BLOCK_TILES = 256
 """Tiles that are worked on together."""
 MIN_CHANNELS = 64
-MIN_TILES = 48
+MIN_TILES = 128
 
 _KERNEL = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))  # divided by 24
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
