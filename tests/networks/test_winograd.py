@@ -76,6 +76,13 @@ def test_results_are_channels_last_and_their_own_memory() -> None:
     assert torch.equal(first, kept)
 
 
+def test_results_may_be_overwritten_in_training() -> None:
+    x, weight = _random(2, 3, 8, 8), _random(4, 3, 3, 3, seed=1).requires_grad_()
+    first = winograd_conv2d(x, weight, 1)
+    F.leaky_relu(first, 0.2, inplace=True).sum().backward()
+    assert weight.grad is not None and weight.grad.any()
+
+
 def test_few_channels_few_tiles_and_other_precisions_are_left_to_the_direct_convolution() -> None:
     wide = torch.zeros(2, 128, 32, 32)
     assert worthwhile(wide, 128)

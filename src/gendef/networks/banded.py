@@ -73,7 +73,8 @@ def through(x: Tensor, forth: Tensor, back: Tensor, function: Callable[[Tensor, 
     batch, channels = x.shape[:2]
     middle, size = len(forth), len(back)
     x = x.permute(0, 2, 3, 1)
-    y = x.new_empty(batch, size, size, channels)
+    y = torch.empty(batch, channels, size, size, dtype=x.dtype, memory_format=torch.channels_last)
+    maps = y.permute(0, 2, 3, 1)
     columns = bands(forth, BLOCK_COLUMNS)
     rows = bands(back, max(BLOCK_VALUES * size // (BLOCK_COLUMNS * channels * middle), 8))
     regions = [(low, band(forth, low.low, low.high)) for low in rows]
@@ -87,5 +88,5 @@ def through(x: Tensor, forth: Tensor, back: Tensor, function: Callable[[Tensor, 
                 torch.mm(low.values, part.view(len(part), -1), out=place)
             for column in out_columns:
                 source = lowered.view(len(lowered), middle, channels)[:, column.reads]
-                y[index, low.rows, column.rows] = torch.matmul(column.values, source)
-    return y.permute(0, 3, 1, 2)
+                maps[index, low.rows, column.rows] = torch.matmul(column.values, source)
+    return y

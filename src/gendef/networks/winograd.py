@@ -97,7 +97,8 @@ def convolve_transformed(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave; not differentiable."""
     batch, channels = len(x), kernel.shape[2]
     height, width = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
-    y = x.new_empty(batch, height, width, channels)
+    y = torch.empty(batch, channels, height, width, dtype=x.dtype, memory_format=torch.channels_last)
+    maps = y.permute(0, 2, 3, 1)
     back = _both_axes(_OUTPUT, 1, x)
     workspace = Workspace(x)
     for block in blocks(batch, height, width):
@@ -108,12 +109,12 @@ def convolve_transformed(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
         out = workspace.take("out", TILE**2, count * channels)
         torch.mm(back, products.view(READ**2, -1), out=out)
         out = out.view(TILE, TILE, block.frames, block.rows, block.columns, channels)
-        own = y[block.frame : block.frame + block.frames]
+        own = maps[block.frame : block.frame + block.frames]
         for i in range(TILE):
             for j in range(TILE):
                 place = own[:, TILE * block.row + i : TILE * (block.row + block.rows) : TILE, j::TILE]
                 place.copy_(out[i, j, :, : place.shape[1], : place.shape[2]])
-    return y.permute(0, 3, 1, 2)
+    return y
 
 
 def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:

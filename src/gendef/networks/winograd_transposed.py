@@ -40,7 +40,8 @@ def transposed_conv2d(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...]) ->
     both, rows, columns, single = kernels
     batch, channels, height, width = x.shape
     made = single.shape[1]
-    y = x.new_empty(batch, 2 * height + 1, 2 * width + 1, made)
+    y = torch.empty(batch, made, 2 * height + 1, 2 * width + 1, dtype=x.dtype, memory_format=torch.channels_last)
+    maps = y.permute(0, 2, 3, 1)
     back = torch.tensor(_OUTPUT, dtype=x.dtype, device=x.device)
     back_both = torch.kron(back, back)
     workspace = Workspace(x)
@@ -48,7 +49,7 @@ def transposed_conv2d(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...]) ->
         frames, deep, wide = block.frames, TILE * block.rows, TILE * block.columns
         padded = read_padded(x, block, 1, READ - TILE, workspace)
         top = TILE * block.row
-        own = y[block.frame : block.frame + frames, 2 * top : 2 * min(top + deep, height)]
+        own = maps[block.frame : block.frame + frames, 2 * top : 2 * min(top + deep, height)]
         half = workspace.take("half", READ, frames, block.rows, wide + 1, channels)
         _transform_input([padded[:, i : i + deep - 3 : TILE] for i in range(READ)], list(half))
         tiles = workspace.take("tiles", READ, READ, frames, block.rows, block.columns, channels)
@@ -70,9 +71,9 @@ def transposed_conv2d(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...]) ->
         _place(own[:, 1::2, 1::2], plain.view(frames, deep + 1, wide + 1, made)[:, 1:, 1:])
     # What only the last row and column of inputs reach.
     kernel = weight.transpose(0, 1)
-    y[:, -1:] = F.conv_transpose2d(x[:, :, -1:], kernel[:, :, 2:], stride=(1, 2)).permute(0, 2, 3, 1)
-    y[:, :, -1:] = F.conv_transpose2d(x[..., -1:], kernel[..., 2:], stride=(2, 1)).permute(0, 2, 3, 1)
-    return y.permute(0, 3, 1, 2)
+    y[:, :, -1:] = F.conv_transpose2d(x[:, :, -1:], kernel[:, :, 2:], stride=(1, 2))
+    y[..., -1:] = F.conv_transpose2d(x[..., -1:], kernel[..., 2:], stride=(2, 1))
+    return y
 
 
 def _multiply(values: Tensor, kernel: Tensor, back: Tensor, workspace: Workspace) -> Tensor:
