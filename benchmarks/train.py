@@ -1,17 +1,23 @@
 """Speed of training steps: images a second in stage 1, clips a second in stage 2.
 
     python benchmarks/train.py --preset mini64 [--steps 10] [--json]
+    python benchmarks/train.py --preset sky256 --batch 1 --steps 1 --stage finetune --literal
 
-Runs on synthetic frames, so that it measures networks and losses, not the disk.
+Runs on synthetic frames, so that it measures networks and losses, not the disk. Peak memory is that of the process, so
+measure one stage at a time for it. --literal computes the generator without short cuts (gendef/bench/reference.py).
 """
 
 import argparse
+import contextlib
 import json
 import platform
+import resource
 import time
+from dataclasses import replace
 
 import torch
 
+from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
 from gendef.training.critics import build_critic
@@ -30,13 +36,14 @@ def synthetic(stage: Stage) -> tuple[ClipBatch, torch.Tensor]:
 
 
 def measure(stage: Stage, steps: int) -> list[float]:
-    """Seconds of each step, after two to warm up."""
+    """Seconds of each step, after some to warm up."""
     batch, times = synthetic(stage)
     seconds = []
-    for step in range(steps + 2):
+    warm_up = min(steps, 2)
+    for step in range(steps + warm_up):
         start = time.perf_counter()
         float(stage.step(batch, times)["loss_d"])  # waits for the device
-        if step >= 2:
+        if step >= warm_up:
             seconds.append(time.perf_counter() - start)
     return sorted(seconds)
 
@@ -47,10 +54,19 @@ def main() -> None:
     parser.add_argument("--preset", default="mini64")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, help="clips or images of a step, other than the preset's")
+    parser.add_argument("--stage", choices=("pretrain", "finetune"), help="measure one of the two")
+    parser.add_argument("--literal", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(0)
     config, device = preset(options.preset), choose_device(options.device)
+    if options.batch:
+        config = replace(
+            config,
+            pretrain=replace(config.pretrain, batch_size=options.batch),
+            finetune=replace(config.finetune, batch_size=options.batch),
+        )
     report = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
         "torch": torch.__version__,
@@ -58,14 +74,18 @@ def main() -> None:
         "preset": options.preset,
     }
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):
+        if options.stage not in (None, name):
+            continue
         stage = build_stage(name, config, Generator(config.generator), build_critic(config), device)
         stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
-        seconds = measure(stage, options.steps)
+        with literal_path() if options.literal else contextlib.nullcontext():
+            seconds = measure(stage, options.steps)
         size = stage.settings.batch_size
         report[name] = {
-            f"{unit}_per_second": round(size / seconds[len(seconds) // 2], 1),
-            "best": round(size / seconds[0], 1),
-            "worst": round(size / seconds[-1], 1),
+            f"{unit}_per_second": round(size / seconds[len(seconds) // 2], 3),
+            "best": round(size / seconds[0], 3),
+            "worst": round(size / seconds[-1], 3),
+            "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         }
     print(json.dumps(report) if options.json else "\n".join(f"{key:<10} {value}" for key, value in report.items()))
 

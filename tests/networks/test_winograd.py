@@ -1,5 +1,7 @@
 """Winograd's convolutions against direct ones in float64, with gradients of first and second order."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from gendef.networks import winograd
 from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
-from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
+from gendef.networks.winograd_transposed import conv_transpose2d, transform_transposed, transposed_conv2d
 
 
 @pytest.fixture(autouse=True)
@@ -40,19 +42,25 @@ def test_any_size_gives_the_transposed_convolution(batch: int, height: int, widt
     )
 
 
+def _gradients(convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
+    """Of first and second order, by input and by weight."""
+    x, weight = _random(2, 3, 6, 9).requires_grad_(), _random(4, 3, 3, 3, seed=1).requires_grad_()
+    first = torch.autograd.grad(convolve(x, weight).pow(3).sum(), (x, weight), create_graph=True)
+    return [*first, *torch.autograd.grad(sum(g.pow(3).sum() for g in first), (x, weight))]
+
+
 @pytest.mark.parametrize("padding", [0, 1, 2])
 def test_gradients_of_first_and_second_order_are_those_of_the_direct_convolution(padding: int) -> None:
-    x, weight = _random(2, 3, 6, 9).requires_grad_(), _random(4, 3, 3, 3, seed=1).requires_grad_()
+    ours = _gradients(lambda x, w: winograd_conv2d(x, w, padding))
+    direct = _gradients(lambda x, w: F.conv2d(x, w, padding=padding))
+    for own, wanted in zip(ours, direct, strict=True):
+        torch.testing.assert_close(own, wanted)
 
-    def gradients(convolve: object) -> list[torch.Tensor]:
-        assert callable(convolve)
-        y = convolve(x, weight)
-        first = torch.autograd.grad(y.pow(3).sum(), (x, weight), create_graph=True)
-        second = torch.autograd.grad(sum(g.pow(3).sum() for g in first), (x, weight))
-        return [*first, *second]
 
-    ours = gradients(lambda x, w: winograd_conv2d(x, w, padding))
-    direct = gradients(lambda x, w: F.conv2d(x, w, padding=padding))
+def test_gradients_of_the_transposed_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gendef.networks.winograd_transposed.worthwhile", lambda *_: True)
+    ours = _gradients(conv_transpose2d)
+    direct = _gradients(lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1), stride=2))
     for own, wanted in zip(ours, direct, strict=True):
         torch.testing.assert_close(own, wanted)
 

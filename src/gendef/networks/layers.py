@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.networks.resample import downsample_2x
+from gendef.networks.winograd import conv2d
 
 LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2.0)
@@ -102,7 +103,7 @@ class EqualizedConv2d(nn.Module):
         weight = (self.weight * self.weight_gain).to(x.dtype)
         pad = weight.shape[-1] // 2
         if not self.down:
-            x = F.conv2d(x, weight, padding=pad)
+            x = conv2d(x, weight, padding=pad)
         elif pad == 0:
             x = F.conv2d(downsample_2x(x), weight)
         else:

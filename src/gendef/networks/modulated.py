@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gendef.networks.layers import EqualizedLinear, at_least_float32
 from gendef.networks.resample import smooth_upsampled, upsampled_conv2d
-from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
+from gendef.networks.winograd import conv2d, convolve_transformed, transform_kernel, worthwhile
 from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
 
 
@@ -222,7 +222,7 @@ class ModulatedConv2d(nn.Module):
 
     def _fixed(self, x: Tensor, ready: Modulated, bias: Tensor | None) -> Tensor:
         """The convolution with weights that all frames share."""
-        if torch.is_grad_enabled() or not self._by_tiles(x, ready.weight):
+        if torch.is_grad_enabled() or self.kernel_size != 3 or not worthwhile(x, len(ready.weight)):
             return self._linear(x, ready.weight, bias)
         if not ready.tiled:
             ready.tiled = transform_transposed(ready.weight) if self.up else (transform_kernel(ready.weight),)
@@ -234,13 +234,7 @@ class ModulatedConv2d(nn.Module):
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.up:
             return upsampled_conv2d(x, weight, bias)
-        if self._by_tiles(x, weight):
-            y = winograd_conv2d(x, weight, self.padding)
-            return y if bias is None else y + bias[None, :, None, None]
-        return F.conv2d(x, weight, bias, padding=self.padding)
-
-    def _by_tiles(self, x: Tensor, weight: Tensor) -> bool:
-        return self.kernel_size == 3 and worthwhile(x, len(weight))
+        return conv2d(x, weight, bias, self.padding)
 
     def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
         """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""
