@@ -21,25 +21,28 @@ from gendef.networks.winograd_transposed import transform_transposed, transposed
 
 def modulation(
     weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Weights, styles and output scales of a modulated convolution.
+) -> tuple[Tensor, Tensor | None]:
+    """Styles and output scales of a modulated convolution: factors of the weights' input and output channels.
 
     Args:
         weight: (O, I, K, K).
         styles: (B, I).
         demodulate: scale every output map to unit expected variance (Karras et al. 2020, equation 3).
-        normalize: first bring weights and styles to unit mean square, the styles over the whole batch (StyleGAN3).
+        normalize: first bring weights and styles to unit mean square, the styles over the whole batch (StyleGAN3). The
+            factors of the weights are part of the scales.
 
     Returns:
-        weight (O, I, K, K), styles (B, I), scales (B, O) or None.
+        styles (B, I), scales (B, O) or None.
     """
     if not demodulate:
-        return weight, styles, None
-    if normalize:
-        weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
-        styles = styles * styles.square().mean().rsqrt()
+        return styles, None
     energy = weight.square().sum(dim=(2, 3))
-    return weight, styles, (F.linear(styles.square(), energy) + 1e-8).rsqrt()
+    if not normalize:
+        return styles, (F.linear(styles.square(), energy) + 1e-8).rsqrt()
+    styles = styles * styles.square().mean().rsqrt()
+    mean_square = energy.mean(dim=1) / weight[0, 0].numel()
+    scales = (F.linear(styles.square(), energy / mean_square[:, None]) + 1e-8).rsqrt()
+    return styles, scales * mean_square.rsqrt()
 
 
 def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: int, padding: int) -> Tensor:
@@ -150,7 +153,7 @@ class ModulatedConv2d(nn.Module):
     ) -> Tensor:
         """x (B * T, I, H, W), w (B, w_dim), bias (O,) -> (convolution + bias) * gain, (B * T, O, Ho, Wo).
 
-        `input_gain` is a factor on the input, applied to the weights.
+        `input_gain` is a factor on the input, applied to the styles.
         """
         return self.convolve(x, self.modulate(w, x.dtype, input_gain=input_gain, gain=gain), bias)
 
@@ -190,12 +193,13 @@ class ModulatedConv2d(nn.Module):
         styles = self.affine(w)
         if not self.demodulate:
             styles = styles * self.fan_in_gain
-        weight, styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
-        return (weight if input_gain is None else weight * input_gain), styles, scales
+        styles, scales = modulation(self.weight, styles, demodulate=self.demodulate, normalize=self.normalize)
+        return self.weight, (styles if input_gain is None else styles * input_gain), scales
 
     def offset_factors(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The same for the convolution that gives MTM's offsets and masks."""
-        return modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
+        factors = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
+        return self.dcn_weight, *factors
 
     def convolve(self, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
         """x (B * T, I, H, W) without the shared channels, bias (O,) -> (convolution + bias) * gain, a new tensor."""
@@ -262,10 +266,8 @@ def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.d
         if scales is None and gain != 1.0:
             scales = styles.new_ones(1, len(weight))
         return Modulated(weight.to(dtype), styles.to(dtype), None if scales is None else scales * gain, gain)
-    weight = weight * (styles[0] * gain)[:, None, None]
-    if scales is not None:
-        weight = weight * scales[0, :, None, None, None]
-    return Modulated(weight.to(dtype), None, None, gain)
+    factors = styles * gain if scales is None else scales[0, :, None] * (styles * gain)
+    return Modulated((weight * factors[:, :, None, None]).to(dtype), None, None, gain)
 
 
 def _per_channel(x: Tensor, factors: Tensor | None) -> Tensor:
