@@ -1,5 +1,6 @@
 """`gendef fit`: a canonical image and a deformation field for a real video."""
 
+import hashlib
 import json
 import re
 import time
@@ -13,14 +14,19 @@ from rich.progress import Progress, TaskID
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.clip_format import CANONICAL, META
+from gendef.composite import CompositeVideo
+from gendef.composite_format import layer_name
 from gendef.errors import InputError
+from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.fit import Moment, Options, Quality, fit_scene, scene_options
+from gendef.fitting.masks import read_masks
 from gendef.fitting.source import Footage, Scene, read_footage
 from gendef.fitting.state import StateFile
 from gendef.media.drawing import write_image
 from gendef.media.video import to_uint8
 
 STATE = ".fit-state.safetensors"
+LAYER_STATE = ".fit-state-{}.safetensors"
 PREVIEW_EVERY = 5.0
 """Seconds between two previews, at least."""
 DESCRIPTION = (
@@ -31,6 +37,8 @@ DESCRIPTION = (
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
+    "example: gendef fit my.mp4 --layers auto --out clip\n\n"
+    "example: gendef fit my.mp4 --masks segments --out clip\n\n"
     "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
 
@@ -57,6 +65,10 @@ class Arguments:
     """The same seed gives the same result, if there is no budget."""
     model: str | None = None
     """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
+    masks: Path | None = None
+    """Folder of masks, one a frame, such as gendef segment writes: each label becomes a layer of its own."""
+    layers: Layers = "one"
+    """auto gives what moves of itself, before the background, a layer of its own."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -105,27 +117,42 @@ def main(argv: list[str]) -> int | None:
             f"(worst frame {report['psnr_min']:.2f}), {100 * report['explained']:.1f} % of the pixels explained, "
             f"{100 * report['seen']:.0f} % of the canonical image seen, {report['seconds']:.0f} s"
         )
-    print(f"look at {folders[0] / CANONICAL} and {folders[0] / 'preview.mp4'}")
+    layered = isinstance(clip, CompositeVideo)
+    picture = folders[0] / layer_name(0) / CANONICAL if layered else folders[0] / CANONICAL
+    print(f"look at {picture} and {folders[0] / 'preview.mp4'}")
     return 0
 
 
 def _fit(
     scene: Scene, footage: Footage, options: Options, arguments: Arguments, folder: Path, progress: Progress
-) -> CanonicalVideo:
+) -> CanonicalVideo | CompositeVideo:
     """Fit one scene into its clip folder."""
+    size = (scene.frames[0].shape[0], scene.frames[0].shape[1])
     job: dict[str, Any] = {
         "source": str(arguments.video.resolve()),
         "changed": arguments.video.stat().st_mtime_ns,
         "frames": [scene.numbers[0], scene.numbers[-1], len(scene.numbers)],
-        "size": scene.frames[0].shape[:2],
+        "size": size,
         **asdict(options),
     }
-    state = StateFile(folder / STATE, job)
     show = _Preview(folder, progress, progress.add_task("reading", total=1000))
-    clip = fit_scene(scene, footage, options, str(arguments.video), watcher=show, state_file=state)
-    clip.save(folder)
-    state.remove()
-    return clip
+    if arguments.masks is None and arguments.layers == "one":
+        state = StateFile(folder / STATE, job)
+        clip = fit_scene(scene, footage, options, str(arguments.video), watcher=show, state_file=state)
+        clip.save(folder)
+        state.remove()
+        return clip
+    labels = None
+    if arguments.masks is not None:
+        labels = read_masks(arguments.masks, scene.numbers, size)
+        job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+
+    def state_of(layer: int) -> StateFile:
+        return StateFile(folder / LAYER_STATE.format(layer_name(layer)), {**job, "layer": layer})
+
+    layered = fit_layers(scene, footage, options, str(arguments.video), labels, watcher=show, state_file=state_of)
+    layered.save(folder)  # in the place of the folder with the states
+    return layered
 
 
 class _Preview:

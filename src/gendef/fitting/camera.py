@@ -1,5 +1,6 @@
 """The motion of the whole picture: one homography per frame to the reference frame, and a canvas that holds all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from gendef.fitting.optical_flow import flow_trust
 from gendef.media.opencv import import_cv2
 
 STEP = 8
-"""Every how many pixels flow is looked at."""
+"""Every how many pixels flow is looked at, in whole frames."""
+KINDS = ("homography", "similarity", "translation")
+"""Motions that are tried, one after the other."""
 INLIER = 1.0
 """Pixels a point may lie off the common motion."""
 MAX_AREA = 6.0
@@ -38,12 +41,33 @@ class Camera:
     kind: str
 
 
-def find_camera(forward: Tensor, backward: Tensor, seed: int) -> Camera:
-    """The camera of a clip from the flows between its frames (each (T - 1, 2, H, W))."""
+def find_camera(
+    forward: Tensor,
+    backward: Tensor,
+    seed: int,
+    trust: Tensor | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    step: int = STEP,
+    candidates: Tensor | None = None,
+) -> Camera:
+    """The camera of a clip from the flows between its frames, or the motion of a thing in it.
+
+    Args:
+        forward, backward: to the next frame and from it back, each (T - 1, 2, H, W).
+        trust: (T - 1, H, W), of `backward`; small where something else moves. Default: where there and back agree.
+        kinds: motions to try, of `KINDS`.
+        step: every how many pixels flow is looked at.
+        candidates: (T,) bool, frames that may be the reference; default all.
+    """
     height, width = forward.shape[2:]
-    for kind in ("homography", "similarity", "translation"):
-        chained = _chain(forward, backward, kind, seed)
-        reference = _medoid(chained, height, width)
+    if trust is None:
+        trust = torch.zeros(len(forward), height, width)
+        for t, (there, back) in enumerate(zip(forward, backward, strict=True)):
+            trust[t] = flow_trust(back, there)
+    for kind in kinds:
+        chained = _chain(backward, trust, kind, seed, step)
+        reference = _medoid(chained, height, width, candidates)
         motion = np.linalg.inv(chained[reference]) @ chained
         motion /= motion[:, 2:, 2:]
         motion[reference] = np.eye(3)  # to the last bit
@@ -58,18 +82,18 @@ def still_camera(count: int, height: int, width: int, reference: int) -> Camera:
     return Camera(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), (height, width), reference, "still")
 
 
-def _chain(forward: Tensor, backward: Tensor, kind: str, seed: int) -> np.ndarray:
+def _chain(backward: Tensor, trust: Tensor, kind: str, seed: int, step: int) -> np.ndarray:
     """Motion of every frame to frame 0, (T, 3, 3)."""
     chained = [np.eye(3)]
-    for there, back in zip(forward, backward, strict=True):
-        chained.append(chained[-1] @ _common_motion(back, flow_trust(back, there), kind, seed))
+    for back, sure in zip(backward, trust, strict=True):
+        chained.append(chained[-1] @ common_motion(back, sure, kind, seed, step))
     return np.stack(chained)
 
 
-def _common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int) -> np.ndarray:
-    """The motion that most of a flow field (2, H, W) follows, (3, 3)."""
+def common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int, step: int = STEP) -> np.ndarray:
+    """The motion that most of a flow field (2, H, W) follows where its trust (H, W) exceeds a half, (3, 3)."""
     cv2 = import_cv2("fit", "to fit a video")
-    y, x = np.mgrid[STEP // 2 : flow.shape[1] : STEP, STEP // 2 : flow.shape[2] : STEP]
+    y, x = np.mgrid[step // 2 : flow.shape[1] : step, step // 2 : flow.shape[2] : step]
     good = trust.numpy()[y, x] > 0.5
     start = np.stack((x[good], y[good]), axis=-1).astype(np.float32)
     if len(start) < 16:
@@ -97,11 +121,13 @@ def _corners(matrices: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.moveaxis(moved[:, :2] / depth, 1, 2)
 
 
-def _medoid(chained: np.ndarray, height: int, width: int) -> int:
+def _medoid(chained: np.ndarray, height: int, width: int, candidates: Tensor | None) -> int:
     """The frame from which all others are nearest; of near ones the middle one."""
     count = len(chained)
     corners = np.nan_to_num(_corners(chained, height, width), nan=1e6)
     apart = np.stack([np.linalg.norm(corners - corner, axis=-1).mean(axis=1) for corner in corners]).mean(axis=1)
+    if candidates is not None:
+        apart = np.where(candidates.numpy(), apart, np.inf)
     near = np.flatnonzero(apart <= apart.min() * 1.1 + 0.02 * width)
     return int(near[np.abs(near - (count - 1) / 2).argmin()])
 

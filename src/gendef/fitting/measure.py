@@ -44,25 +44,36 @@ def ssim(video: Tensor, truth: Tensor) -> Tensor:
     return torch.stack(values)
 
 
+def coloured(rendered: Tensor, truth: Tensor) -> Tensor:
+    """Pixels of (T, 3, H, W) whose colour is right, averaged over a few so that noise does not count: (T, H, W)."""
+    error = (rendered - truth).abs().mean(dim=1, keepdim=True)
+    return F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
+
+
+def unsqueezed(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Pixels where a field (T, H, W, 2) has not squeezed or folded content away, (T, H, W) bool.
+
+    Args:
+        canvas: height and width of the canonical image.
+    """
+    height, width = deformation.shape[1:3]
+    if min(height, width) < 2:
+        return torch.ones(deformation.shape[:3], dtype=torch.bool)
+    area = jacobian_determinant(deformation) * (canvas[0] * canvas[1] / (height * width))
+    return F.pad((area > SMALLEST_AREA)[:, None].float(), (0, 1, 0, 1), mode="replicate")[:, 0] > 0
+
+
 def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
     """Pixels that the canonical image explains as far as one frame can tell, (T, H, W) bool.
 
-    Their colour is right (averaged over a few pixels, so that noise does not count), and the field has not squeezed or
-    folded away the content there.
+    Their colour is right, and the field has not squeezed or folded away the content there.
 
     Args:
         rendered, truth: (T, 3, H, W).
         deformation: (T, H, W, 2).
         canvas: height and width of the canonical image.
     """
-    error = (rendered - truth).abs().mean(dim=1, keepdim=True)
-    coloured = F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
-    height, width = deformation.shape[1:3]
-    if min(height, width) < 2:
-        return coloured
-    area = jacobian_determinant(deformation) * (canvas[0] * canvas[1] / (height * width))
-    open_area = F.pad((area > SMALLEST_AREA)[:, None].float(), (0, 1, 0, 1), mode="replicate")[:, 0] > 0
-    return coloured & open_area
+    return coloured(rendered, truth) & unsqueezed(deformation, canvas)
 
 
 def agreeing(deformation: Tensor, canvas: tuple[int, int], clip: Clip) -> Tensor:

@@ -58,6 +58,7 @@ class Clip:
         camera: motion of the whole picture.
         forward, backward: flow to the next frame and from it back, (T - 1, 2, H, W) in pixels.
         forward_trust, backward_trust: (T - 1, H, W) in [0, 1].
+        weight: (T, H, W) in [0, 1], how much the colours of pixels count, 0 where another layer shows; None: all do.
     """
 
     frames: Tensor
@@ -66,6 +67,7 @@ class Clip:
     backward: Tensor
     forward_trust: Tensor
     backward_trust: Tensor
+    weight: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,6 +91,7 @@ class Level:
         height, width = clip.size
         self.size = (max(round(height / reduction), 2), max(round(width / reduction), 2))
         self.frames = resized(clip.frames, self.size)
+        self._weight = None if clip.weight is None else resized(clip.weight[:, None], self.size)[:, 0]
         scale = self.size[0] / height * weights.detail
         self.canvas = (max(round(clip.camera.canvas[0] * scale), 2), max(round(clip.camera.canvas[1] * scale), 2))
         self._half = torch.tensor([self.canvas[1] / 2, self.canvas[0] / 2])[:, None, None]
@@ -122,7 +125,8 @@ class Level:
     def _canvas_pixels(self, normalised: Tensor) -> Tensor:
         return (normalised + 1) * self._half - 0.5
 
-    def _first_canonical(self) -> tuple[Tensor, Tensor]:
+    def _observed(self) -> CanonicalSystem:
+        """What all frames say about the canonical image, at the present fields."""
         systems = self._new_systems()
 
         def work(part: int) -> None:
@@ -130,13 +134,17 @@ class Level:
                 self._add(systems[part], t, self._canvas_pixels(self.positions(t)))
 
         self._workers.each(work, SYSTEMS)
-        system = _summed(systems)
+        return _summed(systems)
+
+    def _first_canonical(self) -> tuple[Tensor, Tensor]:
+        system = self._observed()
         mass = system.mass()
         return fill_unseen(system.solve(torch.zeros(3, *self.canvas), 20), mass / 0.1), mass
 
     def restore(self, deviation: Tensor, canonical: Tensor, trust: Tensor) -> None:
         """Continue from what a level like this one had reached."""
         self.deviation, self.canonical, self.trust = deviation, canonical, trust
+        self.mass = self._observed().mass()
 
     def field(self) -> Tensor:
         """The deformation field at this level's resolution, (T, H, W, 2)."""
@@ -148,7 +156,8 @@ class Level:
 
     def _add(self, system: CanonicalSystem, t: int, positions: Tensor) -> None:
         factor = self.weights.reference if t == self._camera.reference else 1.0
-        system.add(self.frames[t], positions, self.trust[t] * factor)
+        trust = self.trust[t] if self._weight is None else self.trust[t] * self._weight[t]
+        system.add(self.frames[t], positions, trust * factor)
 
     def sweep(self) -> None:
         """One step of all fields, each seeing the others as they were; then the canonical image that fits them."""
@@ -170,9 +179,13 @@ class Level:
         seen = look_up(stack, self._canvas_pixels(self.positions(t)))
         residual = seen[:3] - self.frames[t]
         error = residual.square().mean(dim=0)
-        self.psnr[t] = 10 * torch.log10(4 / error.mean().clamp(min=1e-8))
         robust = (1 + error / weights.colour**2).rsqrt()
         self.trust[t] = robust
+        mean = error.mean()
+        if self._weight is not None:
+            robust = robust * self._weight[t]
+            mean = (error * self._weight[t]).sum() / self._weight[t].sum().clamp(min=1e-6)
+        self.psnr[t] = 10 * torch.log10(4 / mean.clamp(min=1e-8))
         if t == self._camera.reference:
             return  # stays as it is, so that the canonical image keeps its shape
         pull = empty_pull(*self.grid, weights.damping)

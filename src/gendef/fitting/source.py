@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from gendef.data.scenes import Signature
 from gendef.data.sources import Damage, Frame, discover, probe, read_frames
@@ -94,6 +96,11 @@ def read_footage(path: str | Path, size: int, start: int = 0, frames: int | None
         begins = ", ".join(str(scene.numbers[0]) for scene in scenes[1:])
         notes.append(f"{len(scenes)} scenes, with cuts at frame {begins}")
     return Footage(scenes, probe(source).fps or DEFAULT_FPS, notes)
+
+
+def to_tensor(frames: list[np.ndarray]) -> Tensor:
+    """uint8 frames (H, W, 3) -> (T, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 127.5 - 1
 
 
 def _fitting(frame: Frame, size: int, like: tuple[int, ...] | None) -> np.ndarray:

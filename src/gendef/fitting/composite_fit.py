@@ -1,0 +1,162 @@
+"""From fitted layers to a composite video with its report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gendef.canonical_video import CanonicalVideo
+from gendef.composite import CompositeVideo, Layer
+from gendef.errors import InputError
+from gendef.fitting.layered import FittedLayer, Flows, fit_all_layers
+from gendef.fitting.measure import coloured, psnr, ssim
+from gendef.fitting.optical_flow import flow_trust, neighbour_flows
+from gendef.fitting.refine import Clock, Moment, Options, Watcher
+from gendef.fitting.separate import moving_things
+from gendef.fitting.source import Footage, Scene, to_tensor
+from gendef.fitting.state import StateFile
+from gendef.fitting.workers import workers
+from gendef.media.optical_flow import FlowMethod, dis_flow
+from gendef.warp import folded_share
+
+Layers = Literal["one", "auto"]
+"""One canonical image for all, or layers for what moves of itself."""
+
+
+def fit_layers(
+    scene: Scene,
+    footage: Footage,
+    options: Options,
+    name: str,
+    labels: Tensor | None,
+    flow: FlowMethod | None = None,
+    watcher: Watcher = lambda moment: None,
+    state_file: Callable[[int], StateFile] | None = None,
+) -> CompositeVideo:
+    """Fit one scene in layers.
+
+    Args:
+        name: of the source, for the clip's info.
+        labels: (T, H, W) uint8 without gaps, 0 the background; see `gendef.fitting.masks`. None: what moves of itself
+            is before the background, see `gendef.fitting.separate`.
+        flow, watcher: see `gendef.fit_video`.
+        state_file: number of a layer -> where to continue from, and where to save what is reached now and then.
+
+    Returns:
+        The clip, the background at the back; `report` is as that of `gendef.fit_video`, with an entry `layers`.
+
+    Raises:
+        InputError: the masks are not of the frames' size, or nothing moves of itself.
+    """
+    expected = (len(scene.frames), *scene.frames[0].shape[:2])
+    if labels is not None and tuple(labels.shape) != expected:
+        raise InputError(f"masks must be {expected} like the frames, got {tuple(labels.shape)}")
+    clock = Clock(time.perf_counter(), options.budget)
+    used = [t for t in range(len(scene.frames)) if t not in scene.blank]
+    frames = to_tensor([scene.frames[t] for t in used])
+    method = flow or dis_flow()
+    flows = trusted_flows(scene, used, method, watcher)
+    with workers() as pool:
+        if labels is None:
+            watcher(Moment("finding what moves", 0.08))
+            mine = moving_things([scene.frames[t] for t in used], flows, options.seed)
+        else:
+            mine = labels[used]
+        fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
+    watcher(Moment("measuring", 0.99))
+    layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
+    result = CompositeVideo(layers, footage.fps)
+    result.info = {
+        "kind": "fit",
+        "source": Path(name).name,
+        "frames": [scene.numbers[0], scene.numbers[-1]],
+        **asdict(options),
+    }
+    _measure(result, fitted, to_tensor(scene.frames), used)
+    result.report |= {
+        "seconds": clock.elapsed(),
+        "sweeps": sum(one.sweeps for one in fitted),
+        "reference_frame": scene.numbers[used[fitted[0].reference]],
+        "camera": fitted[0].camera,
+        "blank_frames": [scene.numbers[t] for t in scene.blank],
+        "notes": footage.notes,
+    }
+    watcher(Moment("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
+    return result
+
+
+def trusted_flows(scene: Scene, used: list[int], method: FlowMethod, watcher: Watcher = lambda moment: None) -> Flows:
+    """Optical flow between the used frames of a scene, and where it can be trusted."""
+    pairs = 0
+
+    def on_pair() -> None:
+        nonlocal pairs
+        pairs += 1
+        watcher(Moment("optical flow", 0.08 * pairs / (len(used) - 1)))
+
+    forward, backward = neighbour_flows([scene.frames[t] for t in used], method, on_pair)
+    trusts = [torch.zeros(len(forward), *forward.shape[2:]) for _ in range(2)]
+    for t, (there, back) in enumerate(zip(forward, backward, strict=True)):
+        trusts[0][t], trusts[1][t] = flow_trust(there, back), flow_trust(back, there)
+    return Flows(forward, backward, *trusts)
+
+
+def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
+    """The layer of the used frames as one of all: black ones take the field of the nearest used frame."""
+    if len(used) == count:
+        return layer
+    nearest = (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)
+    frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
+    inner = nearest[frames] - layer.start
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner])
+    alpha = None if layer.alpha is None else layer.alpha[inner]
+    return Layer(video, alpha, int(frames[0]), layer.name)
+
+
+def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, used: list[int]) -> None:
+    """Set the report and the visibility of a composite."""
+    rendered = video.render()
+    visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
+    right = coloured(rendered, truth)
+    for number, t in enumerate(used):
+        owner = video.owners(t)
+        for k, one in enumerate(fitted):
+            if one.layer.start <= number < one.layer.end:
+                visible[t] |= (owner == k) & one.good[number - one.layer.start]
+        visible[t] &= right[t]
+    video.visibility = visible
+    quality = psnr(rendered[used], truth[used])
+    background, reference = video.layers[0], used[fitted[0].reference]
+    seen_there = visible[reference] & (video.owners(reference) == 0)
+    shown = background.video.render(frames=[reference - background.start])[0]
+    difference = (shown - truth[reference]).abs().mean(dim=0)[seen_there]
+    video.report = {
+        "psnr": float(quality.mean()),
+        "psnr_min": float(quality.min()),
+        "folded": folded_share(background.video.deformation),
+        "explained": float(visible[used].float().mean()),
+        "reference_difference": float(difference.mean()) * 127.5 if difference.numel() else 0.0,
+        "seen": fitted[0].seen,
+        "layers": [
+            {
+                "name": one.layer.name,
+                "camera": one.camera,
+                "seen": one.seen,
+                "reference_frame": used[one.reference],
+                "explained": float(_share(video, visible, number)),
+            }
+            for number, one in enumerate(fitted)
+        ],
+    }
+    if min(video.size) > 11:
+        video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
+
+
+def _share(video: CompositeVideo, visible: Tensor, number: int) -> float:
+    """Share of a layer's shown pixels that it explains."""
+    mine = torch.stack([video.owners(t) == number for t in range(video.num_frames)])
+    return float(visible[mine].float().mean()) if mine.any() else 0.0
