@@ -1,10 +1,8 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.networks.modulated import ModulatedConv2d, deformable_columns
+from gendef.networks.modulated import ModulatedConv2d
 
 
 def per_sample_convolution(layer, x, w):
@@ -78,47 +76,6 @@ def test_bias_and_gain():
     x, w, bias = torch.randn(2, 5, 6, 6), torch.randn(2, 7), torch.randn(4)
     expected = (layer(x, w) + bias[:, None, None]) * 1.5
     torch.testing.assert_close(layer(x, w, bias=bias, gain=1.5), expected)
-
-
-def brute_deformable(x, offsets, masks, weight, padding):
-    """Deformable convolution v2 with explicit loops."""
-    batch, channels, height, width = x.shape
-    kernel = weight.shape[-1]
-    out = torch.zeros(batch, weight.shape[0], *masks.shape[2:], dtype=x.dtype)
-
-    def pixel(b, c, row, column):
-        return x[b, c, row, column] if 0 <= row < height and 0 <= column < width else x.new_zeros(())
-
-    for b in range(batch):
-        for i in range(masks.shape[2]):
-            for j in range(masks.shape[3]):
-                for tap in range(kernel**2):
-                    row = i - padding + tap // kernel + offsets[b, 2 * tap, i, j]
-                    column = j - padding + tap % kernel + offsets[b, 2 * tap + 1, i, j]
-                    top, left = math.floor(row), math.floor(column)
-                    dy, dx = row - top, column - left
-                    for c in range(channels):
-                        value = (
-                            pixel(b, c, top, left) * (1 - dy) * (1 - dx)
-                            + pixel(b, c, top, left + 1) * (1 - dy) * dx
-                            + pixel(b, c, top + 1, left) * dy * (1 - dx)
-                            + pixel(b, c, top + 1, left + 1) * dy * dx
-                        )
-                        scale = weight[:, c, tap // kernel, tap % kernel] * masks[b, tap, i, j]
-                        out[b, :, i, j] += scale * value
-    return out
-
-
-@pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (3, 2)])
-def test_deformable_columns_equal_brute_force(kernel, padding):
-    torch.manual_seed(0)
-    side = 4 + 2 * padding - kernel + 1
-    x, weight = torch.randn(2, 2, 4, 4).double(), torch.randn(3, 2, kernel, kernel).double()
-    offsets = torch.randn(2, 2 * kernel**2, side, side).double()
-    masks = torch.rand(2, kernel**2, side, side).double()
-    columns = deformable_columns(x, offsets, masks, kernel, padding)
-    result = (weight.flatten(1) @ columns).reshape(2, 3, side, side)
-    torch.testing.assert_close(result, brute_deformable(x, offsets, masks, weight, padding))
 
 
 def test_mtm_starts_as_an_ordinary_modulated_convolution():

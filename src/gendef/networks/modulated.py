@@ -13,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.networks.deformable import deformable_columns, tap_major
 from gendef.networks.layers import EqualizedLinear, at_least_float32
 from gendef.networks.resample import smooth_upsampled, upsampled_conv2d
 from gendef.networks.winograd import conv2d, convolve_transformed, transform_kernel, worthwhile
 from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
 
 
-def modulation(
-    weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: bool
-) -> tuple[Tensor, Tensor | None]:
+def modulation(weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: bool) -> tuple[Tensor, Tensor | None]:
     """Styles and output scales of a modulated convolution: factors of the weights' input and output channels.
 
     Args:
@@ -45,34 +44,6 @@ def modulation(
     return styles, scales * mean_square.rsqrt()
 
 
-def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: int, padding: int) -> Tensor:
-    """Samples of `x` at the displaced taps of a convolution (deformable convolution v2, Zhu et al. 2019).
-
-    Args:
-        x: (B, C, H, W); zero outside.
-        offsets: (B, 2 K^2, Ho, Wo) in pixels, y and x of tap 0, then of tap 1, ...; taps in row-major order.
-        masks: (B, K^2, Ho, Wo) factors.
-
-    Returns:
-        (B, C * K^2, Ho * Wo), for a product with a weight reshaped to (O, C * K^2).
-    """
-    batch, channels, height, width = x.shape
-    taps, out_h, out_w = masks.shape[1:]
-    shift = torch.arange(kernel_size, device=x.device, dtype=offsets.dtype) - padding
-    tap_y, tap_x = shift.repeat_interleave(kernel_size), shift.repeat(kernel_size)
-    rows = torch.arange(out_h, device=x.device, dtype=offsets.dtype)
-    columns = torch.arange(out_w, device=x.device, dtype=offsets.dtype)
-    pairs = offsets.reshape(batch, taps, 2, out_h, out_w)
-    y = pairs[:, :, 0] + tap_y[None, :, None, None] + rows[None, None, :, None]
-    x_pos = pairs[:, :, 1] + tap_x[None, :, None, None] + columns[None, None, None, :]
-    grid = torch.stack(((2 * x_pos + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
-    samples = F.grid_sample(
-        x, grid.reshape(batch, taps * out_h, out_w, 2).to(x.dtype), padding_mode="zeros", align_corners=False
-    ).reshape(batch, channels, taps, out_h * out_w)
-    samples = samples * masks.reshape(batch, 1, taps, out_h * out_w).to(x.dtype)
-    return samples.reshape(batch, channels * taps, out_h * out_w)
-
-
 @dataclass
 class Modulated:
     """A modulated convolution made ready for the videos of a batch.
@@ -85,7 +56,7 @@ class Modulated:
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.
-        tiled: the weights as Winograd's convolutions take them, once they were needed.
+        ordered: the weights as Winograd's convolutions or MTM take them, once they were needed.
     """
 
     weight: Tensor
@@ -95,7 +66,7 @@ class Modulated:
     shared: Tensor | None = None
     added: Tensor | None = None
     offsets: "Modulated | None" = None
-    tiled: tuple[Tensor, ...] = ()
+    ordered: tuple[Tensor, ...] = ()
 
 
 class ModulatedConv2d(nn.Module):
@@ -228,11 +199,11 @@ class ModulatedConv2d(nn.Module):
         """The convolution with weights that all frames share."""
         if torch.is_grad_enabled() or self.kernel_size != 3 or not worthwhile(x, len(ready.weight)):
             return self._linear(x, ready.weight, bias)
-        if not ready.tiled:
-            ready.tiled = transform_transposed(ready.weight) if self.up else (transform_kernel(ready.weight),)
+        if not ready.ordered:
+            ready.ordered = transform_transposed(ready.weight) if self.up else (transform_kernel(ready.weight),)
         if self.up:
-            return smooth_upsampled(transposed_conv2d(x, ready.weight, ready.tiled), bias)
-        y = convolve_transformed(x, ready.tiled[0], self.padding)
+            return smooth_upsampled(transposed_conv2d(x, ready.weight, ready.ordered), bias)
+        y = convolve_transformed(x, ready.ordered[0], self.padding)
         return y if bias is None else y.add_(bias[None, :, None, None])
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -248,16 +219,12 @@ class ModulatedConv2d(nn.Module):
             field = field * _over_frames(ready.offsets.scales, len(field))
         field = field * self.dcn_scales + self.dcn_bias
         taps = self.kernel_size**2
-        columns = deformable_columns(
-            scaled,
-            field[:, : 2 * taps],
-            2 * torch.sigmoid(field[:, 2 * taps :]),
-            self.kernel_size,
-            self.padding,
-        )
+        masks = 2 * torch.sigmoid(field[:, 2 * taps :])
+        columns = deformable_columns(scaled, field[:, : 2 * taps], masks, self.kernel_size, self.padding)
+        if not ready.ordered:
+            ready.ordered = (tap_major(ready.weight),)
         # Channels last, as all other layers have them.
-        y = torch.matmul(columns.transpose(1, 2), ready.weight.flatten(1).t())
-        return y.unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
+        return torch.matmul(columns, ready.ordered[0]).unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype, gain: float = 1.0) -> Modulated:
