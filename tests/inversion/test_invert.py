@@ -1,6 +1,7 @@
 import itertools
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tests.fitting.conftest import scenery, views, write_frames
 import gendef
 from gendef.cli import fit_model, main
 from gendef.errors import InputError, ModelError
+from gendef.fitting.fit import Options as FitOptions
+from gendef.fitting.fit import fit_scene
 from gendef.inversion import Options, invert
 from gendef.inversion import state as states
 from gendef.inversion.invert import _ramp
@@ -44,11 +47,17 @@ def pan(tmp_path_factory):
     return write_frames(tmp_path_factory.mktemp("clip") / "pan", frames)
 
 
+def short_fit(scene, footage, options, name, watcher):
+    """A plain fit with no time to spend: one sweep at every level."""
+    return fit_scene(scene, footage, FitOptions("fast", options.seed, 1e-3), name, watcher=watcher)
+
+
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Inversions of a few steps, among few seeds."""
-    module = __import__("gendef.inversion.invert", fromlist=["STEPS"])
+    """Inversions of a few steps, among few seeds, after a short fit."""
+    module = import_module("gendef.inversion.invert")
     monkeypatch.setitem(module.STEPS, "fast", (4, 3, 3, 8))
+    monkeypatch.setattr(import_module("gendef.inversion.target"), "fit_scene", short_fit)
     monkeypatch.setattr(module, "SEEDS", 8)
     monkeypatch.setattr(module, "MOTIONS", 3)
 
@@ -122,8 +131,8 @@ def test_inversion_gives_a_model_that_holds_the_clip(generator, pan, few_steps):
 
 
 def test_a_clip_of_the_generator_itself_is_found_nearly(generator, tmp_path, monkeypatch):
-    module = __import__("gendef.inversion.invert", fromlist=["STEPS"])
-    monkeypatch.setitem(module.STEPS, "fast", (60, 30, 10, 20))
+    module = import_module("gendef.inversion.invert")
+    monkeypatch.setitem(module.STEPS, "fast", (60, 20, 5, 15))
     monkeypatch.setattr(module, "SEEDS", 32)
     monkeypatch.setattr(module, "MOTIONS", 4)
     w = random_w(generator, 1, 99)
@@ -182,11 +191,8 @@ def test_command(saved, pan, tmp_path, few_steps, capsys):
     assert gendef.CanonicalVideo.load(out).num_frames == 1
 
 
-def test_a_budget_ends_it(saved, pan, tmp_path, monkeypatch, capsys):
-    module = __import__("gendef.inversion.invert", fromlist=["STEPS"])
-    monkeypatch.setattr(module, "SEEDS", 8)
-    monkeypatch.setattr(module, "MOTIONS", 3)
-    arguments = ["--model", saved, "--out", str(tmp_path / "a"), "--budget", "4s", "--json"]
+def test_a_budget_ends_it(saved, pan, tmp_path, few_steps, capsys):
+    arguments = ["--model", saved, "--out", str(tmp_path / "a"), "--budget", "2s", "--quality", "fast", "--json"]
     assert main.main(["fit", str(pan), *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] >= 4 and report["seconds"] < 60

@@ -38,7 +38,7 @@ STEPS: dict[str, tuple[int, ...]] = {
 }
 SHARES = (0.08, 0.08, 0.14, 0.7)
 """Share of the seconds of a budget for each stage, after the plain fit."""
-RATES = (0.05, 0.03, 0.01, 0.001)
+RATES = (0.05, 0.03, 0.01, 0.003)
 """Largest learning rate of each stage."""
 SEEDS, MOTIONS = 512, 48
 """Random contents and motions among which the search begins."""
@@ -46,8 +46,8 @@ FRAMES_A_STEP, LOOKED_AT = 4, 2
 """Frames of a step, besides three neighbours for the smoothness loss; and how many of them are compared by features."""
 SMOOTHNESS, BENDING, FOLDING = 1.0, 0.02, 1.0
 """Weights of the losses on fields: the paper's, and those of the built-in models' training."""
-GUIDANCE = 0.02
-"""Weight of the distance, in pixels, to the fields of the plain fit while both are sought."""
+GUIDANCE, CANONICAL = 0.05, 0.5
+"""Weights of the distance to the fields of the plain fit, in pixels, and to its canonical image, once it is tuned."""
 TYPICAL = 0.01
 """Weight of what keeps latents where the generator learned: noise of variance one, w within its spread."""
 NEIGHBOURS, NEIGHBOURS_EVERY = 1.0, 2
@@ -279,10 +279,13 @@ class _Search:
         fields = move(generator, content, latents, self.times[some])
         shown = generator.render(content, fields[None])[0]
         loss = self.distance.of_batch(shown, self.frames[some], LOOKED_AT)
+        loss = loss + GUIDANCE * self._guidance(fields, some)
         if stage == 2:
-            loss = loss + GUIDANCE * self._guidance(fields, some) + TYPICAL * self._untypical(latents)
-        elif step % NEIGHBOURS_EVERY == 0:
-            loss = loss + NEIGHBOURS * self._unlike_before(numbers)
+            loss = loss + TYPICAL * self._untypical(latents)
+        else:
+            loss = loss + CANONICAL * (content.image - self.canonical).abs().mean()
+            if step % NEIGHBOURS_EVERY == 0:
+                loss = loss + NEIGHBOURS * self._unlike_before(numbers)
         near = fields[-3:][None]
         loss = loss + BENDING * spatial_smoothness(fields[None]) + FOLDING * folding_penalty(fields)
         if len(self.frames) >= 3:
