@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from gendef.errors import InputError
-from gendef.media.video import replacing, to_uint8, write_gif, write_video
+from gendef.media.video import MAX_WAITING, VideoWriter, replacing, to_uint8, write_gif, write_video
 
 
 def read(path):
@@ -61,6 +61,28 @@ def test_stamps_are_enlarged_unless_asked_not_to(tmp_path):
 def test_unfit_frames_leave_no_file(tmp_path, frames, fps, message):
     with pytest.raises(InputError, match=message):
         write_video(tmp_path / "a.mp4", frames, fps)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_frames_keep_their_order(tmp_path):
+    levels = [(37 * t) % 200 + 20 for t in range(3 * MAX_WAITING)]
+    write_video(tmp_path / "a.mp4", (np.full((64, 64, 3), level, np.uint8) for level in levels), 25, enlarge=False)
+    again, _ = read(tmp_path / "a.mp4")
+    np.testing.assert_allclose([frame.mean() for frame in again], levels, atol=2)
+
+
+@pytest.mark.parametrize("bad", [1, 2 * MAX_WAITING])
+def test_an_error_of_the_encoder_reaches_the_caller(tmp_path, monkeypatch, bad):
+    encode, count = VideoWriter._encode, iter(range(1000))
+
+    def failing(self, frame):
+        if next(count) == bad:
+            raise OSError("disk full")
+        encode(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "_encode", failing)
+    with pytest.raises(OSError, match="disk full"):
+        write_video(tmp_path / "a.mp4", [gradient(64, 64, 0)] * (2 * MAX_WAITING + 1), 25)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,9 @@
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -45,10 +47,15 @@ def checked_fps(fps: float) -> float:
     return float(fps)
 
 
+MAX_WAITING = 16
+"""Frames that may wait for their encoding."""
+
+
 class VideoWriter:
     """H.264 in mp4, near lossless; frames are uint8 (H, W, 3), all of one size.
 
-    Odd sizes get one more row or column, which the format wants.
+    Odd sizes get one more row or column, which the format wants. Frames are encoded in a thread of their own, while the
+    caller computes the next; a few wait at most.
 
     Args:
         enlarge: repeat pixels of frames under 256 by a whole factor, for players do not show stamps well.
@@ -62,20 +69,27 @@ class VideoWriter:
         self._enlarge = enlarge
         self._stream: Any = None
         self._size: tuple[int, ...] = ()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
+        self._waiting: deque[Future[None]] = deque()
 
     def append(self, frame: np.ndarray) -> None:
-        """Encode one more frame.
+        """Encode one more frame, which must not change afterwards.
 
         Raises:
             InputError: not uint8 (H, W, 3), or of another size than the frames before.
         """
-        import av
-
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise InputError(f"a frame must be uint8 (H, W, 3), got {frame.dtype} {frame.shape}")
-        if self._stream is not None and frame.shape != self._size:
+        if self._size and frame.shape != self._size:
             raise InputError(f"a frame of {frame.shape} follows frames of {self._size}: a video has one size")
         self._size = frame.shape
+        if len(self._waiting) == MAX_WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(self._worker.submit(self._encode, frame))
+
+    def _encode(self, frame: np.ndarray) -> None:
+        import av
+
         frame = _for_players(frame, self._enlarge)
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._fps)
@@ -90,12 +104,15 @@ class VideoWriter:
             self._container.mux(packet)
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Encode what waits, and close the file."""
         try:
+            while self._waiting:
+                self._waiting.popleft().result()
             if self._stream is not None:
                 for packet in self._stream.encode():
                     self._container.mux(packet)
         finally:
+            self._worker.shutdown(cancel_futures=True)
             self._container.close()
 
 
