@@ -42,6 +42,10 @@ def test_each_ablation_changes_one_thing(name):
     assert changed(by_name["frozen"], base) == {"finetune.canonical_rate"}
     assert changed(by_name["no-multiplier"], base) == {"generator.deformation.init"}
     assert changed(by_name["no-pretraining"], base) == set() and not by_name["no-pretraining"].pretrains
+    assert "no-push" not in by_name, "there is nothing to leave out"
+    pushed = replace(preset(name), finetune=replace(preset(name).finetune, least_speed=0.1))
+    row = {row.name: row for row in suite("paper", pushed)}["no-push"]
+    assert changed(row, suite("paper", pushed)[0].config) == {"finetune.least_speed"} and row.paper is None
     layers = [row for row in rows if row.name.startswith("feature-")]
     assert all(changed(row, base) == {"generator.canonical.feature_layer"} for row in layers)
     assert len({row.name for row in rows}) == len(rows)

@@ -41,15 +41,16 @@ def baselines(config: TrainConfig) -> list[Row]:
 
 
 def ablations(config: TrainConfig) -> list[Row]:
-    """Tables 2, 3, 4 and A1, from the paper's GenDeF down."""
+    """Tables 2, 3, 4 and A1, and what GenDeF is without `finetune.least_speed` where that is set."""
 
     def changed(name: str, title: str, paper: str, change: Callable[[TrainConfig], TrainConfig]) -> Row:
-        return Row(name, title, change(config), paper=paper)
+        return Row(name, title, change(config), paper=paper or None)
 
     rows = [
         Row("gendef", "GenDeF", config, paper="GenDeF"),
         changed("no-feature", "without f_c", "w/o f_c", lambda c: _deformation(c, condition_dim=0)),
         changed("no-smoothness", "without L_reg", "w/o L_reg", lambda c: _finetune(c, smoothness=0.0)),
+        changed("no-push", "without least speed", "", lambda c: _finetune(c, least_speed=0.0)),
         *_feature_layers(config),
         Row("no-pretraining", "without pretraining", config, pretrains=False, paper="w/o pretraining"),
         changed("frozen", "pretrained, then fixed", "pretrained, fixed", lambda c: _finetune(c, canonical_rate=0.0)),
