@@ -18,7 +18,7 @@ from gendef.warp import invert_points
 if TYPE_CHECKING:
     from gendef.composite import CompositeVideo
 
-SAME_THING = 0.7
+OF_LABEL, OF_LAYER = 0.7, 0.55
 """Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
 label means."""
 
@@ -164,7 +164,7 @@ def _uncovered(video: "CompositeVideo", name: str, positions: Tensor) -> Tensor:
 def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
     """Carry a mask or label map to all frames of a video of layers.
 
-    A label that is a layer (see `SAME_THING`) is carried as that layer: where the layer shows, there is the label, also
+    A label that is a layer (see `OF_LABEL`) is carried as that layer: where the layer shows, there is the label, also
     on parts of it that the frame with the mask does not show, and nowhere else.
 
     Args:
@@ -238,7 +238,7 @@ def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
             continue
         values, counts = labels[mine].unique(return_counts=True)
         label, most = values[counts.argmax()], int(counts.max())
-        if bool(label) and most >= SAME_THING * int(mine.sum()) and most >= SAME_THING * int((labels == label).sum()):
+        if bool(label) and most >= OF_LAYER * int(mine.sum()) and most >= OF_LABEL * int((labels == label).sum()):
             whole[name] = label
     return whole
 

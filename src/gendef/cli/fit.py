@@ -19,6 +19,7 @@ from gendef.composite_format import layer_name
 from gendef.errors import InputError
 from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.fit import Moment, Options, Quality, fit_scene, scene_options
+from gendef.fitting.long import SEGMENT, fit_segments
 from gendef.fitting.masks import read_masks
 from gendef.fitting.source import Footage, Scene, read_footage
 from gendef.fitting.state import StateFile
@@ -33,7 +34,8 @@ DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
     "through one image.\n\n"
     "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
-    "command is given again. A video with cuts gives a clip folder for every scene.\n\n"
+    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
+    "clip folder.\n\n"
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
@@ -69,6 +71,8 @@ class Arguments:
     """Folder of masks, one a frame, such as gendef segment writes: each label becomes a layer of its own."""
     layers: Layers = "one"
     """auto gives what moves of itself, before the background, a layer of its own."""
+    segment: int = SEGMENT
+    """Frames that one canonical image holds at most; longer clips become overlapping segments (not with layers)."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -136,7 +140,18 @@ def _fit(
         **asdict(options),
     }
     show = _Preview(folder, progress, progress.add_task("reading", total=1000))
-    if arguments.masks is None and arguments.layers == "one":
+
+    def state_of(part: int) -> StateFile:
+        return StateFile(folder / LAYER_STATE.format(layer_name(part)), {**job, "part": part})
+
+    whole = arguments.masks is None and arguments.layers == "one"
+    if whole and len(scene.frames) > arguments.segment:
+        job["segment"] = arguments.segment
+        name = str(arguments.video)
+        long = fit_segments(scene, footage, options, name, arguments.segment, watcher=show, state_file=state_of)
+        long.save(folder)  # in the place of the folder with the states
+        return long
+    if whole:
         state = StateFile(folder / STATE, job)
         clip = fit_scene(scene, footage, options, str(arguments.video), watcher=show, state_file=state)
         clip.save(folder)
@@ -146,12 +161,8 @@ def _fit(
     if arguments.masks is not None:
         labels = read_masks(arguments.masks, scene.numbers, size)
         job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
-
-    def state_of(layer: int) -> StateFile:
-        return StateFile(folder / LAYER_STATE.format(layer_name(layer)), {**job, "layer": layer})
-
     layered = fit_layers(scene, footage, options, str(arguments.video), labels, watcher=show, state_file=state_of)
-    layered.save(folder)  # in the place of the folder with the states
+    layered.save(folder)
     return layered
 
 

@@ -169,12 +169,14 @@ def fit_scene(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     state_file: StateFile | None = None,
+    keep_state: bool = False,
 ) -> CanonicalVideo:
     """Fit one scene; see `fit_video`.
 
     Args:
         name: of the source, for the clip's info.
         state_file: where to continue from, and where to save what is reached now and then.
+        keep_state: save it at the end too, for the clip is one of several and the others may still be interrupted.
     """
     began = time.perf_counter()
     used = [t for t in range(len(scene.frames)) if t not in scene.blank]
@@ -189,7 +191,7 @@ def fit_scene(
     else:
         with workers() as pool:
             clip, deviation = _prepared(scene, used, frames, options, flow, watcher)
-            level, sweeps = refined(clip, deviation, options, clock, pool, watcher, state, state_file)
+            level, sweeps = refined(clip, deviation, options, clock, pool, watcher, state, state_file, keep_state)
         camera, field, canonical = clip.camera, level.field(), level.canonical.clamp(-1, 1)
         seen = float((level.mass > 0.25).float().mean())
         agrees = agreeing(field, level.canvas, clip)
