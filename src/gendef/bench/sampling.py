@@ -20,7 +20,7 @@ PHASES = ("canonical", "once a video", "fields", "warp", "encode")
 REFERENCE_FRAMES = 4
 
 
-class _Run:
+class SampledVideo:
     """One video of a generator, phase by phase."""
 
     def __init__(self, generator: Generator, frames: int, device: torch.device) -> None:
@@ -70,7 +70,7 @@ def bench_sampling(
         Plain values: machine, seconds and GFLOP of each phase, frames a second, and ratios.
     """
     device = next(generator.parameters()).device
-    run = _Run(generator, frames, device)
+    run = SampledVideo(generator, frames, device)
     seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
     edits = []
     for number in range(runs + 1):
@@ -109,7 +109,7 @@ def steps(runs: int, reference: bool) -> int:
     return runs + 1 + reference
 
 
-def _one_video(run: _Run) -> tuple[dict[str, float], float]:
+def _one_video(run: SampledVideo) -> tuple[dict[str, float], float]:
     """Seconds of each phase, and of rendering the video once more from a changed canonical image."""
     spent: dict[str, float] = {}
     spent["canonical"], content = timed(run.content, run.device)
@@ -129,7 +129,7 @@ def _encode(video: torch.Tensor, folder: Path) -> None:
     writer.close()
 
 
-def _arithmetic(run: _Run) -> dict[str, float]:
+def _arithmetic(run: SampledVideo) -> dict[str, float]:
     """GFLOP in convolutions and matrix products of each phase; that of fields grows with the frames."""
     with FlopCounterMode(display=False) as content_work:
         content = run.content()
@@ -144,7 +144,7 @@ def _arithmetic(run: _Run) -> dict[str, float]:
     }
 
 
-def _reference(run: _Run, fast: dict[str, float]) -> dict[str, float]:
+def _reference(run: SampledVideo, fast: dict[str, float]) -> dict[str, float]:
     """The literal path's seconds, scaled to the whole video, and how often the fast one fits in."""
     few = min(REFERENCE_FRAMES, run.frames)
     with literal_path():
