@@ -176,7 +176,7 @@ def test_what_moves_is_found(monkeypatch):
         overlap = (found[t] & grid[t]).sum() / (found[t] | grid[t]).sum()
         assert overlap > 0.75, t
     monkeypatch.setattr(separate, "LARGEST", 0.05)
-    with pytest.raises(InputError, match="1[0-3] % of the picture moves against the background"):
+    with pytest.raises(InputError, match=r"1[0-3] % of the picture moves against the background"):
         moving_things(pictures, Flows(forward, backward, sure, sure.clone()), 0)
 
 
