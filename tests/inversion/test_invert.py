@@ -253,6 +253,7 @@ def test_bad_input_is_one_sentence(saved, pan, tmp_path, capsys, model_folder):
     assert "there is no" in told(tmp_path / "absent.mp4", "--model", saved)
     assert "needs 32 at least" in told(pan, "--model", model_folder)
     assert "start is frame 9" in told(pan, "--model", saved, "--start", "9")
+    assert "goes without --masks and --layers" in told(pan, "--model", saved, "--layers", "auto")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert "holds something else than a clip (notes.txt)" in told(pan, "--model", saved)

@@ -33,6 +33,8 @@ MOTIONS = (1, 2)
 def fit_model(arguments: "Arguments", model_name: str, budget: float | None) -> int:
     """Run the command."""
     out = arguments.out
+    if arguments.masks is not None or arguments.layers != "one":
+        raise InputError("a generator has one canonical image: --model goes without --masks and --layers")
     check_replaceable(out)
     model_folder, sheet = out.with_name(f"{out.name}_model"), out.with_name(f"{out.name}_sheet.png")
     if model_folder.is_file():
