@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VIEW = 256
 """Shorter side of videos on the page at least, in pixels."""
+MAX_FRAMES = 256
+"""Frames of the longest clip; sliders go so far until there is a clip, for programs never see them adapted to it."""
 CANVAS = 512
 """Shorter side of pictures to draw or click on at least."""
 _log = logging.getLogger("gendef.app")

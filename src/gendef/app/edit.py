@@ -53,8 +53,8 @@ class EditTab:
         from gendef.applications.looks import LOOKS
 
         self.workshop, self.state = workshop, state
-        gr.Markdown("Paint on **one image**, or pause and paint on a frame: the whole video follows.")
-        self.painter = gr.HTML(EMPTY_PAINTER, elem_id="painter")
+        gr.Markdown("Paint on the **canonical image** or on any frame of the video: all frames follow.")
+        self.painter = gr.HTML(EMPTY_PAINTER, elem_id="painter", padding=False)
         self.strokes = gr.HTML("", html_template="<span></span>", js_on_load=LISTENER, visible="hidden")
         with gr.Row():
             with gr.Column(scale=2, min_width=280), gr.Row():

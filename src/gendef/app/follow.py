@@ -1,13 +1,15 @@
 """The tab that follows points and objects."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
-from gendef.app.common import CANVAS, VIEW, enlarged, place_picture, shown, told, whole
+from gendef.app.common import CANVAS, MAX_FRAMES, VIEW, enlarged, place_picture, shown, told, whole
 from gendef.app.session import Session, Workshop
 from gendef.errors import InputError
 from gendef.media.video import to_uint8, write_video
@@ -15,6 +17,9 @@ from gendef.media.video import to_uint8, write_video
 CANONICAL, FRAME = "Canonical image", "A frame"
 POINTS, CLICK, BOX = "Points", "Object: click on it", "Object: two corners of a box"
 MAX_POINTS = 200
+NOTHING = "Nothing is followed yet: click on the picture."
+SPOT, NEARLY_ALL = 0.005, 0.9
+"""Shares of a picture below and above which a mask is hardly what was meant."""
 
 
 class FollowTab:
@@ -24,14 +29,14 @@ class FollowTab:
         self.workshop, self.state = workshop, state
         gr.Markdown("Click on **points** to see their trails, or on an **object** to see its mask move with it.")
         with gr.Row():
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=280):
                 self.mode = gr.Radio([POINTS, CLICK, BOX], value=POINTS, label="What to follow")
                 with gr.Row():
                     self.place = gr.Radio([FRAME, CANONICAL], value=FRAME, label="Click on", min_width=200)
-                    self.frame = gr.Slider(0, 63, 0, step=1, label="Frame", min_width=140)
+                    self.frame = gr.Slider(0, MAX_FRAMES - 1, 0, step=1, label="Frame", min_width=140)
                 self.picture = gr.Image(
-                    label="Click here",
-                    alt_text="Picture to click on",
+                    label="Click on this picture",
+                    alt_text="The picture to click on; without a mouse, give x and y below",
                     format="png",
                     interactive=False,
                     elem_id="click-here",
@@ -42,11 +47,11 @@ class FollowTab:
                     self.y = gr.Number(0, label="y in pixels", min_width=90)
                     self.add = gr.Button("Add", min_width=90)
                 self.clear = gr.Button("Start again", elem_id="clear-clicks")
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=280):
                 self.video = gr.Video(
                     label="Followed", autoplay=True, loop=True, elem_id="followed", buttons=["download"]
                 )
-                self.note = gr.Markdown("Nothing is followed yet.", elem_id="follow-note")
+                self.note = gr.Markdown(NOTHING, elem_id="follow-note")
                 self.make = gr.Button("Make a zip of tracks (CSV) and masks (PNG)", elem_id="make-tracks")
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-tracks")
         click = [state, self.mode, self.place, self.frame]
@@ -69,7 +74,7 @@ class FollowTab:
         count = session.current.num_frames
         picture = place_picture(session.current, 0 if place == FRAME else None)
         hidden = gr.update(value=None, visible=False)
-        return gr.update(maximum=count - 1, value=0), picture, None, "Nothing is followed yet.", hidden
+        return gr.update(maximum=count - 1, value=0), picture, None, NOTHING, hidden
 
     def start_again(self, session: Session | None, mode: str, place: str, frame: float) -> tuple[Any, ...]:
         """Forget the clicks and show the picture to click on."""
@@ -77,7 +82,7 @@ class FollowTab:
         session.forget_clicks()
         number = _number(session, place, frame)
         picture = place_picture(session.current, number)
-        return session, picture, None, "Nothing is followed yet.", gr.update(visible=number is not None)
+        return session, picture, None, NOTHING, gr.update(visible=number is not None)
 
     def click(
         self, session: Session | None, mode: str, place: str, frame: float, event: gr.SelectData
@@ -131,21 +136,21 @@ class FollowTab:
     def _object(self, session: Session, number: int | None, marks: dict[str, Any]) -> tuple[Any, ...]:
         import torch
 
-        from gendef.applications.clicks import mask_from_prompts
         from gendef.applications.segment import canonical_labels
         from gendef.applications.segment_files import drawn_masks
         from gendef.media.overlays import draw_labels
 
         video = session.current
-        mask = torch.from_numpy(mask_from_prompts(_plain(session, number), **marks))
+        size = _size(session, number)
+        mask = torch.from_numpy(_mask(_picture(session, number, enlarged(size, VIEW)), size, marks))
         masks = video.segment(mask, number)
         session.masks = masks, mask if number is None else canonical_labels(video, mask, number)
         session.tracks = None
         path = session.file("followed.mp4")
         write_video(path, drawn_masks(video, masks, enlarged(video.size, VIEW)), video.fps)
-        note = f"The object covers {100 * float(masks.float().mean()):.1f} % of the video."
-        if "clicks" in marks:
-            note += " Click on more of it where something is missing."
+        note = (
+            f"The object covers {100 * float(masks.float().mean()):.1f} % of the video. {_advice(mask.numpy(), marks)}"
+        )
         return draw_labels(place_picture(video, number), mask.numpy()), str(path), note
 
     def export(self, session: Session | None) -> tuple[Any, ...]:
@@ -184,11 +189,42 @@ def _size(session: Session, number: int | None) -> tuple[int, int]:
     return session.current.size if number is not None else (tall, wide)
 
 
-def _plain(session: Session, number: int | None) -> np.ndarray:
-    """The picture at its own size."""
+def _picture(session: Session, number: int | None, size: tuple[int, int]) -> np.ndarray:
+    """A frame or the canonical image, uint8, at another size."""
+    from gendef.media.images import resized
+
     if number is None:
-        return to_uint8(session.current.canonical)
-    return to_uint8(session.current.render(frames=[number]))[0]
+        return to_uint8(resized(session.current.canonical, size))
+    return to_uint8(session.current.render(size, [number]))[0]
+
+
+def _mask(picture: np.ndarray, size: tuple[int, int], marks: dict[str, Any]) -> np.ndarray:
+    """The marked object, bool, at a frame's own size.
+
+    It is looked for in an enlarged picture: in one of 64 pixels a click is a pixel or two, and so is what it finds.
+    """
+    from gendef.applications.clicks import mask_from_prompts
+
+    factor = picture.shape[0] / size[0]
+
+    def large(values: Sequence[float]) -> list[float]:
+        return [(value + 0.5) * factor - 0.5 for value in values]
+
+    clicks, box = [large(point) for point in marks.get("clicks", ())], marks.get("box")
+    found = Image.fromarray(mask_from_prompts(picture, clicks, box and large(box)).astype(np.float32))
+    mask = np.asarray(found.resize(size[::-1], Image.Resampling.BOX)) > 0.5
+    if not mask.any():
+        raise InputError("no object was found there: click into its middle, or mark two corners of a box around it")
+    return mask
+
+
+def _advice(mask: np.ndarray, marks: dict[str, Any]) -> str:
+    """What to do next about a mask on the picture that was clicked on."""
+    if mask.mean() < SPOT:
+        return "That is no more than a spot, for nothing around has a clear edge: click on more of it, or try a box."
+    if mask.mean() > NEARLY_ALL:
+        return "That is nearly everything, for nothing there has a clear edge: start again with a box."
+    return "Click on more of it where something is missing." if "clicks" in marks else ""
 
 
 def _marked(session: Session, number: int | None, points: list[tuple[float, float]]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import VIEW, canonical_picture, enlarged, field_mp4, mp4, told, whole
+from gendef.app.common import MAX_FRAMES, VIEW, canonical_picture, enlarged, field_mp4, mp4, told, whole
 from gendef.app.session import Session, Workshop
 from gendef.errors import InputError
 from gendef.media.video import to_uint8, write_video
@@ -15,7 +15,7 @@ from gendef.media.video import to_uint8, write_video
 if TYPE_CHECKING:
     from gendef.canonical_video import CanonicalVideo
 
-MAX_FRAMES, MAX_SEED = 256, 99_999
+MAX_SEED = 99_999
 MOTIONS, TABLE = 6, 4
 TABLE_FRAMES = 48
 
@@ -39,7 +39,7 @@ class GenerateTab:
                     1, 8, 1, step=0.5, label="Slow motion", info="Times slower, with true in-betweens"
                 )
                 self.run = gr.Button("Generate", variant="primary", elem_id="generate")
-            with gr.Column(scale=2, min_width=280):
+            with gr.Column(scale=2, min_width=280, elem_id="result"):
                 self.video = gr.Video(
                     label="Video", autoplay=True, loop=True, elem_id="generated", buttons=["download"]
                 )
@@ -64,7 +64,7 @@ class GenerateTab:
             loop=True,
             visible=False,
             elem_id="gallery",
-            buttons=["download"],
+            buttons=[],
         )
         controls = [self.model, self.content, self.motion, self.frames, self.truncation, self.slow]
         table = [self.caption, self.gallery]
@@ -166,7 +166,7 @@ class GenerateTab:
 def _seed(label: str, name: str) -> tuple[gr.Number, gr.Button]:
     with gr.Row(equal_height=True):
         number = gr.Number(0, label=label, precision=0, minimum=0, maximum=MAX_SEED, min_width=120, elem_id=name)
-        return number, gr.Button("⚄ Roll", min_width=80, scale=0, elem_id=f"{name}-roll")
+        return number, gr.Button("⚄ Roll", min_width=96, scale=0, size="md", elem_id=f"{name}-roll")
 
 
 def _shown() -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import CANVAS, enlarged, told, whole
+from gendef.app.common import CANVAS, MAX_FRAMES, enlarged, told, whole
 from gendef.app.session import Session, Workshop
 from gendef.media.video import to_uint8
 
@@ -27,7 +27,7 @@ class HoodTab:
             "For every pixel of every frame, the **deformation field** says where in the canonical image to look. "
             "Colours: hue is direction, saturation is distance; white stays where it is."
         )
-        self.time = gr.Slider(0, 63, 0, step=1, label="Frame", elem_id="hood-time")
+        self.time = gr.Slider(0, MAX_FRAMES - 1, 0, step=1, label="Frame", elem_id="hood-time")
         pictures = []
         for row in (0, 2):
             with gr.Row():
@@ -71,7 +71,7 @@ class HoodTab:
         grid = bent_grid((identity_grid(*size) + large).numpy(), faded, thickness=max(min(size) / 256, 1.2))
         folded = 100 * folded_share(field)
         facts = (
-            f"Frame {number + 1} of {video.num_frames}: offsets of {distance.mean():.1f} pixels on average and "
+            f"Frame {number}: offsets of {distance.mean():.1f} pixels on average and "
             f"{distance.max():.1f} at most; the field folds over itself in {folded:.2f} % of the frame."
         )
         return frame, colours, draw_arrows(frame, offset), grid, facts

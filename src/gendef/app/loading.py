@@ -20,7 +20,7 @@ PAGE = f"""<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ display: grid; place-content: center; min-height: 90vh; margin: 0; padding: 16px; text-align: center;
   font: 18px/1.5 system-ui, sans-serif; }}
-progress {{ width: min(320px, 80vw); accent-color: #1b5e8c; }}
+progress {{ width: min(320px, 80vw); accent-color: #0369a1; }}
 </style>
 <noscript><meta http-equiv="refresh" content="2"></noscript>
 </head>

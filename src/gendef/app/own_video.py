@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TYPES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
 MAX_SECONDS = 300
-MAX_FRAMES = 150
+LONGEST_CLIP = 150
 SIZES = (128, 192, 256)
 LONGEST_FIT = 900
 """Seconds a fit may take."""
@@ -90,17 +90,17 @@ class OwnVideoTab:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 self.upload = gr.File(label="Your video", file_types=["video", *TYPES], elem_id="own-file", height=140)
-                self.start = gr.Slider(0, 10, 0, step=0.1, label="Start, in seconds")
-                self.frames = gr.Slider(2, MAX_FRAMES, 48, step=1, label="Length in frames")
+                self.start = gr.Slider(0, MAX_SECONDS, 0, step=0.1, label="Start, in seconds")
+                self.frames = gr.Slider(2, LONGEST_CLIP, 48, step=1, label="Length in frames")
                 self.size = gr.Radio(SIZES, value=SIZES[1], label="Shorter side in pixels")
                 self.budget = gr.Slider(
                     5, LONGEST_FIT, 60, step=5, label="Time to spend, in seconds", info="More gives a better fit"
                 )
                 with gr.Row():
-                    self.run = gr.Button("Fit", variant="primary", elem_id="fit", min_width=120)
+                    self.run = gr.Button("Fit my video", variant="primary", elem_id="fit", min_width=120)
                     self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel", min_width=120)
             with gr.Column(scale=2, min_width=280):
-                self.note = gr.Markdown("No video yet.", elem_id="fit-note")
+                self.note = gr.Markdown("No video yet: choose a file.", elem_id="fit-note")
                 self.preview = gr.Image(
                     label="Canonical image so far",
                     alt_text="The canonical image of your video as the fit improves it",
@@ -129,14 +129,14 @@ class OwnVideoTab:
     def look(self, path: str | None) -> tuple[Any, ...]:
         """Facts and the first picture of an uploaded file."""
         if path is None:
-            return "No video yet.", None, gr.update(), gr.update()
+            return "No video yet: choose a file.", None, gr.update(), gr.update()
         facts = examined(path)
         note = (
             f"**{Path(path).name}**: {facts.width}x{facts.height}, {facts.seconds:.1f} s at {facts.fps:.3g} frames a "
             "second. Choose start and length, then fit."
         )
         latest = math.floor(10 * max(facts.seconds - 2 / facts.fps, 0)) / 10
-        most = min(facts.frames, MAX_FRAMES)
+        most = min(facts.frames, LONGEST_CLIP)
         return (
             note,
             _first_frame(path),
@@ -159,7 +159,7 @@ class OwnVideoTab:
         if path is None:
             raise InputError("choose a video first")
         facts = examined(path)
-        count = whole(frames, "the length", 2, MAX_FRAMES)
+        count = whole(frames, "the length", 2, LONGEST_CLIP)
         side = whole(size, "the shorter side", 16, max(SIZES))
         if not 0 <= start < max(facts.seconds, 0.001):
             raise InputError(f"the start must be between 0 and {facts.seconds:.1f} s, got {start}")
@@ -214,7 +214,7 @@ class FitJob:
     """
 
     def __init__(self, path: str, size: int, start: int, frames: int, budget: float) -> None:
-        self._arguments = {"size": size, "start": start, "frames": frames, "budget": budget}
+        self._arguments: dict[str, Any] = {"size": size, "start": start, "frames": frames, "budget": budget}
         self._path = path
         self._news: queue.SimpleQueue[Moment] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -259,7 +259,7 @@ class FitJob:
             self._news.put(moment)
 
         try:
-            self._video = fit_video(self._path, watcher=watch, **self._arguments)  # type: ignore[arg-type]
+            self._video = fit_video(self._path, watcher=watch, **self._arguments)
         except Cancelled:
             pass
         except Exception as error:

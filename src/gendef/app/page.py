@@ -12,6 +12,8 @@ from gendef.app.hood import HoodTab
 from gendef.app.own_video import OwnVideoTab
 from gendef.app.session import Session, Workshop
 
+WAITING = 20
+"""Requests that may wait; further ones are told to come back."""
 SESSION_SECONDS = 3600
 """A visitor who does nothing for so long is forgotten."""
 CACHE_SECONDS = (600, SESSION_SECONDS)
@@ -33,6 +35,8 @@ footer .divider { display: none; }
 @media (max-width: 480px) {
   .gradio-container { padding: 8px !important; }
   #page-title h1 { font-size: 1.5rem; }
+  /* What was made comes before the controls, so that a telephone shows it at once. */
+  #result { order: -1; }
 }
 """
 # Videos get the names of their blocks for screen readers; Gradio writes the names beside them only.
@@ -51,7 +55,15 @@ new MutationObserver(nameVideos).observe(document.documentElement, { childList: 
 
 def theme() -> gr.themes.Base:
     """Colours and fonts of the page; no font comes from elsewhere."""
-    return gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=FONT, font_mono=MONO)
+    # Darker than usual: white text on the usual shade of sky is hard to read.
+    return gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=FONT, font_mono=MONO).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        slider_color="*primary_700",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_border_color_selected="*primary_700",
+    )
 
 
 def build(workshop: Workshop) -> gr.Blocks:
@@ -59,7 +71,7 @@ def build(workshop: Workshop) -> gr.Blocks:
     with gr.Blocks(title="gendef", analytics_enabled=False, delete_cache=CACHE_SECONDS) as page:
         state = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=workshop.end)
         gr.Markdown(INTRODUCTION, elem_id="page-title")
-        line = gr.Markdown("No clip yet.", elem_id="clip-line")
+        line = gr.Markdown("A first clip is being made…", elem_id="clip-line")
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):
                 generate = GenerateTab(workshop, state)
@@ -90,6 +102,7 @@ def build(workshop: Workshop) -> gr.Blocks:
             api_visibility="private",
             concurrency_id="compute",
         )
+        opened.failure(lambda: "No clip yet.", None, line, api_visibility="private", queue=False)
         for event in (opened, generate.generated, own.fitted):
             event.success(
                 told(clip_changed),
@@ -106,7 +119,7 @@ def build(workshop: Workshop) -> gr.Blocks:
                 api_visibility="private",
                 show_progress="hidden",
             )
-    page.queue(max_size=20, default_concurrency_limit=1)
+    page.queue(max_size=WAITING, default_concurrency_limit=1)
     return page
 
 
