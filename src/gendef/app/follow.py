@@ -56,13 +56,17 @@ class FollowTab:
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-tracks")
         click = [state, self.mode, self.place, self.frame]
         result = [state, self.picture, self.video, self.note]
-        self.picture.select(told(self.click), click, result, api_visibility="private", concurrency_id="compute")
-        self.add.click(told(self.at), [*click, self.x, self.y], result, api_name="follow", concurrency_id="compute")
-        place = [state, self.mode, self.place, self.frame], [state, self.picture, self.video, self.note, self.frame]
-        self.mode.input(told(self.start_again), *place, api_visibility="private")
-        self.place.input(told(self.start_again), *place, api_visibility="private")
-        self.frame.release(told(self.start_again), *place, api_visibility="private")
-        self.clear.click(told(self.start_again), *place, api_visibility="private")
+        again = [*result, self.frame]
+        turn: dict[str, Any] = {"concurrency_id": "compute"}
+        followed = [
+            self.picture.select(told(self.click), click, result, api_visibility="private", **turn),
+            self.add.click(told(self.at), [*click, self.x, self.y], result, api_name="follow", **turn),
+        ]
+        for event in (self.mode.input, self.place.input, self.frame.release, self.clear.click):
+            followed.append(event(told(self.start_again), click, again, api_visibility="private"))
+        for event in followed:
+            # A file that was made belongs to what was followed before.
+            event.success(_put_away, None, self.made, api_visibility="private", queue=False)
         self.make.click(told(self.export), state, [state, self.made], api_name="tracks").success(
             shown, None, self.made, api_visibility="private", queue=False
         )
@@ -168,6 +172,10 @@ class FollowTab:
             write_masks(session.current, *session.masks, path.parent / "object")
         _zip_folder(path)
         return session, str(path)
+
+
+def _put_away() -> Any:
+    return gr.update(value=None, visible=False)
 
 
 def _zip_folder(path: Path) -> None:
