@@ -53,6 +53,8 @@ def walk(browser: Browser, address: str, folder: Path, scratch: Path) -> None:
     painter = page.frame_locator("#painter iframe")
     painter.locator("body[data-ready=true]").wait_for()
     paint(page, painter, HEART, "Colour red")
+    painter.get_by_text("Layers", exact=True).click()
+    painter.get_by_role("button", name="Add a layer").click()
     page.wait_for_timeout(8000)
     save(page, folder / "app_edit.jpg")
     page.get_by_label("clip folder (zip)").check()
