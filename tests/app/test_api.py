@@ -157,3 +157,5 @@ def test_who_comes_when_too_many_wait_is_told_so(address, tmp_path, monkeypatch)
         assert refused and all("queue is full" in text.lower() or "busy" in text.lower() for text in refused)
     finally:
         busy.set()
+        for job in jobs:  # until the app is at rest, its files cannot be removed
+            job.exception()
