@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -72,6 +73,35 @@ def test_the_documented_example(address, tmp_path, monkeypatch):
         value = names[name]["video"] if isinstance(names[name], dict) else names[name]
         assert Path(value).suffix in kinds and Path(value).stat().st_size > 1000
     assert names["note"].startswith("1 point followed")
+
+
+def frame_count(path):
+    import av
+
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_motions_table_field_and_every_kind_of_file(address, tmp_path):
+    from gendef import GenDeF
+    from gendef.app.generate import TABLE_FRAMES
+    from gendef.media.video import to_uint8
+
+    client = client_of(address, tmp_path)
+    client.predict("sky", 3, 5, 8, 1.0, 1, api_name="/generate")
+    for name, words, frames in (("/motions", "motions 6 to 11", 8), ("/table", "one content", TABLE_FRAMES)):
+        note, video = client.predict(api_name=name)
+        assert words in note and frame_count(video) == frames
+    for kind in ("mp4", "gif"):
+        path = client.predict(kind, api_name="/download")
+        assert Path(path).suffix == f".{kind}" and frame_count(path) == 8
+    *pictures, facts = client.predict(7, api_name="/field")
+    clip = GenDeF.from_pretrained("sky").sample(content_seed=3, motion_seed=5, num_frames=8)
+    shown = Image.open(pictures[0]).convert("RGB").resize((64, 64), Image.Resampling.BOX)
+    assert abs(np.asarray(shown).astype(int) - to_uint8(clip.render(frames=[7])[0])).mean() < 4
+    colours = [np.asarray(Image.open(picture).convert("RGB")) for picture in pictures]
+    assert len({picture.tobytes() for picture in colours}) == 4
+    assert facts.startswith("Frame 7: offsets of")
 
 
 def test_visitors_have_clips_of_their_own(address, tmp_path):
