@@ -1,24 +1,18 @@
-"""What an interrupted fit continues from: one safetensors file, replaced as a whole."""
+"""What an interrupted fit continues from."""
 
-import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gendef.media.video import replacing
+from gendef.fitting.resume import EVERY, ResumeFile
 
 if TYPE_CHECKING:
     from gendef.fitting.optimise import Level
 
-FORMAT = 1
-EVERY = 15.0
-"""Seconds between two savings, at least."""
+TENSORS = ("deviation", "canonical", "trust")
+COUNTS = ("level", "sweeps", "total")
 
 
 @dataclass
@@ -45,49 +39,21 @@ class State:
         """The state of a level."""
         return cls(number, sweeps, total, seconds, level.deviation, level.canonical, level.trust)
 
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What to save."""
+        tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
+        return tensors, {name: str(getattr(self, name)) for name in (*COUNTS, "seconds")}
 
-class StateFile:
-    """Where the state of a fit is kept.
+    @classmethod
+    def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "State":
+        """What was saved."""
+        level, sweeps, total = (int(numbers[name]) for name in COUNTS)
+        deviation, canonical, trust = (tensors[name] for name in TENSORS)
+        return cls(level, sweeps, total, float(numbers["seconds"]), deviation, canonical, trust)
 
-    Args:
-        path: the file.
-        job: what is fitted and how; a state of another job is not used.
-        every: seconds between two savings, at least.
-    """
+
+class StateFile(ResumeFile[State]):
+    """Where the state of a fit is kept; see `ResumeFile`."""
 
     def __init__(self, path: Path, job: dict[str, Any], every: float = EVERY) -> None:
-        self.path, self._every = path, every
-        self._job = json.dumps({"format": FORMAT, **job}, sort_keys=True)
-        self._saved = time.perf_counter()
-
-    def offer(self, state: Callable[[], State]) -> None:
-        """Save, if the last time is long enough ago."""
-        if time.perf_counter() - self._saved >= self._every:
-            self.save(state())
-
-    def save(self, state: State) -> None:
-        """Replace the file."""
-        tensors = {name: getattr(state, name).contiguous() for name in ("deviation", "canonical", "trust")}
-        numbers = {name: str(getattr(state, name)) for name in ("level", "sweeps", "total", "seconds")}
-        with replacing(self.path) as temporary:
-            save_file(tensors, temporary, {"job": self._job, **numbers})
-        self._saved = time.perf_counter()
-
-    def load(self) -> State | None:
-        """The state to continue from; None if there is none, or it belongs to another job."""
-        if not self.path.is_file():
-            return None
-        try:
-            with safe_open(self.path, "pt") as file:
-                numbers = file.metadata() or {}
-                if numbers.get("job") != self._job:
-                    return None
-                tensors = {name: file.get_tensor(name) for name in ("deviation", "canonical", "trust")}
-            level, sweeps, total = (int(numbers[name]) for name in ("level", "sweeps", "total"))
-            return State(level, sweeps, total, float(numbers["seconds"]), **tensors)
-        except (SafetensorError, KeyError, ValueError, OSError):
-            return None  # damaged: begin anew
-
-    def remove(self) -> None:
-        """Forget the state."""
-        self.path.unlink(missing_ok=True)
+        super().__init__(State, path, job, every)

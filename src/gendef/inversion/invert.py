@@ -10,16 +10,15 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gendef import __version__
 from gendef.canonical_video import CanonicalVideo
-from gendef.errors import InputError, ModelError
-from gendef.fitting.fit import Moment, Watcher
+from gendef.errors import ModelError
 from gendef.fitting.measure import psnr, ssim
+from gendef.fitting.refine import Moment, Options, Watcher
 from gendef.inversion.distance import PictureDistance
 from gendef.inversion.latents import Latents, move, nearest_content, nearest_motion, paint, random_w
 from gendef.inversion.state import Progress, ProgressFile
@@ -29,7 +28,6 @@ from gendef.networks.generator import Generator
 from gendef.training.losses import folding_penalty, spatial_smoothness, temporal_smoothness
 from gendef.warp import folded_share
 
-Quality = Literal["fast", "default", "best"]
 STAGES = ("content", "motion", "together", "tuning")
 STEPS: dict[str, tuple[int, ...]] = {
     "fast": (100, 100, 60, 150),
@@ -57,29 +55,6 @@ WARM_UP, COOL_DOWN = 0.05, 0.4
 
 
 @dataclass(frozen=True)
-class Options:
-    """What an inversion depends on, besides the clip and the model.
-
-    Attributes:
-        quality: number of steps.
-        seed: of all random choices.
-        budget: seconds for all, instead of the quality's number of steps; the result then depends on the machine.
-    """
-
-    quality: Quality = "default"
-    seed: int = 0
-    budget: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.quality not in get_args(Quality):
-            raise InputError(f"quality must be one of {', '.join(get_args(Quality))}, got {self.quality!r}")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"seed must be between 0 and {2**31 - 1}, got {self.seed}")
-        if self.budget is not None and not self.budget > 0:
-            raise InputError(f"budget must be a positive number of seconds, got {self.budget}")
-
-
-@dataclass(frozen=True)
 class Inversion:
     """A clip inside a generator.
 
@@ -104,7 +79,7 @@ def invert(
     model: GenDeF,
     start: int = 0,
     frames: int | None = None,
-    options: Options = Options(),
+    options: Options | None = None,
     watcher: Watcher = lambda moment: None,
     progress_file: ProgressFile | None = None,
 ) -> Inversion:
@@ -115,6 +90,7 @@ def invert(
             is cut to a square and resized to the model's size; `target.notes` says so.
         model: left as it is.
         start, frames: first frame, and how many (default all).
+        options: quality, seed and budget, as of a fit.
         watcher: called after every step.
         progress_file: where to continue from, and where to save what is reached now and then.
 
@@ -124,6 +100,7 @@ def invert(
         ModelError: the model's content depends on its motion, so that it has no content of its own.
         MissingDependencyError: OpenCV or the weights of the features are not installed.
     """
+    options = options or Options()
     generator = model.generator
     if generator.config.canonical_motion:
         raise ModelError(f"{model.name} lets its motion change the canonical image (canonical_motion): no inversion")

@@ -1,24 +1,17 @@
-"""What an interrupted inversion continues from: one safetensors file, replaced as a whole."""
+"""What an interrupted inversion continues from."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from gendef.fitting.resume import EVERY, ResumeFile
 from gendef.inversion.latents import Latents
-from gendef.media.video import replacing
 from gendef.networks.generator import Generator
 
-FORMAT = 1
-EVERY = 15.0
-"""Seconds between two savings, at least."""
 LATENTS = ("content", "motion", "noise")
 
 
@@ -73,49 +66,19 @@ class Progress:
         generator.load_state_dict(weights)
         optimiser.load_state_dict({"state": memory, "param_groups": optimiser.state_dict()["param_groups"]})
 
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What to save."""
+        tensors = {name: value.detach().cpu().clone() for name, value in self.tensors.items()}
+        return tensors, {"stage": str(self.stage), "steps": json.dumps(self.steps), "seconds": str(self.seconds)}
 
-class ProgressFile:
-    """Where the progress of an inversion is kept.
+    @classmethod
+    def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "Progress":
+        """What was saved."""
+        return cls(int(numbers["stage"]), json.loads(numbers["steps"]), float(numbers["seconds"]), tensors)
 
-    Args:
-        path: the file.
-        job: what is inverted and how; the progress of another job is not used.
-        every: seconds between two savings, at least.
-    """
+
+class ProgressFile(ResumeFile[Progress]):
+    """Where the progress of an inversion is kept; see `ResumeFile`."""
 
     def __init__(self, path: Path, job: dict[str, Any], every: float = EVERY) -> None:
-        self.path, self._every = path, every
-        self._job = json.dumps({"format": FORMAT, **job}, sort_keys=True)
-        self._saved = time.perf_counter()
-
-    def offer(self, progress: Callable[[], Progress]) -> None:
-        """Save, if the last time is long enough ago."""
-        if time.perf_counter() - self._saved >= self._every:
-            self.save(progress())
-
-    def save(self, progress: Progress) -> None:
-        """Replace the file."""
-        tensors = {name: value.detach().cpu().clone() for name, value in progress.tensors.items()}
-        numbers = {"stage": str(progress.stage), "steps": json.dumps(progress.steps), "seconds": str(progress.seconds)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as temporary:
-            save_file(tensors, temporary, {"job": self._job, **numbers})
-        self._saved = time.perf_counter()
-
-    def load(self) -> Progress | None:
-        """The progress to continue from; None if there is none, or it belongs to another job."""
-        if not self.path.is_file():
-            return None
-        try:
-            with safe_open(self.path, "pt") as file:
-                numbers = file.metadata() or {}
-                if numbers.get("job") != self._job:
-                    return None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Progress(int(numbers["stage"]), json.loads(numbers["steps"]), float(numbers["seconds"]), tensors)
-        except (SafetensorError, KeyError, ValueError, OSError):
-            return None  # damaged: begin anew
-
-    def remove(self) -> None:
-        """Forget the progress."""
-        self.path.unlink(missing_ok=True)
+        super().__init__(Progress, path, job, every)

@@ -9,8 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.fitting.fit import Options as FitOptions
-from gendef.fitting.fit import Watcher, fit_scene, to_tensor
+from gendef.fitting.fit import Options, Watcher, fit_scene, to_tensor
 from gendef.fitting.source import SMALLEST, Footage, Scene, read_footage
 from gendef.warp import identity_grid, sampling_positions, to_normalised
 
@@ -89,7 +88,7 @@ def find_target(scene: Scene, footage: Footage, name: str, seed: int, watcher: W
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    clip = fit_scene(scene, footage, FitOptions("fast", seed), name, watcher=watcher)
+    clip = fit_scene(scene, footage, Options("fast", seed), name, watcher=watcher)
     side = clip.size[0]
     reference = scene.numbers.index(clip.report["reference_frame"])
     places = sampling_positions(clip.deformation, clip.canonical.shape[1:])  # (T, R, R, 2), pixels of the canvas

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,35 +119,13 @@ class GeneratorOutput:
     deformation: Tensor
 
 
-class Generator(nn.Module):
-    """GenDeF's generator.
+class VideoGenerator(nn.Module):
+    """What generators of videos have in common: `config`, `motion_encoder`, and which parameters stage 1 trains."""
 
-    Shapes: z_content, z_motion (B, z_dim); motion_noise (B, N, motion_dim) with N >= `motion_noise_length`;
-    times (B, T) >= 0 in frames, fractional allowed; labels (B, num_classes); truncation 1 is none.
-    """
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.config = config
-        motion_dim = config.motion.code_dim
-        if config.canonical_motion and motion_dim != config.w_dim:
-            raise ConfigError(f"canonical_motion needs 2 * num_features == w_dim, got {motion_dim}, {config.w_dim}")
-        self.mapping = self._mapping()
-        self.canonical = build_canonical(
-            config.resolution, config.canonical, config.w_dim, motion_dim if config.canonical_motion else 0
-        )
-        if config.canonical_motion:
-            self.canonical_motion_encoder = MotionEncoder(config.motion)
-            self.motion_mask = nn.Parameter(torch.zeros(1, motion_dim))
-        self.motion_mapping = self._mapping()
-        self.motion_encoder = MotionEncoder(config.motion)
-        self.deformation = DeformationGenerator(
-            config.resolution, config.deformation, config.w_dim, motion_dim, self.canonical.feature_channels
-        )
-
-    def _mapping(self) -> MappingNetwork:
-        config = self.config
-        return MappingNetwork(config.z_dim, config.w_dim, config.mapping_layers, condition_dim=config.num_classes)
+    config: GeneratorConfig
+    motion_encoder: nn.Module
+    content_modules: tuple[str, ...]
+    """Names of the modules and parameters of the image generator."""
 
     @property
     def resolution(self) -> int:
@@ -171,18 +149,51 @@ class Generator(nn.Module):
 
     def motion_noise_length(self, last_time: float) -> int:
         """Rows of motion noise that times in [0, last_time] need."""
-        return self.motion_encoder.noise_length(last_time)
+        return cast(int, self.motion_encoder.noise_length(last_time))  # type: ignore[operator]
 
     def content_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of G_c and its mapping network."""
+        """Parameters of the image generator and its mapping network, which stage 1 trains."""
         for name, parameter in self.named_parameters():
-            if name.split(".")[0] in ("mapping", "canonical", "canonical_motion_encoder", "motion_mask"):
+            if name.split(".")[0] in self.content_modules:
                 yield parameter
 
     def motion_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of G_d, its mapping network and the motion encoder."""
+        """Parameters of everything else."""
         content = {id(parameter) for parameter in self.content_parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in content)
+
+
+class Generator(VideoGenerator):
+    """GenDeF's generator.
+
+    Shapes: z_content, z_motion (B, z_dim); motion_noise (B, N, motion_dim) with N >= `motion_noise_length`;
+    times (B, T) >= 0 in frames, fractional allowed; labels (B, num_classes); truncation 1 is none.
+    """
+
+    content_modules = ("mapping", "canonical", "canonical_motion_encoder", "motion_mask")
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        motion_dim = config.motion.code_dim
+        if config.canonical_motion and motion_dim != config.w_dim:
+            raise ConfigError(f"canonical_motion needs 2 * num_features == w_dim, got {motion_dim}, {config.w_dim}")
+        self.mapping = self._mapping()
+        self.canonical = build_canonical(
+            config.resolution, config.canonical, config.w_dim, motion_dim if config.canonical_motion else 0
+        )
+        if config.canonical_motion:
+            self.canonical_motion_encoder = MotionEncoder(config.motion)
+            self.motion_mask = nn.Parameter(torch.zeros(1, motion_dim))
+        self.motion_mapping = self._mapping()
+        self.motion_encoder = MotionEncoder(config.motion)
+        self.deformation = DeformationGenerator(
+            config.resolution, config.deformation, config.w_dim, motion_dim, self.canonical.feature_channels
+        )
+
+    def _mapping(self) -> MappingNetwork:
+        config = self.config
+        return MappingNetwork(config.z_dim, config.w_dim, config.mapping_layers, condition_dim=config.num_classes)
 
     def images(self, z_content: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Canonical images (B, 3, R, R) alone: what stage 1 trains."""

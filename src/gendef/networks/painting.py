@@ -9,7 +9,6 @@
 """
 
 import math
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError
 from gendef.networks.canonical import CanonicalConfig, build_canonical
 from gendef.networks.deformation import DeformationBlock, DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig
+from gendef.networks.generator import Generator, GeneratorConfig, VideoGenerator
 from gendef.networks.layers import EqualizedLinear, MappingNetwork
 from gendef.networks.motion import MotionConfig, MotionEncoder
 from gendef.networks.resample import upsample_2x
@@ -108,12 +107,14 @@ class FramePainter(nn.Module):
         return (image * self.output_scale).unflatten(0, (batch, count))
 
 
-class PaintingGenerator(nn.Module):
+class PaintingGenerator(VideoGenerator):
     """A generator that paints every frame: there is no canonical image and no field.
 
     Shapes: z_content (B, z_dim); motion_noise (B, N, motion_dim) with N >= `motion_noise_length`; times (B, T) >= 0 in
     frames, fractional allowed; labels (B, num_classes); truncation 1 is none.
     """
+
+    content_modules = ("mapping", "canonical", "painter")
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -134,44 +135,9 @@ class PaintingGenerator(nn.Module):
             self.painter = FramePainter(config.resolution, config.canonical, config.w_dim, code_dim)
 
     @property
-    def resolution(self) -> int:
-        """Side of the frames."""
-        return self.config.resolution
-
-    @property
-    def z_dim(self) -> int:
-        """Width of the content latent."""
-        return self.config.z_dim
-
-    @property
-    def motion_dim(self) -> int:
-        """Width of the motion noise."""
-        return self.config.motion.noise_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the labels, 0 for none."""
-        return self.config.num_classes
-
-    @property
     def begins_at_zero(self) -> bool:
         """Whether clips are trained from time 0 on: an LSTM reaches late times through all earlier ones."""
         return isinstance(self.motion_encoder, RecurrentMotion)
-
-    def motion_noise_length(self, last_time: float) -> int:
-        """Rows of motion noise that times in [0, last_time] need."""
-        return self.motion_encoder.noise_length(last_time)
-
-    def content_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the image generator, which stage 1 trains where there is one."""
-        for name, parameter in self.named_parameters():
-            if name.split(".")[0] in ("mapping", "canonical", "painter"):
-                yield parameter
-
-    def motion_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of everything else."""
-        content = {id(parameter) for parameter in self.content_parameters()}
-        return (parameter for parameter in self.parameters() if id(parameter) not in content)
 
     def style(self, z_content: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """The latent w (B, w_dim) of a video's content."""
