@@ -15,7 +15,7 @@ CLIP = ROOT / "tests" / "data" / "clips" / "bigbuckbunny.mp4"
 def gendef(*arguments: str) -> None:
     """Run one command of the program and show it."""
     print("\n$ gendef " + " ".join(arguments), flush=True)
-    subprocess.run([sys.executable, "-m", "gendef.cli.main", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "gendef", *arguments], check=True)
 
 
 def main() -> None:

@@ -18,6 +18,12 @@ def test_unknown_command(capsys):
     assert "unknown command 'dance'" in capsys.readouterr().err
 
 
+def test_the_package_runs_as_a_program():
+    run = [sys.executable, "-m", "gendef"]
+    assert subprocess.run([*run, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    assert subprocess.run([*run, "dance"], check=False, capture_output=True).returncode == 2
+
+
 @pytest.mark.parametrize("command", [["data"], ["data", "prepare"], ["data", "info"], ["sample"], ["train"]])
 def test_help_shows_an_example(command, capsys):
     try:

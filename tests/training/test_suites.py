@@ -123,6 +123,18 @@ def test_rows_share_stage_one_and_are_trained_once(archive_path, tmp_path, monke
     assert train_row(rows["gendef"], base, archive_path, out, budget, "cpu") == facts[0]
 
 
+def test_a_larger_budget_continues_and_a_smaller_one_is_refused(archive_path, tmp_path):
+    row = suite("paper", tiny_training())[0]
+    before = train_row(row, row.config, archive_path, tmp_path, Budget(0.1, 0.1), "cpu")
+    (tmp_path / "gendef" / "fid.json").write_text("{}")
+    after = train_row(row, row.config, archive_path, tmp_path, Budget(0.1, before["seconds"] + 0.1), "cpu")
+    assert after["clips"] > before["clips"] and after["pretraining"] == before["pretraining"]
+    assert not (tmp_path / "gendef" / "fid.json").exists(), "measured before the row went on"
+    for budget in (Budget(0.1, 0.05), Budget(0.2, 60)):
+        with pytest.raises(ConfigError, match=r"row gendef in .* was trained for .* that budget, or another --out"):
+            train_row(row, row.config, archive_path, tmp_path, budget, "cpu")
+
+
 def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, monkeypatch, capsys):
     from gendef.metrics.detectors import register_detector
 

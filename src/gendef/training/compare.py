@@ -41,6 +41,8 @@ def train_row(
 ) -> dict[str, Any]:
     """Train one row into `out`/NAME, or continue it; a row that is complete is left alone.
 
+    A row that had a smaller budget for stage 2 goes on from where it is, and its measurements are dropped.
+
     Args:
         base: the configuration whose stage 1 the rows share.
 
@@ -48,13 +50,19 @@ def train_row(
         What it came to: images and clips seen, seconds of each stage.
 
     Raises:
+        ConfigError: the row was trained under a larger budget, or another one for stage 1.
         Stopped: asked to stop; the state is saved.
     """
     folder = out / row.name
     done = folder / "row.json"
-    if done.exists():
-        return json.loads(done.read_text())
     seconds = budget.of(row)
+    if done.exists():
+        facts = json.loads(done.read_text())
+        if facts["budget"] == seconds:
+            return facts
+        _check_extends(row.name, facts["budget"], seconds, out)
+        for old in (done, *(folder / f"{measure.name}.json" for measure in MEASURES)):
+            old.unlink(missing_ok=True)
     stages = ("finetune",)
     if row.pretrains and not checkpoint_paths(folder / "checkpoints", "pretrain"):
         _share_stage1(base, data, out, row.name, budget, device)
@@ -67,6 +75,19 @@ def train_row(
     with replacing(done) as temporary:
         temporary.write_text(json.dumps(facts, indent=1))
     return facts
+
+
+def _check_extends(row: str, before: dict[str, float], now: dict[str, float], out: Path) -> None:
+    """Raise a ConfigError unless `now` continues a training of budget `before`."""
+    if before.get("pretrain") != now.get("pretrain") or before["finetune"] > now["finetune"]:
+        raise ConfigError(
+            f"row {row} in {out} was trained for {_minutes(before)} minutes and cannot become one of {_minutes(now)};"
+            " give that budget, or another --out"
+        )
+
+
+def _minutes(seconds: dict[str, float]) -> str:
+    return " and ".join(f"{value / 60:g} ({stage})" for stage, value in seconds.items())
 
 
 def _share_stage1(base: TrainConfig, data: Path, out: Path, row: str, budget: Budget, device: str) -> None:
