@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video
 from gendef.applications.segment import resized_labels
-from gendef.fitting.optical_flow import flow_trust, look_up, neighbour_flows, pixel_grid
+from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
 from gendef.fitting.source import read_footage
 from gendef.media.optical_flow import dis_flow
 from gendef.metrics.segmentation import davis
@@ -49,9 +49,8 @@ def still_clip(frames: list[np.ndarray], given: int) -> CanonicalVideo:
     return CanonicalVideo(frames[given], torch.zeros(len(frames), height, width, 2))
 
 
-def flow_clip(frames: list[np.ndarray], flows: tuple[Tensor, Tensor], given: int) -> CanonicalVideo:
+def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVideo:
     """A clip whose canonical image is a frame, by flow chained from there; `visibility` says where it holds."""
-    forward, backward = flows
     height, width = frames[0].shape[:2]
     grid = pixel_grid(height, width)
     places: list[Tensor] = [grid] * len(frames)  # where each pixel is in the given frame
@@ -59,10 +58,10 @@ def flow_clip(frames: list[np.ndarray], flows: tuple[Tensor, Tensor], given: int
     for order in (range(given + 1, len(frames)), range(given - 1, -1, -1)):
         for t in order:
             near = t - 1 if order.step > 0 else t + 1
-            there, back = (backward[near], forward[near]) if order.step > 0 else (forward[t], backward[t])
-            at = grid + there
+            flow, trust = flows.between(t, near)
+            at = grid + flow
             places[t] = at + look_up(places[near] - grid, at)
-            shown[t] = (flow_trust(there, back) > TRUSTED) & (look_up(shown[near][None].float(), at)[0] > 0.5)
+            shown[t] = (trust > TRUSTED) & (look_up(shown[near][None].float(), at)[0] > 0.5)
     where = to_normalised(torch.stack(places).movedim(1, -1), (height, width))
     video = CanonicalVideo(frames[given], where - identity_grid(height, width))
     video.visibility = shown
@@ -120,7 +119,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     footage = read_footage(source, options.size)
     frames = [frame for scene in footage.scenes for frame in scene.frames]
     start = time.perf_counter()
-    flows = neighbour_flows(frames, dis_flow())
+    flows = found_flows(frames, dis_flow())
     seconds = {"flow": time.perf_counter() - start}
     makers: dict[str, Make] = {
         "still": lambda given: still_clip(frames, given),

@@ -30,6 +30,19 @@ def test_the_step_solves_its_linear_system():
     np.testing.assert_allclose(got.numpy().ravel(), want, atol=1e-3)
 
 
+def test_colours_pull_like_their_squares():
+    torch.manual_seed(1)
+    across, down, residual = torch.randn(3, 3, 4, 5).double()
+    weight, step = torch.rand(4, 5).double(), torch.randn(2, 4, 5).double()
+    pull = empty_pull(4, 5, 0.0)
+    pull.matrix, pull.vector = pull.matrix.double(), pull.vector.double()
+    pull.add_colours(across, down, residual, weight)
+    (xx, xy, yy), (x, y) = pull.matrix, step
+    found = (xx * x * x + 2 * xy * x * y + yy * y * y - 2 * (pull.vector * step).sum(dim=0)).sum()
+    cost = (weight * (residual + across * x + down * y).square()).sum()
+    torch.testing.assert_close(found, cost - (weight * residual.square()).sum())
+
+
 def test_without_pull_the_field_flattens():
     deviation = torch.zeros(2, 6, 6)
     deviation[:, :, 3:] = 1

@@ -60,7 +60,7 @@ def test_a_long_clip_is_one_clip(journey):
     after = draw_on_frame(clip, drawing, 2).render()
     for t in (2, 6, 9):  # first in one segment, then in both, then mostly in the second
         place = after[t, :, 10:14, 20 - 2 * (t - 2) : 24 - 2 * (t - 2)]
-        assert float(place[0].min()) > 0.9 and float(place[1].max()) < -0.9, t
+        assert float(place[0].mean()) > 0.95 and float(place[1].mean()) < -0.95, t
     (whole,) = fit_long(folder, frames=4, quality="fast", segment=16)
     assert whole.canonical.ndim == 3, "a short clip has one canonical image"
 
@@ -78,13 +78,13 @@ def test_the_command_splits_and_continues(journey, tmp_path, monkeypatch, capsys
         def offer(self, state):
             self.save(state())
             Impatient.count += 1
-            if Impatient.count == 30:
+            if Impatient.count == 8:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(fit, "StateFile", Impatient)
     assert main.main(["fit", *words, str(tmp_path / "stopped")]) == 130
     assert fit.main([*words, str(tmp_path / "stopped")]) == 0
-    assert Impatient.count == 46  # of 23 sweeps a segment, none was made twice
+    assert Impatient.count == 12  # of 6 sweeps a segment, none was made twice
     one, two = (load_clip(tmp_path / name) for name in ("whole", "stopped"))
     assert torch.equal(one.render(), two.render())
     assert main.main(["fit", *words, str(tmp_path / "x"), "--segment", "3"]) == 2

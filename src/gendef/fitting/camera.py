@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.fitting.optical_flow import flow_trust
 from gendef.media.opencv import import_cv2
 
 STEP = 8
@@ -45,7 +44,7 @@ def find_camera(
     forward: Tensor,
     backward: Tensor,
     seed: int,
-    trust: Tensor | None = None,
+    trust: Tensor,
     *,
     kinds: Sequence[str] = KINDS,
     step: int = STEP,
@@ -55,16 +54,12 @@ def find_camera(
 
     Args:
         forward, backward: to the next frame and from it back, each (T - 1, 2, H, W).
-        trust: (T - 1, H, W), of `backward`; small where something else moves. Default: where there and back agree.
+        trust: (T - 1, H, W), of `backward`; small where something else moves.
         kinds: motions to try, of `KINDS`.
         step: every how many pixels flow is looked at.
         candidates: (T,) bool, frames that may be the reference; default all.
     """
     height, width = forward.shape[2:]
-    if trust is None:
-        trust = torch.zeros(len(forward), height, width)
-        for t, (there, back) in enumerate(zip(forward, backward, strict=True)):
-            trust[t] = flow_trust(back, there)
     for kind in kinds:
         chained = _chain(backward, trust, kind, seed, step)
         reference = _medoid(chained, height, width, candidates)

@@ -12,10 +12,10 @@ from torch import Tensor
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, Layer
 from gendef.errors import InputError
-from gendef.fitting.layered import FittedLayer, Flows, fit_all_layers
-from gendef.fitting.measure import coloured, psnr, ssim
-from gendef.fitting.optical_flow import flow_trust, neighbour_flows
-from gendef.fitting.refine import Clock, Moment, Options, Watcher
+from gendef.fitting.layered import FittedLayer, fit_all_layers
+from gendef.fitting.measure import coloured, most_around, psnr, ssim
+from gendef.fitting.optical_flow import all_flows
+from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Watcher
 from gendef.fitting.separate import moving_things
 from gendef.fitting.source import Footage, Scene, to_tensor
 from gendef.fitting.state import StateFile
@@ -59,11 +59,12 @@ def fit_layers(
     used = [t for t in range(len(scene.frames)) if t not in scene.blank]
     frames = to_tensor([scene.frames[t] for t in used])
     method = flow or dis_flow()
-    flows = trusted_flows(scene, used, method, watcher)
+    pictures = [scene.frames[t] for t in used]
+    flows = all_flows(pictures, method, lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
     with workers() as pool:
         if labels is None:
-            watcher(Moment("finding what moves", 0.08))
-            mine = moving_things([scene.frames[t] for t in used], flows, options.seed)
+            watcher(Moment("finding what moves", FLOW_SHARE))
+            mine = moving_things(pictures, flows[0], options.seed)
         else:
             mine = labels[used]
         fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
@@ -89,22 +90,6 @@ def fit_layers(
     return result
 
 
-def trusted_flows(scene: Scene, used: list[int], method: FlowMethod, watcher: Watcher = lambda moment: None) -> Flows:
-    """Optical flow between the used frames of a scene, and where it can be trusted."""
-    pairs = 0
-
-    def on_pair() -> None:
-        nonlocal pairs
-        pairs += 1
-        watcher(Moment("optical flow", 0.08 * pairs / (len(used) - 1)))
-
-    forward, backward = neighbour_flows([scene.frames[t] for t in used], method, on_pair)
-    trusts = [torch.zeros(len(forward), *forward.shape[2:]) for _ in range(2)]
-    for t, (there, back) in enumerate(zip(forward, backward, strict=True)):
-        trusts[0][t], trusts[1][t] = flow_trust(there, back), flow_trust(back, there)
-    return Flows(forward, backward, *trusts)
-
-
 def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
     """The layer of the used frames as one of all: black ones take the field of the nearest used frame."""
     if len(used) == count:
@@ -128,6 +113,7 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, us
             if one.layer.start <= number < one.layer.end:
                 visible[t] |= (owner == k) & one.good[number - one.layer.start]
         visible[t] &= right[t]
+    visible[used] = most_around(visible[used])
     video.visibility = visible
     quality = psnr(rendered[used], truth[used])
     background, reference = video.layers[0], used[fitted[0].reference]

@@ -5,7 +5,7 @@ For one frame the step d (in pixels of the canonical image) minimises
     sum  a (r + g d)^2  +  c |p + d - q|^2  +  m |d|^2  +  sum  w |grad (D + d)|^2
 
 over the pixels, where r is the colour the canonical image shows too much at the present positions p, g its gradient
-there, q the place at which the neighbouring frames look for the same point (by optical flow), c the trust in that, and
+there, q the places to which neighbouring frames and the chained flow lead for the same point, c the trust in them, and
 D the field's deviation from the camera motion. The weights a and w make both sums robust (iteratively reweighted
 squares) and let the field bend at edges of the picture. It is a linear system with two unknowns a pixel.
 """
@@ -29,6 +29,15 @@ class Pull:
         self.matrix[0] += weight
         self.matrix[2] += weight
         self.vector += weight * step
+
+    def add_colours(self, across: Tensor, down: Tensor, residual: Tensor, weight: Tensor) -> None:
+        """Add weight (H, W) times |residual + across dx + down dy|^2, the colours (3, H, W)."""
+        weighted_x, weighted_y = across * weight, down * weight
+        self.matrix[0] += (weighted_x * across).sum(dim=0)
+        self.matrix[1] += (weighted_x * down).sum(dim=0)
+        self.matrix[2] += (weighted_y * down).sum(dim=0)
+        self.vector[0] -= (weighted_x * residual).sum(dim=0)
+        self.vector[1] -= (weighted_y * residual).sum(dim=0)
 
 
 def empty_pull(height: int, width: int, damping: float, device: torch.device | str = "cpu") -> Pull:

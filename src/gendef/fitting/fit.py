@@ -15,13 +15,13 @@ from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.masks import read_masks
 from gendef.fitting.measure import agreeing, measured
-from gendef.fitting.optical_flow import flow_trust, neighbour_flows
+from gendef.fitting.optical_flow import Flows, all_flows
 from gendef.fitting.optimise import Clip
-from gendef.fitting.refine import Clock, Moment, Options, Quality, Watcher, refined
+from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
 from gendef.fitting.source import Footage, Scene, read_footage, to_tensor
-from gendef.fitting.start import chained_deviations
+from gendef.fitting.start import chained
 from gendef.fitting.state import StateFile
-from gendef.fitting.workers import workers
+from gendef.fitting.workers import Workers, workers
 from gendef.media.optical_flow import FlowMethod, dis_flow
 
 SAME = 2
@@ -190,11 +190,11 @@ def fit_scene(
         agrees = None
     else:
         with workers() as pool:
-            clip, deviation = _prepared(scene, used, frames, options, flow, watcher)
-            level, sweeps = refined(clip, deviation, options, clock, pool, watcher, state, state_file, keep_state)
-        camera, field, canonical = clip.camera, level.field(), level.canonical.clamp(-1, 1)
-        seen = float((level.mass > 0.25).float().mean())
-        agrees = agreeing(field, level.canvas, clip)
+            clip, flows = _prepared(scene, used, frames, options, flow, pool, watcher)
+            fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep_state)
+        camera, field, canonical = clip.camera, fitted.field(), fitted.canonical.clamp(-1, 1)
+        seen = float((fitted.mass > 0.25).float().mean())
+        agrees = agreeing(field, fitted.canvas, flows)
     watcher(Moment("measuring", 0.99))
     result = CanonicalVideo(canonical, _with_blank(field, used, len(scene.frames)), footage.fps)
     truth = to_tensor(scene.frames)
@@ -231,25 +231,15 @@ def _prepared(
     frames: Tensor,
     options: Options,
     method: FlowMethod | None,
+    pool: Workers,
     watcher: Watcher,
-) -> tuple[Clip, Tensor]:
-    """The clip with its flows and camera, and the first deviations (T, 2, H, W), normalised."""
-    pairs = 0
-
-    def on_pair() -> None:
-        nonlocal pairs
-        pairs += 1
-        watcher(Moment("optical flow", 0.08 * pairs / (len(used) - 1)))
-
-    forward, backward = neighbour_flows([scene.frames[t] for t in used], method or dis_flow(), on_pair)
-    camera = find_camera(forward, backward, options.seed)
-    watcher(Moment("first field", 0.08))
-    trusts = [
-        torch.stack([flow_trust(there, back) for there, back in zip(one, two, strict=True)])
-        for one, two in ((forward, backward), (backward, forward))
-    ]
-    clip = Clip(frames, camera, forward, backward, *trusts)
-    return clip, chained_deviations(clip)
+) -> tuple[Clip, Flows]:
+    """The clip with its camera and where fields begin, and the flows between neighbouring frames."""
+    pictures = [scene.frames[t] for t in used]
+    flows = all_flows(pictures, method or dis_flow(), lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
+    camera = find_camera(flows[0].forward, flows[0].backward, options.seed, flows[0].backward_trust)
+    watcher(Moment("first field", FLOW_SHARE))
+    return Clip(frames, camera, chained(frames, camera, flows, pool)), flows[0]
 
 
 def _with_blank(field: Tensor, used: list[int], count: int) -> Tensor:

@@ -4,11 +4,9 @@ The background sees the whole picture, and is filled from the frames where nothi
 followed by a window that moves with it: its field starts from the thing's own motion, and costs what its size costs.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,10 +15,10 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.composite import Layer
 from gendef.fitting.camera import KINDS, STEP, Camera, canvas_positions, find_camera
 from gendef.fitting.measure import agreeing, unsqueezed
-from gendef.fitting.optical_flow import flow_trust, look_up, pixel_grid
-from gendef.fitting.optimise import Clip, Level, resized
-from gendef.fitting.refine import Clock, Moment, Options, Watcher, refined
-from gendef.fitting.start import chained_deviations
+from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
+from gendef.fitting.optimise import Clip, Refinement
+from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Watcher, refined
+from gendef.fitting.start import chained
 from gendef.fitting.state import StateFile
 from gendef.fitting.workers import Workers
 from gendef.media.optical_flow import FlowMethod
@@ -40,16 +38,6 @@ OBJECT_STEP = 2
 """Every how many pixels flow is looked at to find a thing's motion."""
 SEEN = 0.25
 """Observations from which on a canonical pixel counts as seen."""
-
-
-@dataclass(frozen=True)
-class Flows:
-    """Optical flow of a clip: to the next frame and from it back, (T - 1, 2, H, W), and trust in both (T - 1, H, W)."""
-
-    forward: Tensor
-    backward: Tensor
-    forward_trust: Tensor
-    backward_trust: Tensor
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class FittedLayer:
 
 def fit_layer(
     frames: Tensor,
-    flows: Flows,
+    flows: Sequence[Flows],
     labels: Tensor,
     label: int,
     method: FlowMethod,
@@ -89,6 +77,7 @@ def fit_layer(
 
     Args:
         frames: (T, 3, H, W), all of the clip.
+        flows: between them, those of neighbours first.
         labels: (T, H, W) uint8.
         label: of the layer; 0 is the background.
         method: of optical flow.
@@ -99,8 +88,9 @@ def fit_layer(
     mine, size = mine[first:last], (frames.shape[2], frames.shape[3])
     window, corners = (size, [(0, 0)] * len(mine)) if label == 0 else _windows(mine)
     pictures, weight = _cut(frames[first:last], corners, window), _cut(mine[:, None].float(), corners, window)
-    flows = _within(flows, first, last, mine)
-    near = flows if label == 0 else _in_windows(flows, pictures, weight, corners, method)
+    inner = [_within(one, first, last, mine) for one in flows]
+    own = inner if label == 0 else [_in_windows(one, pictures, weight, corners, method) for one in inner]
+    near = own[0]
     area = mine.flatten(1).sum(dim=1)
     camera = find_camera(
         near.forward,
@@ -112,34 +102,30 @@ def fit_layer(
         candidates=None if label == 0 else area >= LARGE * area.max(),
     )
     counts = weight[:, 0] if label else _behind(mine)
-    clip = Clip(pictures, camera, near.forward, near.backward, near.forward_trust, near.backward_trust, counts)
     watcher(Moment("first field", 0.0))
+    clip = Clip(pictures, camera, chained(pictures, camera, own, pool), counts)
     state = state_file.load() if state_file else None
-    deviation = state.deviation if state else chained_deviations(clip)
-    level, sweeps = refined(clip, deviation, options, clock, pool, watcher, state, state_file, keep=True)
-    canonical, field = _trimmed(level, _whole_field(level, camera, corners, size))
-    if label:
-        flows = _in_frames(near, corners, size)
-    whole = Clip(frames[first:last], camera, flows.forward, flows.backward, flows.forward_trust, flows.backward_trust)
+    fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep=True)
+    canonical, field = _trimmed(fitted, _whole_field(fitted, camera, corners, size))
     canvas = (canonical.shape[1], canonical.shape[2])
-    good = agreeing(field, canvas, whole) & unsqueezed(field, canvas)
+    good = agreeing(field, canvas, _in_frames(near, corners, size) if label else near) & unsqueezed(field, canvas)
     alpha = None if label == 0 else mine.to(torch.uint8) * 255
     layer = Layer(CanonicalVideo(canonical, field), alpha, first, "background" if label == 0 else f"object {label}")
-    seen = float((level.mass > SEEN).float().mean())
+    seen = float((fitted.mass > SEEN).float().mean())
     return FittedLayer(layer, good, seen, sweeps, camera.kind, first + camera.reference)
 
 
 def _within(flows: Flows, first: int, last: int, mine: Tensor) -> Flows:
     """The flows of some frames, trusted only where they go from the layer to the layer."""
-    part = slice(first, last - 1)
+    part = slice(first, max(last - flows.interval, first))
     forward, backward = flows.forward[part], flows.backward[part]
-    to_next, to_last = flows.forward_trust[part].clone(), flows.backward_trust[part].clone()
+    on, back = flows.forward_trust[part].clone(), flows.backward_trust[part].clone()
     grid = pixel_grid(mine.shape[1], mine.shape[2])
     for t in range(len(forward)):
-        here, there = mine[t].float(), mine[t + 1].float()
-        to_next[t] *= here * look_up(there[None], grid + forward[t])[0]
-        to_last[t] *= there * look_up(here[None], grid + backward[t])[0]
-    return Flows(forward, backward, to_next, to_last)
+        here, there = mine[t].float(), mine[t + flows.interval].float()
+        on[t] *= here * look_up(there[None], grid + forward[t])[0]
+        back[t] *= there * look_up(here[None], grid + backward[t])[0]
+    return Flows(forward, backward, on, back, flows.interval)
 
 
 def _in_windows(
@@ -153,52 +139,50 @@ def _in_windows(
         shown: (n, 1, h, w), where it is the thing.
         corners: top and left of each window.
     """
-    window = (pictures.shape[2], pictures.shape[3])
-    moved = _moved(corners)
+    window, apart = (pictures.shape[2], pictures.shape[3]), flows.interval
+    moved = _moved(corners, apart)
     forward = _cut(flows.forward, corners, window) + moved
-    backward = _cut(flows.backward, corners[1:], window) - moved
-    to_next = _cut(flows.forward_trust[:, None], corners, window)[:, 0]
-    to_last = _cut(flows.backward_trust[:, None], corners[1:], window)[:, 0]
+    backward = _cut(flows.backward, corners[apart:], window) - moved
+    forward_trust = _cut(flows.forward_trust[:, None], corners, window)[:, 0]
+    backward_trust = _cut(flows.backward_trust[:, None], corners[apart:], window)[:, 0]
     colour = (pictures * shown).sum(dim=(0, 2, 3)) / shown.sum()
     alone = to_uint8(torch.lerp(colour[:, None, None].expand_as(pictures), pictures, shown))
+    anew = found_flows(list(alone), method, apart)
     grid = pixel_grid(*window)
     for t in range(len(forward)):
-        there, back = (
-            torch.from_numpy(np.asarray(method(*pair), np.float32)).movedim(-1, 0)
-            for pair in ((alone[t], alone[t + 1]), (alone[t + 1], alone[t]))
-        )
-        sure = flow_trust(there, back) * shown[t, 0] * look_up(shown[t + 1], grid + there)[0]
-        sure_back = flow_trust(back, there) * shown[t + 1, 0] * look_up(shown[t], grid + back)[0]
+        here, there = shown[t], shown[t + apart]
+        sure = anew.forward_trust[t] * here[0] * look_up(there, grid + anew.forward[t])[0]
+        sure_back = anew.backward_trust[t] * there[0] * look_up(here, grid + anew.backward[t])[0]
         for old, trust, new, new_trust in (
-            (forward[t], to_next[t], there, sure),
-            (backward[t], to_last[t], back, sure_back),
+            (forward[t], forward_trust[t], anew.forward[t], sure),
+            (backward[t], backward_trust[t], anew.backward[t], sure_back),
         ):
             better = new_trust > trust
             old[:, better] = new[:, better]
             trust[better] = new_trust[better]
-    return Flows(forward, backward, to_next, to_last)
+    return Flows(forward, backward, forward_trust, backward_trust, apart)
 
 
-def _moved(corners: Sequence[tuple[int, int]]) -> Tensor:
-    """What motion between frames loses between the windows that move with it: (n - 1, 2, 1, 1), x then y."""
-    steps = [[one[1] - two[1], one[0] - two[0]] for one, two in itertools.pairwise(corners)]
+def _moved(corners: Sequence[tuple[int, int]], apart: int) -> Tensor:
+    """What motion between frames loses between the windows that move with it: (n - apart, 2, 1, 1), x then y."""
+    steps = [[one[1] - two[1], one[0] - two[0]] for one, two in zip(corners, corners[apart:], strict=False)]
     return torch.tensor(steps, dtype=torch.float32).reshape(-1, 2, 1, 1)
 
 
 def _in_frames(flows: Flows, corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> Flows:
-    """Flows between windows as flows between whole frames, without trust outside the windows."""
-    moved, tall, wide = _moved(corners), *flows.forward.shape[2:]
+    """Flows between neighbouring windows as flows between whole frames, without trust outside the windows."""
+    moved, tall, wide = _moved(corners, 1), *flows.forward.shape[2:]
     forward, backward = (torch.zeros(len(moved), 2, *size) for _ in range(2))
-    to_next, to_last = (torch.zeros(len(moved), *size) for _ in range(2))
+    forward_trust, backward_trust = (torch.zeros(len(moved), *size) for _ in range(2))
     for t in range(len(moved)):
         for frame, whole, trust, flow, sure in (
-            (t, forward, to_next, flows.forward[t] - moved[t], flows.forward_trust[t]),
-            (t + 1, backward, to_last, flows.backward[t] + moved[t], flows.backward_trust[t]),
+            (t, forward, forward_trust, flows.forward[t] - moved[t], flows.forward_trust[t]),
+            (t + 1, backward, backward_trust, flows.backward[t] + moved[t], flows.backward_trust[t]),
         ):
             top, left = corners[frame]
             whole[t, :, top : top + tall, left : left + wide] = flow
             trust[t, top : top + tall, left : left + wide] = sure
-    return Flows(forward, backward, to_next, to_last)
+    return Flows(forward, backward, forward_trust, backward_trust)
 
 
 def _behind(mine: Tensor) -> Tensor:
@@ -237,13 +221,15 @@ def _cut(stack: Tensor, corners: Sequence[tuple[int, int]], window: tuple[int, i
     return torch.stack(parts) if parts else stack.new_zeros(0, stack.shape[1], *window)
 
 
-def _whole_field(level: Level, camera: Camera, corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+def _whole_field(
+    fitted: Refinement, camera: Camera, corners: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> Tensor:
     """The field over whole frames, (T, H, W, 2); beyond the window the deviation at its border goes on."""
     grid, fields = identity_grid(*size), []
     for t, (top, left) in enumerate(corners):
-        deviation = resized(level.deviation[t : t + 1], level.size)[0]
-        rows = (torch.arange(size[0]) - top).clamp(0, level.size[0] - 1)
-        columns = (torch.arange(size[1]) - left).clamp(0, level.size[1] - 1)
+        deviation = fitted.deviation[t]
+        rows = (torch.arange(size[0]) - top).clamp(0, deviation.shape[1] - 1)
+        columns = (torch.arange(size[1]) - left).clamp(0, deviation.shape[2] - 1)
         into = torch.eye(3, dtype=torch.float64)
         into[:2, 2] = torch.tensor([-left, -top], dtype=torch.float64)
         places = canvas_positions(camera.to_canvas[t] @ into, size, size, camera.canvas)
@@ -251,10 +237,10 @@ def _whole_field(level: Level, camera: Camera, corners: Sequence[tuple[int, int]
     return torch.stack(fields)
 
 
-def _trimmed(level: Level, field: Tensor) -> tuple[Tensor, Tensor]:
+def _trimmed(fitted: Refinement, field: Tensor) -> tuple[Tensor, Tensor]:
     """The canonical image cut to what was seen of it, and the field (T, H, W, 2) for that."""
-    canonical = level.canonical.clamp(-1, 1)
-    seen = level.mass > SEEN
+    canonical = fitted.canonical.clamp(-1, 1)
+    seen = fitted.mass > SEEN
     tall, wide = seen.shape
     rows, columns = seen.any(dim=1).nonzero()[:, 0], seen.any(dim=0).nonzero()[:, 0]
     if len(rows) == 0:
@@ -272,7 +258,7 @@ def _trimmed(level: Level, field: Tensor) -> tuple[Tensor, Tensor]:
 
 def fit_all_layers(
     frames: Tensor,
-    flows: Flows,
+    flows: Sequence[Flows],
     labels: Tensor,
     method: FlowMethod,
     options: Options,
@@ -293,7 +279,7 @@ def fit_all_layers(
 
         def part(moment: Moment, before: float = before, share: float = share, label: int = label) -> None:
             name = "background" if label == 0 else f"object {label}"
-            done = 0.08 + 0.9 * (before + share * moment.done)
+            done = FLOW_SHARE + (0.98 - FLOW_SHARE) * (before + share * moment.done)
             watcher(Moment(f"{name}, {moment.stage}", done, moment.psnr, moment.canonical))
 
         mine = options

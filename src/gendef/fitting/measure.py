@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
-from gendef.fitting.optical_flow import look_up, pixel_grid
-from gendef.fitting.optimise import Clip
+from gendef.fitting.optical_flow import Flows, look_up, pixel_grid
 from gendef.warp import folded_share, jacobian_determinant, sampling_positions
 
 COLOUR_ERROR = 0.12
@@ -15,6 +14,8 @@ SMALLEST_AREA = 0.05
 """Area factor of the field below which a place shows content squeezed away, and not content."""
 ROUND_TRIP = 3.0
 """Pixels of the canonical image by which neighbouring frames may disagree about a point that optical flow connects."""
+AROUND = 7
+"""Side, in pixels, of the surroundings that decide whether a pixel is explained."""
 SURE = 0.5
 """Trust from which on a flow counts as sure."""
 
@@ -76,21 +77,30 @@ def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tupl
     return coloured(rendered, truth) & unsqueezed(deformation, canvas)
 
 
-def agreeing(deformation: Tensor, canvas: tuple[int, int], clip: Clip) -> Tensor:
+def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
     """Pixels whose way through the field agrees with their way through optical flow, (T, H, W) bool.
 
     From a pixel by the flow to a neighbouring frame and from there by the field, one must come to the same place of the
     canonical image as by the field alone, wherever the flow is sure.
     """
     positions = sampling_positions(deformation, canvas).movedim(-1, 1)
-    grid = pixel_grid(*clip.size)
-    agrees = torch.ones(len(positions), *clip.size, dtype=torch.bool)
+    grid = pixel_grid(*deformation.shape[1:3])
+    agrees = torch.ones(deformation.shape[:3], dtype=torch.bool)
     for t in range(len(positions) - 1):
-        ways = ((t, t + 1, clip.forward, clip.forward_trust), (t + 1, t, clip.backward, clip.backward_trust))
-        for here, there, flow, trust in ways:
-            gap = (look_up(positions[there], grid + flow[t]) - positions[here]).norm(dim=0)
-            agrees[here] &= (gap <= ROUND_TRIP) | (trust[t] <= SURE)
+        for here, there in ((t, t + 1), (t + 1, t)):
+            flow, trust = flows.between(here, there)
+            gap = (look_up(positions[there], grid + flow) - positions[here]).norm(dim=0)
+            agrees[here] &= (gap <= ROUND_TRIP) | (trust <= SURE)
     return agrees
+
+
+def most_around(marks: Tensor) -> Tensor:
+    """What most of the `AROUND` by `AROUND` pixels around each say, (T, H, W) bool.
+
+    A single pixel's colour says little: noise and edges that are off by half a pixel come and go.
+    """
+    shares = F.avg_pool2d(marks[:, None].float(), AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
+    return shares[:, 0] > 0.5
 
 
 def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, visible: Tensor) -> float:
@@ -119,11 +129,12 @@ def measured(
     rendered = clip.render()
     canvas = (clip.canonical.shape[1], clip.canonical.shape[2])
     visible = explained(rendered, truth, clip.deformation, canvas)
+    if agrees is not None:
+        visible[used] &= agrees
+    visible = most_around(visible)
     unused = torch.ones(len(truth), dtype=torch.bool)
     unused[used] = False
     visible[unused] = False
-    if agrees is not None:
-        visible[used] &= agrees
     quality = psnr(rendered[used], truth[used])
     report = {
         "psnr": float(quality.mean()),

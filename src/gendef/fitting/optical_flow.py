@@ -1,6 +1,7 @@
 """Optical flow between the frames of a clip, and where it can be trusted."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,26 +11,68 @@ from gendef.errors import InputError
 from gendef.media.optical_flow import FlowMethod
 from gendef.warp import identity_grid, sample, to_normalised, to_pixels
 
+INTERVALS = (1, 4)
+"""Frames over which flow is found: a chain of long hops drifts less, and of short ones is lost less often."""
 
-def neighbour_flows(
-    frames: Sequence[np.ndarray], method: FlowMethod, on_pair: Callable[[], None] = lambda: None
-) -> tuple[Tensor, Tensor]:
-    """Flow from each frame to the next and back, two of (T - 1, 2, H, W) in pixels.
+
+@dataclass(frozen=True)
+class Flows:
+    """Optical flow between the frames of a clip that lie some frames apart.
+
+    Attributes:
+        forward, backward: from frame t to t + interval and from there back, (T - interval, 2, H, W) in pixels.
+        forward_trust, backward_trust: (T - interval, H, W) in [0, 1], how sure they are.
+        interval: frames apart.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    forward_trust: Tensor
+    backward_trust: Tensor
+    interval: int = 1
+
+    def between(self, t: int, other: int) -> tuple[Tensor, Tensor]:
+        """Flow from frame t to frame `other`, which lies `interval` before or after it, and its trust."""
+        if other > t:
+            return self.forward[t], self.forward_trust[t]
+        return self.backward[other], self.backward_trust[other]
+
+
+def found_flows(
+    frames: Sequence[np.ndarray], method: FlowMethod, interval: int = 1, on_pair: Callable[[], None] = lambda: None
+) -> Flows:
+    """Flow between the frames that lie `interval` apart, trusted where there and back agree.
 
     Raises:
         InputError: the method returns another shape, or values that are not finite.
     """
     height, width = frames[0].shape[:2]
-    forward = torch.empty(len(frames) - 1, 2, height, width)
-    backward = torch.empty_like(forward)
-    for t in range(len(frames) - 1):
-        for store, pair in ((forward, (t, t + 1)), (backward, (t + 1, t))):
+    count = max(len(frames) - interval, 0)
+    flows, trusts = torch.empty(2, count, 2, height, width), torch.empty(2, count, height, width)
+    for t in range(count):
+        for store, pair in zip(flows, ((t, t + interval), (t + interval, t)), strict=True):
             flow = np.asarray(method(frames[pair[0]], frames[pair[1]]), np.float32)
             if flow.shape != (height, width, 2) or not np.isfinite(flow).all():
                 raise InputError(f"the flow method gave {flow.shape} for frames of {height}x{width}, or endless values")
             store[t] = torch.from_numpy(flow).movedim(-1, 0)
+        there, back = flows[:, t]
+        trusts[0, t], trusts[1, t] = flow_trust(there, back), flow_trust(back, there)
         on_pair()
-    return forward, backward
+    return Flows(flows[0], flows[1], trusts[0], trusts[1], interval)
+
+
+def all_flows(
+    frames: Sequence[np.ndarray], method: FlowMethod, on_share: Callable[[float], None] = lambda share: None
+) -> list[Flows]:
+    """Flow over each of the `INTERVALS`, that between neighbours first; `on_share` hears which share is done."""
+    pairs, total = 0, sum(max(len(frames) - interval, 0) for interval in INTERVALS)
+
+    def on_pair() -> None:
+        nonlocal pairs
+        pairs += 1
+        on_share(pairs / total)
+
+    return [found_flows(frames, method, interval, on_pair) for interval in INTERVALS]
 
 
 def pixel_grid(height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sweeps from coarse to fine until the plan or the budget ends, with previews and states to continue from."""
+"""Sweeps until the plan or the budget ends, with previews and states to continue from."""
 
 import time
 from collections.abc import Callable
@@ -8,21 +8,19 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.fitting.optimise import Clip, Level, Weights
+from gendef.fitting.optimise import Clip, Refinement
 from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers
 
 Quality = Literal["fast", "default", "best"]
-LEVELS = ((4, 2, 20, 0.1), (2, 2, 20, 0.2), (1, 2, 8, 0.2), (1, 1, 8, 1.0))
-"""Levels of a fit: reduction of the frames, pixels between nodes of the field's grid, conjugate gradients a step, and
-the share of the seconds left that the level may take where there is a budget."""
-SWEEPS: dict[str, tuple[int, ...]] = {"fast": (8, 6, 3, 6), "default": (12, 10, 4, 30), "best": (16, 16, 6, 100)}
-"""Sweeps over all frames at each level."""
-NAMES = ("quarter resolution", "half resolution", "full resolution, coarse field", "full resolution")
+SWEEPS: dict[str, int] = {"fast": 6, "default": 30, "best": 100}
+"""Sweeps over all frames."""
+FLOW_SHARE = 0.2
+"""Share of all work that optical flow is taken for."""
 RESERVE = 0.06
 """Share of a budget kept for measuring and writing at the end."""
 MANY = 10_000
-"""Sweeps at a level, at most, where a budget decides."""
+"""Sweeps, at most, where a budget decides."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,13 @@ class Clock:
     def elapsed(self) -> float:
         return time.perf_counter() - self.began
 
-    def deadline(self, share: float) -> float | None:
-        """When, in seconds since the beginning, a level that starts now shall end; every level gets one sweep."""
-        if self._budget is None:
-            return None
-        left = self._budget * (1 - RESERVE) - self.elapsed()
-        return self.elapsed() + max(left, 0.0) * share
+    def ends(self) -> float | None:
+        """When, in seconds since the beginning, the last sweep shall be over."""
+        return None if self._budget is None else self._budget * (1 - RESERVE)
 
 
 def refined(
     clip: Clip,
-    deviation: Tensor,
     options: Options,
     clock: Clock,
     pool: Workers,
@@ -95,51 +89,31 @@ def refined(
     state: State | None,
     state_file: StateFile | None,
     keep: bool = False,
-) -> tuple[Level, int]:
-    """The finest level after all sweeps, and how many there were.
+) -> tuple[Refinement, int]:
+    """The clip's fields and canonical image after all sweeps, and how many there were, at least one.
 
     Args:
-        deviation: (T, 2, h, w), where to begin, in normalised units of the canvas.
         state: where to continue.
         state_file: where to save the state now and then.
         keep: save the state at the end too, for others of several fits may still be interrupted.
     """
-    plan = SWEEPS[options.quality] if options.budget is None else (MANY,) * len(LEVELS)
-    first, done = 0, state.total if state else 0
+    plan = SWEEPS[options.quality] if options.budget is None else MANY
+    refinement, done, longest = Refinement(clip, pool), 0, 0.0
     if state:
-        first, deviation = state.level, state.deviation
-    level = None
-    for number, (reduction, stride, iterations, part) in enumerate(LEVELS):
-        if number < first:
-            continue
-        level = Level(clip, reduction, deviation, Weights(stride=stride, iterations=iterations), pool)
-        before = 0
-        if state and number == first:
-            level.restore(state.deviation, state.canonical, state.trust)
-            before = state.sweeps
-        deadline, longest = clock.deadline(part), 0.0
-        for sweep in range(before, plan[number]):
-            now = clock.elapsed()
-            if deadline is not None and now + longest >= deadline and sweep > 0:
-                break
-            level.sweep()
-            longest = max(longest, clock.elapsed() - now)
-            done += 1
-            share = _share(options, plan, number, sweep, clock)
-            watcher(Moment(NAMES[number], share, float(level.psnr.mean()), level.canonical))
-            if state_file:
-                state_file.offer(lambda: State.of(level, number, sweep + 1, done, clock.elapsed()))  # noqa: B023
-        deviation = level.deviation
-    assert level is not None
+        refinement.restore(state.deviation, state.canonical, state.trust)
+        done = state.sweeps
+    ends = clock.ends()
+    while done < plan:
+        now = clock.elapsed()
+        if ends is not None and now + longest >= ends and done > 0:
+            break
+        refinement.sweep()
+        longest, done = max(longest, clock.elapsed() - now), done + 1
+        share = done / plan if options.budget is None else min(clock.elapsed() / options.budget, 1.0)
+        mean = float(refinement.psnr.mean())
+        watcher(Moment("refining", FLOW_SHARE + (0.98 - FLOW_SHARE) * share, mean, refinement.canonical))
+        if state_file:
+            state_file.offer(lambda: State.of(refinement, done, clock.elapsed()))  # noqa: B023
     if state_file and keep:
-        state_file.save(State.of(level, len(LEVELS) - 1, plan[-1], done, clock.elapsed()))
-    return level, done
-
-
-def _share(options: Options, plan: tuple[int, ...], number: int, sweep: int, clock: Clock) -> float:
-    """Share of the work that is done."""
-    if options.budget is not None:
-        return min(0.1 + 0.85 * clock.elapsed() / options.budget, 0.98)
-    each = [(1 + 3 / stride**2) / reduction**2 for reduction, stride, _, _ in LEVELS]
-    spent = sum(a * b for a, b in zip(each[:number], plan, strict=False)) + each[number] * (sweep + 1)
-    return 0.1 + 0.85 * spent / sum(a * b for a, b in zip(each, plan, strict=True))
+        state_file.save(State.of(refinement, done, clock.elapsed()))
+    return refinement, done

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.fitting.camera import common_motion
-from gendef.fitting.layered import Flows
-from gendef.fitting.optical_flow import look_up, pixel_grid
+from gendef.fitting.optical_flow import Flows, look_up, pixel_grid
 from gendef.media.opencv import import_cv2
 
 MEMORY = 0.8

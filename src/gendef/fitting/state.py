@@ -9,10 +9,9 @@ from torch import Tensor
 from gendef.fitting.resume import EVERY, ResumeFile
 
 if TYPE_CHECKING:
-    from gendef.fitting.optimise import Level
+    from gendef.fitting.optimise import Refinement
 
 TENSORS = ("deviation", "canonical", "trust")
-COUNTS = ("level", "sweeps", "total")
 
 
 @dataclass
@@ -20,36 +19,32 @@ class State:
     """A fit between two sweeps.
 
     Attributes:
-        level: number of the level.
-        sweeps: done at this level; `total` at all levels.
+        sweeps: done so far.
         seconds: spent so far.
-        deviation, canonical, trust: of the level.
+        deviation, canonical, trust: of the `gendef.fitting.optimise.Refinement`.
     """
 
-    level: int
     sweeps: int
-    total: int
     seconds: float
     deviation: Tensor
     canonical: Tensor
     trust: Tensor
 
     @classmethod
-    def of(cls, level: "Level", number: int, sweeps: int, total: int, seconds: float) -> "State":
-        """The state of a level."""
-        return cls(number, sweeps, total, seconds, level.deviation, level.canonical, level.trust)
+    def of(cls, refinement: "Refinement", sweeps: int, seconds: float) -> "State":
+        """The state of a refinement."""
+        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust)
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What to save."""
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
-        return tensors, {name: str(getattr(self, name)) for name in (*COUNTS, "seconds")}
+        return tensors, {"sweeps": str(self.sweeps), "seconds": str(self.seconds)}
 
     @classmethod
     def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "State":
         """What was saved."""
-        level, sweeps, total = (int(numbers[name]) for name in COUNTS)
         deviation, canonical, trust = (tensors[name] for name in TENSORS)
-        return cls(level, sweeps, total, float(numbers["seconds"]), deviation, canonical, trust)
+        return cls(int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust)
 
 
 class StateFile(ResumeFile[State]):
