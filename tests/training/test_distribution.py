@@ -21,16 +21,16 @@ from gendef.training.checkpoint import latest_checkpoint
 from gendef.training.diffaug import diffaug
 from gendef.training.distribution import ALONE, Group, process_group
 from gendef.training.launch import start_processes
-from gendef.training.loop import RunOptions, Trainer
+from gendef.training.loop import STAGES, RunOptions, Trainer
 
 from .conftest import tiny_training
 
 TRAIN = ["-m", "gendef", "train"]
-LIMIT = 120
+LIMIT = 300
 """Seconds after which a process counts as hanging; all of them together need a tenth on an idle machine."""
 
 
-def sixteen(**changes):
+def eights(**changes):
     """Batches of 8, so that a process of two has a whole group of the minibatch standard deviation (4)."""
     tiny = tiny_training(least_speed=0.5, image_weight=0.5, **changes)
     stages = {name: replace(getattr(tiny, name), batch_size=8, images=24) for name in ("pretrain", "finetune")}
@@ -47,7 +47,7 @@ def run(*command, **environment):
 def arguments(archive_path, tmp_path):
     """Options of `gendef train` on a tiny configuration."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(json.loads(json.dumps(sixteen().to_dict()))))
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(eights().to_dict()))))
     return ["--data", str(archive_path), "--config", str(path), "--device", "cpu"]
 
 
@@ -58,7 +58,7 @@ def state(folder, stage):
 
 
 def assert_close(first, second, start):
-    """Two states agree to a hundredth of what training has changed since `start`."""
+    """Two states agree to a thousandth of what training has changed since `start`."""
     assert first["images_seen"] == second["images_seen"]
     assert torch.equal(first["noise"], second["noise"])
     for part in ("generator", "critic", "average", "ada"):
@@ -67,7 +67,7 @@ def assert_close(first, second, start):
         )
         moved = (ours - before).norm()
         assert moved > 0 or part == "ada", f"{part} has not moved"
-        assert (ours - theirs).norm() <= 0.01 * moved, f"{part}: {(ours - theirs).norm()} of {moved}"
+        assert (ours - theirs).norm() <= 1e-3 * moved, f"{part}: {(ours - theirs).norm()} of {moved}"
 
 
 def first_metrics(folder):
@@ -78,37 +78,41 @@ def first_metrics(folder):
 @pytest.mark.slow
 def test_two_processes_then_one_then_torchrun_end_as_one_process_alone(archive_path, arguments, tmp_path):
     alone, several = tmp_path / "alone", tmp_path / "several"
-    quiet = {"device": "cpu", "quiet": True}
-    Trainer(sixteen(), archive_path, RunOptions(alone, **quiet)).run()
-    trainer = Trainer(sixteen(), archive_path, RunOptions(tmp_path / "start", **quiet))
+
+    def trainer(folder, *stages):
+        options = RunOptions(folder, stages or STAGES, device="cpu", quiet=True)
+        return Trainer(eights(), archive_path, options)
+
+    trainer(alone).run()
     torch.manual_seed(0)
-    begin = trainer.build("finetune").state_dict()
+    start = trainer(tmp_path / "start").build("pretrain").state_dict()
     out = ["--out", several]
     first = run(*TRAIN, *arguments, *out, "--stage", "pretrain", "--pretrain.images", 16, "--processes", 2)
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("models and previews") == 1 and "in each of 2 processes" in first.stderr
     assert state(several, "pretrain")["images_seen"] == 16
-    Trainer(sixteen(), archive_path, RunOptions(several, stages=("pretrain",), **quiet)).run()
-    assert_close(state(alone, "pretrain"), state(several, "pretrain"), begin)
+    trainer(several, "pretrain").run()
+    assert_close(state(alone, "pretrain"), state(several, "pretrain"), start)
+    torch.manual_seed(0)
+    start = trainer(several).build("finetune").state_dict()
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     third = run(*torchrun, *TRAIN, *arguments, *out)
     assert third.returncode == 0, third.stderr
-    assert_close(state(alone, "finetune"), state(several, "finetune"), begin)
+    assert_close(state(alone, "finetune"), state(several, "finetune"), start)
     ours, theirs = first_metrics(alone)["finetune"], first_metrics(several)["finetune"]
     for name in ours.keys() - {"stage", "per_second"}:
-        assert theirs[name] == pytest.approx(ours[name], rel=0.01, abs=1e-4), name
+        assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-5), name
 
 
 WORKER = """
 import os, signal, sys
 from pathlib import Path
-sys.modules["torch.utils.tensorboard"] = None  # seconds to import
 import torch
 import gendef.training.loop as loop
 from gendef.errors import TrainingError
 from gendef.training.distribution import process_group
 from gendef.training.stages import Stage
-from tests.training.test_distribution import LIMIT, sixteen
+from tests.training.test_distribution import LIMIT, eights
 
 torch.set_num_threads(1)
 signal.alarm(LIMIT)
@@ -136,7 +140,7 @@ Stage.step = step
 
 
 def train(group, device):
-    trainer = loop.Trainer(sixteen(), data, loop.RunOptions(out / scenario, ("pretrain",), device=device), group)
+    trainer = loop.Trainer(eights(), data, loop.RunOptions(out / scenario, ("pretrain",), device=device), group)
     built = []
     build, trainer.build = trainer.build, lambda name: built.append(build(name)) or built[-1]
     try:
@@ -198,6 +202,18 @@ def test_a_failure_in_one_process_ends_all(worker, scenario, message, expected):
     assert status == expected
     assert message in err
     assert "the connection to another process is lost" in err
+    assert "process 0 of 2 was ended" not in err, "the other one did not notice by itself"
+
+
+def test_a_machine_with_other_data_is_refused(archive_path, tmp_path, monkeypatch):
+    def gather(self, value):
+        return [value, ["other", *value[1:]] if isinstance(value, list) else False]
+
+    monkeypatch.setattr(Group, "gather", gather)
+    options = RunOptions(tmp_path / "run", device="cpu", quiet=True)
+    with pytest.raises(ConfigError, match="process 1 has other data than process 0"):
+        Trainer(eights(), archive_path, options, Group(0, 2))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("rank", range(2))
