@@ -2,9 +2,12 @@
 
     python benchmarks/train.py --preset mini64 [--steps 10] [--json]
     python benchmarks/train.py --preset sky256 --batch 1 --steps 1 --stage finetune --literal
+    python benchmarks/train.py --preset mini64 --processes 2
+    torchrun --standalone --nproc-per-node 8 benchmarks/train.py --preset sky256
 
 Runs on synthetic frames, so that it measures networks and losses, not the disk. Peak memory is that of the process, so
 measure one stage at a time for it. --literal computes the generator without short cuts (gendef/bench/reference.py).
+--processes divides batch and threads; speed is that of all processes together, memory that of the first.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import contextlib
 import json
 import platform
 import resource
+import sys
 import time
 from dataclasses import replace
 
@@ -21,6 +25,8 @@ from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
 from gendef.training.critics import build_critic
+from gendef.training.distribution import Group, process_group, started_together
+from gendef.training.launch import start_processes
 from gendef.training.loop import choose_device
 from gendef.training.precision import uses_bf16
 from gendef.training.presets import preset
@@ -28,8 +34,8 @@ from gendef.training.stages import Stage, build_stage
 
 
 def synthetic(stage: Stage) -> tuple[ClipBatch, torch.Tensor]:
-    """A batch of noise frames with plausible times, and times for the generated clips."""
-    side, size = stage.generator.resolution, stage.settings.batch_size
+    """A share of a batch of noise frames with plausible times, and times for the generated clips."""
+    side, size = stage.generator.resolution, stage.group.share_of("the batch", stage.settings.batch_size)
     video = torch.randint(256, (size, stage.num_frames, 3, side, side), dtype=torch.uint8)
     times = torch.rand(size, stage.num_frames).mul(30).round().cumsum(dim=1)
     return ClipBatch(video, times, None), times
@@ -50,6 +56,17 @@ def measure(stage: Stage, steps: int) -> list[float]:
 
 def main() -> None:
     """Measure both stages and print."""
+    options = parsed()
+    if options.processes > 1 and not started_together():
+        sys.exit(start_processes([sys.executable, *sys.argv], options.processes))
+    with process_group(options.device) as (group, device):
+        report = measured(options, group, choose_device(device))
+    if group.first:
+        print(json.dumps(report) if options.json else "\n".join(f"{key:<10} {value}" for key, value in report.items()))
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="mini64")
     parser.add_argument("--steps", type=int, default=10)
@@ -57,18 +74,23 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="clips or images of a step, other than the preset's")
     parser.add_argument("--stage", choices=("pretrain", "finetune"), help="measure one of the two")
     parser.add_argument("--literal", action="store_true")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def measured(options: argparse.Namespace, group: Group, device: torch.device) -> dict[str, object]:
+    """What is printed."""
     torch.manual_seed(0)
-    config, device = preset(options.preset), choose_device(options.device)
+    config = preset(options.preset)
     if options.batch:
         config = replace(
             config,
             pretrain=replace(config.pretrain, batch_size=options.batch),
             finetune=replace(config.finetune, batch_size=options.batch),
         )
-    report = {
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
+    report: dict[str, object] = {
+        "machine": f"{platform.machine()}, {group.size} processes of {torch.get_num_threads()} threads, {device}",
         "torch": torch.__version__,
         "precision": "bfloat16" if uses_bf16(config, device) else "float32",
         "preset": options.preset,
@@ -76,7 +98,7 @@ def main() -> None:
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):
         if options.stage not in (None, name):
             continue
-        stage = build_stage(name, config, Generator(config.generator), build_critic(config), device)
+        stage = build_stage(name, config, Generator(config.generator), build_critic(config), device, group)
         stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
         with literal_path() if options.literal else contextlib.nullcontext():
             seconds = measure(stage, options.steps)
@@ -87,7 +109,7 @@ def main() -> None:
             "worst": round(size / seconds[-1], 3),
             "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         }
-    print(json.dumps(report) if options.json else "\n".join(f"{key:<10} {value}" for key, value in report.items()))
+    return report
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ class TrainingError(GendefError):
     """Training cannot go on, for instance because it diverged again after a roll-back."""
 
 
+class PeerError(TrainingError):
+    """Another process of the same training has ended or does not answer."""
+
+
 class MissingDependencyError(GendefError, ImportError):
     """An optional package is not installed.
 

@@ -114,7 +114,7 @@ def test_kill_minus_nine_loses_nothing_but_the_last_minutes(archive_path, tmp_pa
     tiny = tiny_training()
     longer = replace(tiny, pretrain=replace(tiny.pretrain, images=100_000))
     config.write_text(yaml.safe_dump(json.loads(json.dumps(longer.to_dict()))))
-    command = [sys.executable, "-m", "gendef.cli.main", "train", "--data", str(archive_path), "--config", str(config)]
+    command = [sys.executable, "-m", "gendef", "train", "--data", str(archive_path), "--config", str(config)]
     command += ["--out", str(tmp_path / "run"), "--stage", "pretrain", "--snapshot-minutes", "0.02", "--device", "cpu"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     checkpoints = tmp_path / "run" / "checkpoints"

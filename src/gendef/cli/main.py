@@ -43,6 +43,12 @@ def _load(command: str) -> Callable[[list[str]], int | None]:
     return import_module(COMMANDS[command][0]).main
 
 
+def _speaker() -> str:
+    """Which process complains, where torchrun or `--processes` started several."""
+    rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE", "1")
+    return f" (process {rank} of {size})" if rank and size != "1" else ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (default: the process's arguments); returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -59,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _load(command)(rest) or 0
     except GendefError as error:
-        print(f"gendef {command}: {error}", file=sys.stderr)
+        print(f"gendef {command}{_speaker()}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         # A full disk, a missing folder or a permission: the user's to mend, and no traceback helps.
-        print(f"gendef {command}: {error}", file=sys.stderr)
+        print(f"gendef {command}{_speaker()}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"gendef {command}: stopped", file=sys.stderr)

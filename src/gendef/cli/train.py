@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
-from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer
+from gendef.training.distribution import Group, process_group, started_together
+from gendef.training.launch import start_processes
+from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer, check_shares
 from gendef.training.presets import PRESETS, as_model, preset
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
@@ -18,6 +20,10 @@ example: gendef train --data sky64.zip --preset mini64 --out runs/sky
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --minutes 30 --pretrain.batch-size 32
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/rival --model stylegan-v
+
+example: gendef train --data sky64.zip --preset mini64 --out runs/sky --processes 2
+
+example: torchrun --nproc-per-node 8 -m gendef train --data sky256.zip --preset sky256 --out runs/sky256
 
 presets:
 """
@@ -93,6 +99,9 @@ def main(argv: list[str]) -> int | None:
         """Minutes between two checkpoints with previews."""
         device: str = "auto"
         """cpu, cuda, mps, or auto."""
+        processes: int = 1
+        """Processes to train with on this machine, one a GPU, or with a part of the CPU's threads each; torchrun starts
+        them on several machines."""
 
     description = DESCRIPTION + "\n".join(f"  {key}: {text}" for key, (text, _) in PRESETS.items())
     arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=description)
@@ -102,17 +111,28 @@ def main(argv: list[str]) -> int | None:
     ):
         if value is not None and value <= 0:
             raise ConfigError(f"{option} must be positive, got {value}")
-    options = RunOptions(
-        out=arguments.out,
-        stages=STAGES if arguments.stage == "both" else (arguments.stage,),
-        minutes=arguments.minutes,
-        snapshot_minutes=arguments.snapshot_minutes,
-        device=arguments.device,
-    )
-    trainer = Trainer(arguments.training, arguments.data, options)
-    try:
-        trainer.run()
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-    print(f"models and previews: {arguments.out}", file=sys.stderr)
+    stages = STAGES if arguments.stage == "both" else (arguments.stage,)
+    if arguments.processes < 1:
+        raise ConfigError(f"--processes must be at least 1, got {arguments.processes}")
+    if arguments.processes > 1 and not started_together():
+        check_shares(arguments.training, stages, Group(size=arguments.processes))
+        return start_processes([sys.executable, "-m", "gendef", "train", *argv], arguments.processes)
+    with process_group(arguments.device) as (group, device):
+        if arguments.processes not in (1, group.size):
+            raise ConfigError(f"{group.size} processes are running already: leave --processes out under torchrun")
+        options = RunOptions(
+            out=arguments.out,
+            stages=stages,
+            minutes=arguments.minutes,
+            snapshot_minutes=arguments.snapshot_minutes,
+            device=device,
+        )
+        trainer = Trainer(arguments.training, arguments.data, options, group)
+        said = ""
+        try:
+            trainer.run()
+        except Stopped as stopped:
+            said = f"{stopped}\n"
+    if group.first:
+        print(f"{said}models and previews: {arguments.out}", file=sys.stderr)
     return 0

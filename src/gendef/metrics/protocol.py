@@ -17,6 +17,9 @@ class PaperRow:
     prepare: str
 
 
+GPUS = 8
+"""The paper's."""
+
 ROWS = {
     "sky256": PaperRow(
         "SkyTimelapse",
@@ -57,25 +60,25 @@ def protocol(name: str) -> str:
     lines = [
         f"# {row.data}, 256x256: the row of GenDeF in Table 1 (arXiv 2312.04561)",
         f"# Data: {row.source}",
-        f"# The paper: 8 GPUs, batches of {batch}, {images:,} images of stage 1 and {clips:,} clips of stage 2.",
+        f"# The paper: {GPUS} GPUs, batches of {batch}, {images:,} images of stage 1 and {clips:,} clips of stage 2.",
         "",
         "# 1. data",
         f"gendef data prepare {row.folder} --out {archive} {row.prepare} --format png",
         f"gendef data info {archive}",
         "",
-        "# 2. GenDeF and its rivals, one a GPU: gendef train drives one GPU, so that eight train eight models at a",
-        f"#    time, not one model eight times faster. Batches of {batch} as in the paper; --pretrain.batch-size and",
-        "#    --finetune.batch-size make them smaller where memory ends. The same command continues a stopped run.",
+        f"# 2. GenDeF and its rivals, each on {GPUS} GPUs: batches of {batch} as in the paper, {batch // GPUS} a GPU.",
+        "#    --pretrain.batch-size and --finetune.batch-size make them smaller where memory ends. The same command",
+        "#    continues a stopped run, on any number of GPUs that divides the batch. Several nodes: docs/training.md.",
     ]
-    for gpu, model in enumerate(("gendef", "stylesv-mtm", "stylegan-v", "mocogan")):
+    for model in ("gendef", "stylesv-mtm", "stylegan-v", "mocogan"):
         out = f"{run}-{model}"
         lines.append(
-            f"CUDA_VISIBLE_DEVICES={gpu} gendef train --data {archive} --preset {name} --model {model} --out {out} &"
+            f"torchrun --standalone --nproc-per-node {GPUS} -m gendef train"
+            f" --data {archive} --preset {name} --model {model} --out {out}"
         )
     lines += [
-        "wait",
         "",
-        "# 3. the ablations, likewise (--rows divides them over GPUs)",
+        "# 3. the ablations: one process, one GPU; --rows divides them over GPUs",
         f"gendef ablate --suite paper --data {archive} --preset {name} --out {run}-ablations"
         " --pretrain-minutes 6000 --finetune-minutes 6000 --count 2048 --clips-per-video 1 --seeds 0-2",
         "",

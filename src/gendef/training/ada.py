@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.training.distribution import ALONE, Group
 from gendef.warp import identity_grid
 
 
@@ -36,10 +37,11 @@ class AdaptiveAugment(nn.Module):
         direction = torch.sign(self.sign_average - target)
         self.p.add_(direction * (images / images_to_one)).clamp_(0, 1)
 
-    def forward(self, video: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment (B, T, 3, H, W) in [-1, 1]; the exact identity at p = 0. `generator` lives on the CPU."""
+    def forward(self, video: Tensor, generator: torch.Generator, group: Group = ALONE) -> Tensor:
+        """Augment (B, T, 3, H, W) in [-1, 1], the share of one of `group`; the exact identity at p = 0. `generator`
+        lives on the CPU and is everywhere the same."""
         p = float(self.p)
-        draw = _Draw(video.shape[0], p, generator)
+        draw = _Draw(video.shape[0], p, generator, group)
         geometry, colour = _geometry(draw), _colour(draw)
         if p == 0:
             return video
@@ -50,16 +52,16 @@ class AdaptiveAugment(nn.Module):
 
 
 class _Draw:
-    """Random numbers for a batch; each augmentation applies with probability p."""
+    """Random numbers for a share of the batch; each augmentation applies with probability p."""
 
-    def __init__(self, batch: int, p: float, generator: torch.Generator) -> None:
-        self.batch, self.p, self.generator = batch, p, generator
+    def __init__(self, batch: int, p: float, generator: torch.Generator, group: Group) -> None:
+        self.batch, self.p, self.generator, self.group = batch, p, generator, group
 
     def uniform(self) -> Tensor:
-        return torch.rand(self.batch, generator=self.generator)
+        return torch.rand(self.batch * self.group.size, generator=self.generator)[self.group.share]
 
     def normal(self) -> Tensor:
-        return torch.randn(self.batch, generator=self.generator)
+        return torch.randn(self.batch * self.group.size, generator=self.generator)[self.group.share]
 
     def gate(self, value: Tensor, neutral: float, probability: float | None = None) -> Tensor:
         chosen = self.uniform() < (self.p if probability is None else probability)

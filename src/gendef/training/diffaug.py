@@ -4,32 +4,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.training.distribution import ALONE, Group
+
 MAX_SHIFT = 0.125
 """Largest translation, as a share of the side."""
 
 
-def diffaug(video: Tensor, generator: torch.Generator) -> Tensor:
+def diffaug(video: Tensor, generator: torch.Generator, group: Group = ALONE) -> Tensor:
     """Randomly recolour and shift clips (B, T, 3, H, W) in [-1, 1]; what moves in from outside is zero.
 
     Brightness moves by up to 0.5, saturation is scaled by 0 to 2, contrast by 0.5 to 1.5. Gradients flow to `video`;
-    `generator` lives on the CPU.
+    `generator` lives on the CPU and is the same everywhere in `group`, of whose batch `video` is one share.
     """
-    batch = video.shape[0]
-    draws = (torch.rand(3, batch, 1, 1, 1, 1, generator=generator) - 0.5).to(video)
+    batch = video.shape[0] * group.size
+    draws = (torch.rand(3, batch, 1, 1, 1, 1, generator=generator)[:, group.share] - 0.5).to(video)
     video = video + draws[0]
     mean = video.mean(dim=2, keepdim=True)
     video = (video - mean) * (2 * draws[1] + 1) + mean
     mean = video.mean(dim=(1, 2, 3, 4), keepdim=True)
     video = (video - mean) * (draws[2] + 1) + mean
-    return _translate(video, generator)
+    return _translate(video, generator, group)
 
 
-def _translate(video: Tensor, generator: torch.Generator) -> Tensor:
+def _translate(video: Tensor, generator: torch.Generator, group: Group) -> Tensor:
     height, width = video.shape[-2:]
     reach_y, reach_x = int(height * MAX_SHIFT + 0.5), int(width * MAX_SHIFT + 0.5)
     padded = F.pad(video.flatten(1, 2), (reach_x, reach_x, reach_y, reach_y))
-    top = torch.randint(2 * reach_y + 1, (video.shape[0],), generator=generator)
-    left = torch.randint(2 * reach_x + 1, (video.shape[0],), generator=generator)
+    batch = video.shape[0] * group.size
+    top = torch.randint(2 * reach_y + 1, (batch,), generator=generator)[group.share]
+    left = torch.randint(2 * reach_x + 1, (batch,), generator=generator)[group.share]
     crops = [
         padded[i, :, y : y + height, x : x + width]
         for i, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True))

@@ -11,6 +11,11 @@ def average_of(generator: nn.Module) -> nn.Module:
     return copy.deepcopy(generator).eval().requires_grad_(False)
 
 
+def running_means(module: nn.Module) -> list[torch.Tensor]:
+    """Buffers that follow what a process saw of a batch: the mean latent, and the sizes of StyleGAN3's features."""
+    return [buffer for name, buffer in module.named_buffers() if name.endswith(("w_avg", "magnitude_ema"))]
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, current: nn.Module, batch: int, seen: int, half_life: float) -> None:
     """Move `average` towards `current` after a step of `batch` images; buffers are copied.

@@ -23,10 +23,11 @@ from gendef.networks.painting import AnyGenerator, PaintingGenerator, build_gene
 from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
 from gendef.training.config import TrainConfig, first_difference
 from gendef.training.critics import build_critic
+from gendef.training.distribution import ALONE, Group
 from gendef.training.precision import uses_bf16
 from gendef.training.presets import fit_to_data
-from gendef.training.report import Reporter, describe, preview
-from gendef.training.stages import Stage, build_stage, count_parameters
+from gendef.training.report import Reporter, count_parameters, describe, preview
+from gendef.training.stages import Stage, build_stage
 
 STAGES = ("pretrain", "finetune")
 MAX_ROLLBACKS = 3
@@ -73,24 +74,44 @@ def choose_device(name: str) -> torch.device:
 
 
 class Trainer:
-    """Trains the configured stages into `options.out`; the same call continues an interrupted run."""
+    """Trains the configured stages into `options.out`; the same call continues an interrupted run.
 
-    def __init__(self, config: TrainConfig, data: Path, options: RunOptions) -> None:
-        self.archive = VideoArchive(data)
-        self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
-        self.options = options
-        if not set(options.stages) & set(self.config.stages):
-            raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
-        self.device = choose_device(options.device)
-        self.folder = options.out
+    In a group of processes each makes a Trainer; only the first reads checkpoints, writes and speaks.
+    """
+
+    def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = ALONE) -> None:
+        self.options, self.group, self.folder = options, group, options.out
         self._deadline = float("inf")
         self._stop = threading.Event()
-        self._remember_config()
+        with group.together():
+            self.archive = VideoArchive(data)
+            self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
+            if not set(options.stages) & set(self.config.stages):
+                raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
+            check_shares(self.config, options.stages, group)
+            self.device = choose_device(options.device)
+        with group.together():
+            self._compare_processes()
+            if group.first:
+                self._remember_config()
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "checkpoints"
+
+    def _compare_processes(self) -> None:
+        """
+        Raises:
+            ConfigError: another machine trains with other data or settings.
+        """
+        ours = [self.archive.fingerprint, _plain(self.config.to_dict()), self.options.stages]
+        for rank, theirs in enumerate(self.group.gather(ours)):
+            for what, mine, other in zip(("data", "settings", "stages"), ours, theirs, strict=True):
+                if mine != other:
+                    raise ConfigError(
+                        f"process {rank} has other {what} than process {self.group.rank}: start all alike"
+                    )
 
     def _remember_config(self) -> None:
         """Save the configuration, or compare it with the one the run began with.
@@ -138,12 +159,13 @@ class Trainer:
                 self._advance(stage, rollbacks)
             except FloatingPointError:
                 rollbacks += 1
-                state = latest_checkpoint(self.checkpoints, name)
-                if rollbacks > MAX_ROLLBACKS or state is None:
-                    raise TrainingError(
-                        f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not help:"
-                        " lower the learning rates"
-                    ) from None
+                state = self._latest(name)
+                if rollbacks > MAX_ROLLBACKS or not state:
+                    with self.group.together():
+                        raise TrainingError(
+                            f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not"
+                            " help: lower the learning rates"
+                        ) from None
                 self._say(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
                 stage.load_state_dict(state)
                 # Another path through the noise; the same one would end in the same place.
@@ -157,14 +179,19 @@ class Trainer:
 
     def build(self, name: str) -> Stage:
         """The stage called `name`, as its newest checkpoint left it or as the stage before prepared it."""
-        state = latest_checkpoint(self.checkpoints, name)
-        generator, critic = build_generator(self.config.generator), build_critic(self.config)
-        if name == "finetune" and state is None:
+        with self.group.together():
+            generator, critic = build_generator(self.config.generator), build_critic(self.config)
+        state = self._latest(name)
+        if name == "finetune" and not state:
             self._start_from_pretrained(generator, critic)
-        stage = build_stage(name, self.config, generator, critic, self.device)
-        if state is not None:
-            stage.load_state_dict(state)
+        stage = build_stage(name, self.config, generator, critic, self.device, self.group)
+        # Other machines may draw other initial weights from the same seed.
+        stage.load_state_dict(state or self.group.from_first(stage.state_dict))
         return stage
+
+    def _latest(self, name: str) -> dict[str, Any]:
+        """The newest state of a stage, read by the first process for all; empty before the first."""
+        return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name) or {})
 
     def _greet(self, stage: Stage) -> None:
         """Say what the run needs and where it is; a fresh stage is saved, so that a roll-back has a target."""
@@ -174,27 +201,30 @@ class Trainer:
         }
         data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
         precision = "bfloat16" if uses_bf16(self.config, self.device) else "float32"
-        self._say(describe(self.config, counts, self.folder, data, precision))
-        if stage.images_seen:
-            self._say(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
-        else:
-            save_checkpoint(self.checkpoints, stage.name, 0, stage.state_dict())
+        with self.group.together():
+            self._say(describe(self.config, counts, self.folder, data, precision, self.group))
+            if stage.images_seen:
+                self._say(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
+            elif self.group.first:
+                save_checkpoint(self.checkpoints, stage.name, 0, stage.state_dict())
 
     def stream(self, stage: Stage, attempt: int = 0) -> ClipStream:
         """The clips that `stage` sees; another `attempt` sees them in another order."""
         return ClipStream(
             self.archive,
-            stage.settings.batch_size,
+            self.group.share_of(f"{stage.name}.batch_size", stage.settings.batch_size),
             self.config.seed + 1000 * attempt,
             stage.num_frames,
             max_distance=self.config.max_distance,
             mirror=self.config.mirror,
+            rank=self.group.rank,
+            world_size=self.group.size,
         )
 
     def _start_from_pretrained(self, generator: AnyGenerator, critic: Any) -> None:
         """Take the averaged canonical generator and the critic of stage 1, if it has run."""
-        state = latest_checkpoint(self.checkpoints, "pretrain")
-        if state is None:
+        state = self._latest("pretrain")
+        if not state:
             self._say("finetune starts without pretraining")
             return
         content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
@@ -212,20 +242,20 @@ class Trainer:
         settings = stage.settings
         stream = self.stream(stage, attempt)
         reporter = Reporter(
-            self.folder, stage.name, settings.images, stage.images_seen, _unit(stage), self.options.quiet
+            self.folder, stage.name, settings.images, stage.images_seen, _unit(stage), self.options.quiet, self.group
         )
         snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
         batches = stream.iterate(stage.step_number)
         clock = time.process_time if self.device.type == "cpu" else time.monotonic
-        began = clock() - stage.seconds
+        began, before = clock(), stage.seconds
         try:
             while not self._complete(stage):
                 reporter.add(stage.step(next(batches), stream.sample_times(stage.step_number)))
-                stage.seconds = clock() - began
+                stopping, spent = self._agree(clock() - began)
+                stage.seconds = before + spent
                 if reporter.due_estimate():
                     self._say(reporter.estimate(stage.images_seen))
                 done = self._complete(stage)
-                stopping = self._stop.is_set() or time.monotonic() > self._deadline
                 if stage.step_number % CHECK_EVERY == 0 or done or stopping:
                     if not reporter.finite():
                         raise FloatingPointError
@@ -239,7 +269,15 @@ class Trainer:
             batches.close()  # type: ignore[attr-defined]
             reporter.close()
 
+    def _agree(self, spent: float) -> tuple[bool, float]:
+        """Whether any process was asked to stop, and what all have spent: seconds of processors, or of the clock."""
+        asked = self._stop.is_set() or time.monotonic() > self._deadline or self.group.abandoned()
+        stops, total = self.group.total([float(asked), spent])
+        return stops > 0, total if self.device.type == "cpu" else total / self.group.size
+
     def _snapshot(self, stage: Stage) -> None:
+        if not self.group.first:
+            return
         average = stage.average
         assert isinstance(average, Generator | PaintingGenerator)
         save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
@@ -255,8 +293,17 @@ class Trainer:
         preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
 
     def _say(self, text: str) -> None:
-        if not self.options.quiet:
+        if self.group.first and not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
+
+
+def check_shares(config: TrainConfig, stages: tuple[str, ...], group: Group) -> None:
+    """
+    Raises:
+        ConfigError: the batch of a stage cannot be shared by the group.
+    """
+    for name in set(stages) & set(config.stages):
+        group.share_of(f"{name}.batch_size", getattr(config, name).batch_size)
 
 
 def _unit(stage: Stage) -> str:

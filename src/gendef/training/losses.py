@@ -1,4 +1,6 @@
-"""Losses of the two stages."""
+"""Losses of the two stages, and what is logged about fields."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +63,7 @@ def spatial_smoothness(deformation: Tensor) -> Tensor:
     return pixels.diff(n=2, dim=-2).square().mean() + pixels.diff(n=2, dim=-3).square().mean()
 
 
-def slowness_penalty(near: Tensor, least: float) -> Tensor:
+def slowness_penalty(near: Tensor, least: float, mean: Callable[[Tensor], Tensor] = lambda speed: speed) -> Tensor:
     """How far the mean speed of a batch falls below `least`: (1 - speed / least)^2 below, 0 above.
 
     Single videos may be as slow as they like: the mean over all counts.
@@ -69,11 +71,24 @@ def slowness_penalty(near: Tensor, least: float) -> Tensor:
     Args:
         near: fields at neighbouring frames, (B, T >= 2, H, W, 2), normalised units.
         least: pixels a frame, positive.
+        mean: over the processes that share a batch.
     """
-    speed = near.diff(dim=1).norm(dim=-1).mean() * (near.shape[-2] / 2)
+    speed = mean(near.diff(dim=1).norm(dim=-1).mean() * (near.shape[-2] / 2))
     return F.relu(1 - speed / least).square()
 
 
 def folding_penalty(deformation: Tensor, floor: float = 0.2) -> Tensor:
     """Mean amount by which the sampling map's area factor falls below `floor`: what folds or collapses costs."""
     return F.relu(floor - jacobian_determinant(deformation)).mean()
+
+
+@torch.no_grad()
+def field_statistics(fields: Tensor, near: Tensor) -> dict[str, Tensor]:
+    """Mean size of fields and of their change a frame, in pixels, and the share of folded area."""
+    pixels = fields.shape[-2] / 2
+    flow = near.diff(dim=1)[:, :1] if near.shape[1] > 1 else fields.diff(dim=1) * 0
+    return {
+        "field_pixels": fields.norm(dim=-1).mean() * pixels,
+        "flow_pixels": flow.norm(dim=-1).mean() * pixels,
+        "folded": (jacobian_determinant(fields) <= 0).float().mean(),
+    }

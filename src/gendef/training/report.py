@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.media.drawing import contact_sheet, write_image
@@ -19,6 +19,12 @@ from gendef.media.video import to_uint8, write_video
 from gendef.networks.generator import Generator
 from gendef.networks.painting import AnyGenerator
 from gendef.training.config import TrainConfig
+from gendef.training.distribution import ALONE, Group
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def checkpoint_bytes(parameters: int) -> int:
@@ -26,7 +32,9 @@ def checkpoint_bytes(parameters: int) -> int:
     return 4 * parameters * 4
 
 
-def describe(config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str) -> str:
+def describe(
+    config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str, group: Group = ALONE
+) -> str:
     """What the run is about to use, for the first lines of its output.
 
     Raises:
@@ -36,25 +44,32 @@ def describe(config: TrainConfig, counts: dict[str, int], out: Path, data: str, 
     free = shutil.disk_usage(out).free
     if free < 3 * size:
         raise ConfigError(f"{out} has {free / 1e6:.0f} MB left, but checkpoints need {3 * size / 1e6:.0f} MB")
+    several = f" in each of {group.size} processes" if group.size > 1 else ""
     networks = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     return (
         f"data: {data}\nparameters: {networks}\nprecision: {precision}, "
-        f"threads: {torch.get_num_threads()}\ndisk: about {3 * size / 1e6:.0f} MB of checkpoints in {out}"
+        f"threads: {torch.get_num_threads()}{several}\ndisk: about {3 * size / 1e6:.0f} MB of checkpoints in {out}"
     )
 
 
 class Reporter:
-    """Progress line, metrics.jsonl and, where it is installed, TensorBoard."""
+    """Progress line, metrics.jsonl and, where it is installed, TensorBoard.
 
-    def __init__(self, folder: Path, stage: str, total: int, done: int, unit: str, quiet: bool = False) -> None:
-        self.folder, self.stage, self.total, self.unit, self.quiet = folder, stage, total, unit, quiet
+    In a group of processes all collect, scalars are means over them, and the first one writes.
+    """
+
+    def __init__(
+        self, folder: Path, stage: str, total: int, done: int, unit: str, quiet: bool = False, group: Group = ALONE
+    ) -> None:
+        self.folder, self.stage, self.total, self.unit, self.group = folder, stage, total, unit, group
+        self.quiet = quiet or not group.first
         self._sums: dict[str, list[float]] = {}
         self._pending: list[dict[str, Tensor]] = []
         self._start, self._start_images = time.monotonic(), done
         self._last_line, self._written = 0.0, False
-        self._bar = _progress_bar(total, done, stage, quiet)
-        self._board = _summary_writer(folder)
-        self._file = (folder / "metrics.jsonl").open("a")
+        self._bar = _progress_bar(total, done, stage, self.quiet)
+        self._board = _summary_writer(folder) if group.first else None
+        self._file = (folder / "metrics.jsonl").open("a") if group.first else None
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Collect one step's scalars."""
@@ -69,18 +84,21 @@ class Reporter:
         rate = (images - self._start_images) / max(time.monotonic() - self._start, 1e-9)
         left = clock((self.total - images) / rate)
         memory = resident_bytes() / 1e6
-        return f"estimated: {left} for {self.total} {self.unit} at {rate:.1f}/s; memory {memory:.0f} MB so far"
+        several = f" in each of {self.group.size} processes" if self.group.size > 1 else ""
+        return f"estimated: {left} for {self.total} {self.unit} at {rate:.1f}/s; memory {memory:.0f} MB{several} so far"
 
     def finite(self) -> bool:
-        """Whether all collected scalars are finite; moves them off the device."""
-        healthy = True
-        for metrics in self._pending:
-            for name, value in metrics.items():
-                number = float(value)
-                healthy &= np.isfinite(number)
-                self._sums.setdefault(name, []).append(number)
+        """Whether all collected scalars are finite in all processes; moves them off the device."""
+        names = [name for metrics in self._pending for name in metrics]
+        if not names:
+            return True
+        values = torch.stack([value.detach().float() for metrics in self._pending for value in metrics.values()])
+        self.group.average_([values])
         self._pending.clear()
-        return healthy
+        numbers = values.tolist()
+        for name, number in zip(names, numbers, strict=True):
+            self._sums.setdefault(name, []).append(number)
+        return bool(np.isfinite(numbers).all())
 
     def write(self, images: int, step: int) -> dict[str, float]:
         """Write the means since the last call to metrics.jsonl and TensorBoard."""
@@ -89,6 +107,8 @@ class Reporter:
         self._written = True
         elapsed = time.monotonic() - self._start
         rate = (images - self._start_images) / max(elapsed, 1e-9)
+        if self._file is None:
+            return means
         row = {"stage": self.stage, "images": images, "step": step, "per_second": round(rate, 2), **means}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -118,7 +138,8 @@ class Reporter:
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._bar is not None:
             self._bar[0].stop()
         if self._board is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
@@ -14,9 +14,11 @@ from gendef.training.ada import AdaptiveAugment
 from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
 from gendef.training.critics import Critic, Representation
 from gendef.training.diffaug import diffaug
-from gendef.training.ema import average_of, update_average
+from gendef.training.distribution import ALONE, Group
+from gendef.training.ema import average_of, running_means, update_average
 from gendef.training.losses import (
     discriminator_loss,
+    field_statistics,
     folding_penalty,
     generator_loss,
     r1_penalty,
@@ -25,7 +27,6 @@ from gendef.training.losses import (
     temporal_smoothness,
 )
 from gendef.training.precision import autocast
-from gendef.warp import jacobian_determinant
 
 Metrics = dict[str, Tensor]
 
@@ -35,7 +36,10 @@ def _detached(frames: Representation) -> Representation:
 
 
 class Stage:
-    """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses."""
+    """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
+
+    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike.
+    """
 
     name = ""
     num_frames = 1
@@ -47,8 +51,9 @@ class Stage:
         generator: AnyGenerator,
         critic: Critic,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
-        self.config, self.settings, self.device = config, settings, device
+        self.config, self.settings, self.device, self.group = config, settings, device, group
         self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
         self.average = average_of(self.generator)
         self.noise = torch.Generator().manual_seed(config.seed)
@@ -101,13 +106,18 @@ class Stage:
 
     def latents(self, batch: int) -> Tensor:
         """(batch, z_dim)."""
-        return torch.randn(batch, self.generator.z_dim, generator=self.noise).to(self.device)
+        return self.normal(batch, self.generator.z_dim)
+
+    def normal(self, batch: int, *shape: int) -> Tensor:
+        """Normal noise (batch, *shape): this process's share of the group's."""
+        everywhere = torch.randn(batch * self.group.size, *shape, generator=self.noise)
+        return everywhere[self.group.share].to(self.device)
 
     def augmented(self, video: Tensor) -> Tensor:
         """What the critic is shown instead of `video` (B, T, 3, R, R)."""
         if self.ada is not None:
-            return self.ada(video, self.noise)
-        return diffaug(video, self.noise) if self.settings.augment == "diffaug" else video
+            return self.ada(video, self.noise, self.group)
+        return diffaug(video, self.noise, self.group) if self.settings.augment == "diffaug" else video
 
     def real(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Augmented real clips in [-1, 1], their times and labels, on the device."""
@@ -119,7 +129,8 @@ class Stage:
         """One update of critic and generator from one batch; returns what to log, as scalars."""
         metrics = self._update(batch, fake_times)
         self._freeze_critic(False)
-        size = len(batch.video)
+        size = len(batch.video) * self.group.size
+        self.group.average_((*running_means(self.generator), metrics["sign_real"]))
         self.step_number += 1
         self.images_seen += size
         if self.ada is not None:
@@ -145,6 +156,7 @@ class Stage:
             penalty = r1_penalty(logits(leaves), leaves)
             (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
             metrics["r1"] = penalty.detach()
+        self.group.average_gradients(self.critic_parameters)
         self.critic_optimiser.step()
         return metrics
 
@@ -156,6 +168,7 @@ class Stage:
         """Descend `loss`, with the critic frozen since its own step."""
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.group.average_gradients(self.generator.parameters())
         self.generator_optimiser.step()
 
 
@@ -207,14 +220,16 @@ class Finetune(Stage):
     name = "finetune"
     num_frames = 3
 
-    def __init__(self, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
+    ) -> None:
         self.finetune: FinetuneConfig = config.finetune
-        super().__init__(config, config.finetune, generator, critic, device)
+        super().__init__(config, config.finetune, generator, critic, device, group)
 
     def _motion_noise(self, batch: int, last_time: float) -> Tensor:
         """(B, N, motion_dim) for times in [0, last_time]."""
-        rows = self.generator.motion_noise_length(last_time)
-        return torch.randn(batch, rows, self.generator.motion_dim, generator=self.noise).to(self.device)
+        rows = self.generator.motion_noise_length(self.group.largest(last_time))
+        return self.normal(batch, rows, self.generator.motion_dim)
 
     def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
         raise TypeError(f"{type(self).__name__} generates nothing")
@@ -340,7 +355,7 @@ class FinetuneFields(Finetune):
             total = total + settings.folding_weight * loss
             metrics["folding"] = loss.detach()
         if settings.least_speed:
-            loss = slowness_penalty(near.float(), settings.least_speed)
+            loss = slowness_penalty(near.float(), settings.least_speed, self.group.mean)
             total = total + settings.speed_weight * loss
             metrics["slowness"] = loss.detach()
         return total
@@ -371,26 +386,16 @@ def _split(frames: Representation, shown: int, count: int) -> tuple[Representati
     return [item[:, :count].flatten(0, 1) for item in grouped], [item[:, -1] for item in grouped]
 
 
-@torch.no_grad()
-def field_statistics(fields: Tensor, near: Tensor) -> Metrics:
-    """Mean size of fields and of their change a frame, in pixels, and the share of folded area."""
-    pixels = fields.shape[-2] / 2
-    flow = near.diff(dim=1)[:, :1] if near.shape[1] > 1 else fields.diff(dim=1) * 0
-    return {
-        "field_pixels": fields.norm(dim=-1).mean() * pixels,
-        "flow_pixels": flow.norm(dim=-1).mean() * pixels,
-        "folded": (jacobian_determinant(fields) <= 0).float().mean(),
-    }
-
-
-def build_stage(name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device) -> Stage:
+def build_stage(
+    name: str,
+    config: TrainConfig,
+    generator: AnyGenerator,
+    critic: Critic,
+    device: torch.device,
+    group: Group = ALONE,
+) -> Stage:
     """The stage called `name`, "pretrain" or "finetune"."""
     if name == Pretrain.name:
-        return Pretrain(config, config.pretrain, generator, critic, device)
+        return Pretrain(config, config.pretrain, generator, critic, device, group)
     kind = FinetuneFields if isinstance(generator, Generator) else FinetunePainting
-    return kind(config, generator, critic, device)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    return kind(config, generator, critic, device, group)

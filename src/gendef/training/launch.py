@@ -1,0 +1,96 @@
+"""Starting several processes of a program on this machine: what torchrun does, with the program's own last words."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gendef.training.distribution import STARTER
+
+GRACE = 15.0
+"""Seconds that the others have to notice that one has failed, before they are killed."""
+
+
+def start_processes(command: list[str], count: int) -> int:
+    """Run `command` in `count` processes with torchrun's environment; returns the exit status of the first failure.
+
+    Processor threads are divided among them. SIGINT and SIGTERM are passed on; one process that fails ends all.
+    """
+    threads = max(torch.get_num_threads() // count, 1)
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": str(threads),
+        STARTER: str(os.getpid()),
+    }
+    if sys.platform == "linux":
+        shared.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's own name may resolve to nothing
+    processes: list[subprocess.Popen[bytes]] = []
+    with _signals_for(processes):
+        try:
+            for rank in range(count):
+                own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                # Sessions of their own: a Ctrl-C reaches each process once, through us.
+                processes.append(subprocess.Popen(command, env=own, start_new_session=True))
+            return _supervise(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
+    """Wait for all, or for the first failure and what follows from it."""
+    running = dict(enumerate(processes))
+    status, deadline = 0, float("inf")
+    while running and time.monotonic() < deadline:
+        time.sleep(0.05)
+        for rank, process in list(running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del running[rank]
+            if code < 0:
+                print(_obituary(rank, len(processes), -code), file=sys.stderr, flush=True)
+            if code and not status:
+                # As a shell reports a signal.
+                status, deadline = code if code > 0 else 128 - code, time.monotonic() + GRACE
+    return status
+
+
+def _obituary(rank: int, count: int, number: int) -> str:
+    cause = ", often for want of memory" if number == signal.SIGKILL else ""
+    return f"process {rank} of {count} was ended by signal {number} ({signal.Signals(number).name}{cause})"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _signals_for(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Pass SIGINT and SIGTERM on while active."""
+
+    def pass_on(number: int, frame: Any) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
