@@ -113,6 +113,11 @@ class Level:
         self.psnr = torch.zeros(len(self.frames))
         self.canonical, self.mass = self._first_canonical()
 
+    def see(self, frames: Tensor) -> None:
+        """Work on other frames (T, 3, H, W), such as the same ones in another light, from now on."""
+        self.frames = frames
+        self._guide = resized(frames, self.grid)
+
     def _camera_at(self, size: tuple[int, int]) -> Tensor:
         """Where the camera motion alone looks, (T, 2, *size), normalised."""
         camera = self._camera

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.fitting.optimise import Clip, Level, Weights
+from gendef.fitting.light import Light
+from gendef.fitting.optimise import Clip, Level, Weights, resized
 from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers
 
@@ -33,11 +34,13 @@ class Options:
         quality: how long to refine.
         seed: of the random choices in finding the camera motion.
         budget: seconds for all, instead of the quality's number of sweeps; the result then depends on the machine.
+        residual: whether the light of each frame is found too.
     """
 
     quality: Quality = "default"
     seed: int = 0
     budget: float | None = None
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
@@ -95,6 +98,7 @@ def refined(
     state: State | None,
     state_file: StateFile | None,
     keep: bool = False,
+    light: Light | None = None,
 ) -> tuple[Level, int]:
     """The finest level after all sweeps, and how many there were.
 
@@ -103,17 +107,23 @@ def refined(
         state: where to continue.
         state_file: where to save the state now and then.
         keep: save the state at the end too, for others of several fits may still be interrupted.
+        light: of the frames, found along with field and canonical image; None: it does not change.
     """
     plan = SWEEPS[options.quality] if options.budget is None else (MANY,) * len(LEVELS)
     first, done = 0, state.total if state else 0
     if state:
         first, deviation = state.level, state.deviation
+        if light and state.residual is not None:
+            light.residual = state.residual
     level = None
     for number, (reduction, stride, iterations, part) in enumerate(LEVELS):
         if number < first:
             continue
-        level = Level(clip, reduction, deviation, Weights(stride=stride, iterations=iterations), pool)
-        before = 0
+        seen = replace(clip, frames=light.removed(clip.frames)) if light else clip
+        level = Level(seen, reduction, deviation, Weights(stride=stride, iterations=iterations), pool)
+        frames, before = resized(clip.frames, level.size), 0
+        if light:
+            level.see(light.removed(frames))
         if state and number == first:
             level.restore(state.deviation, state.canonical, state.trust)
             before = state.sweeps
@@ -123,16 +133,18 @@ def refined(
             if deadline is not None and now + longest >= deadline and sweep > 0:
                 break
             level.sweep()
+            if light:
+                light.update(level, frames, clip, pool)
             longest = max(longest, clock.elapsed() - now)
             done += 1
             share = _share(options, plan, number, sweep, clock)
             watcher(Moment(NAMES[number], share, float(level.psnr.mean()), level.canonical))
             if state_file:
-                state_file.offer(lambda: State.of(level, number, sweep + 1, done, clock.elapsed()))  # noqa: B023
+                state_file.offer(lambda: State.of(level, number, sweep + 1, done, clock.elapsed(), light))  # noqa: B023
         deviation = level.deviation
     assert level is not None
     if state_file and keep:
-        state_file.save(State.of(level, len(LEVELS) - 1, plan[-1], done, clock.elapsed()))
+        state_file.save(State.of(level, len(LEVELS) - 1, plan[-1], done, clock.elapsed(), light))
     return level, done
 
 

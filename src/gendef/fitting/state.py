@@ -9,6 +9,7 @@ from torch import Tensor
 from gendef.fitting.resume import EVERY, ResumeFile
 
 if TYPE_CHECKING:
+    from gendef.fitting.light import Light
     from gendef.fitting.optimise import Level
 
 TENSORS = ("deviation", "canonical", "trust")
@@ -24,6 +25,7 @@ class State:
         sweeps: done at this level; `total` at all levels.
         seconds: spent so far.
         deviation, canonical, trust: of the level.
+        residual: of the light, where it is found too.
     """
 
     level: int
@@ -33,15 +35,21 @@ class State:
     deviation: Tensor
     canonical: Tensor
     trust: Tensor
+    residual: Tensor | None = None
 
     @classmethod
-    def of(cls, level: "Level", number: int, sweeps: int, total: int, seconds: float) -> "State":
+    def of(
+        cls, level: "Level", number: int, sweeps: int, total: int, seconds: float, light: "Light | None" = None
+    ) -> "State":
         """The state of a level."""
-        return cls(number, sweeps, total, seconds, level.deviation, level.canonical, level.trust)
+        residual = light.residual if light else None
+        return cls(number, sweeps, total, seconds, level.deviation, level.canonical, level.trust, residual)
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What to save."""
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
+        if self.residual is not None:
+            tensors["residual"] = self.residual.contiguous()
         return tensors, {name: str(getattr(self, name)) for name in (*COUNTS, "seconds")}
 
     @classmethod
@@ -49,7 +57,8 @@ class State:
         """What was saved."""
         level, sweeps, total = (int(numbers[name]) for name in COUNTS)
         deviation, canonical, trust = (tensors[name] for name in TENSORS)
-        return cls(level, sweeps, total, float(numbers["seconds"]), deviation, canonical, trust)
+        residual = tensors.get("residual")
+        return cls(level, sweeps, total, float(numbers["seconds"]), deviation, canonical, trust, residual)
 
 
 class StateFile(ResumeFile[State]):
