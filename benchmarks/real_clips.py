@@ -1,6 +1,7 @@
 """Tracking and segmenting real clips with ground truth, through a field made from optical flow or fitted.
 
-    python benchmarks/real_clips.py [--data ../shared/data] [--clips bear tennis ...] [--fit FOLDER] [--json]
+    python benchmarks/real_clips.py [--data ../shared/data] [--clips bear tennis ...] [--fit FOLDER] [--layers auto]
+        [--json]
 
 The clips lie in DATA/clips_gt: bear (joints of BADJA, TAP-Vid's measures) and tennis, bmx-trees, schoolgirls, parkour
 (masks of DAVIS, J and F; the first frame's mask is given, it and the last frame are not scored). Three ways to a
@@ -9,7 +10,8 @@ CanonicalVideo are compared:
 - still: a field of zeros, the content stays where it is in the frame that is given;
 - flow: the given frame is the canonical image, and dense optical flow (OpenCV's DIS), chained from frame to frame, the
   field; a pixel is visible while the flow there and back agrees;
-- fit (with --fit): `gendef.fit_video`; fits are kept in that folder, and used again when they are there.
+- fit (with --fit): `gendef.fit_video`, with --layers auto in layers; fits are kept in that folder, and used again when
+  they are there, with or without layers, whichever command made them.
 
 Fields are made at --size pixels and scored at the size of the ground truth.
 """
@@ -26,8 +28,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gendef import CanonicalVideo, fit_video
+from gendef import CanonicalVideo, fit_video, load_clip
 from gendef.applications.segment import resized_labels
+from gendef.composite import CompositeVideo
 from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
 from gendef.fitting.source import read_footage
 from gendef.media.optical_flow import dis_flow
@@ -39,7 +42,7 @@ MASKED = ("tennis", "bmx-trees", "schoolgirls", "parkour")
 TRUSTED = 0.5
 """Agreement of the flow there and back from which on a pixel counts as visible."""
 
-Make = Callable[[int], CanonicalVideo]
+Make = Callable[[int], CanonicalVideo | CompositeVideo]
 """Number of the frame that is given -> the clip."""
 
 
@@ -68,11 +71,12 @@ def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVi
     return video
 
 
-def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo:
+def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo | CompositeVideo:
     """A fit of a clip, read from `kept` when it is there."""
     if not (kept / "video.json").exists():
-        fit_video(source, size=options.size, quality=options.quality, budget=options.budget).save(kept)
-    return CanonicalVideo.load(kept)
+        how = {"size": options.size, "quality": options.quality, "budget": options.budget, "layers": options.layers}
+        fit_video(source, **how).save(kept)
+    return load_clip(kept)
 
 
 def score_masks(folder: Path, make: Make) -> dict[str, float]:
@@ -144,6 +148,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240, help="pixels of the shorter side of the fields")
     parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit the clips too, and keep the fits there")
     parser.add_argument("--quality", default="default", help="of the fits")
+    parser.add_argument("--layers", default="one", choices=["one", "auto"], help="of the fits")
     parser.add_argument("--budget", type=float, help="seconds for each fit, instead of its quality's number of steps")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -5,7 +5,8 @@ import torch
 
 import gendef
 from gendef.errors import InputError, ModelError
-from gendef.model import GenDeF, builtin_models
+from gendef.model import GenDeF
+from gendef.model_names import builtin_models
 from gendef.networks.generator import Generator
 
 from .conftest import tiny_config

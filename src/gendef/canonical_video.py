@@ -14,6 +14,7 @@ from gendef.errors import InputError
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video import checked_fps
 from gendef.rendered import RenderedVideo
+from gendef.residual import checked_residual, lit
 from gendef.warp import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class CanonicalVideo(RenderedVideo):
         info: how the clip was made; plain values, saved with it.
         report: what a fit reached (PSNR and so on).
         visibility: (T, H, W) bool, where the canonical image explains the frames that were fitted; None if unknown.
+        residual: (T, h, w, 3), the light of each frame on a coarse grid, as the relative change of brightness: what the
+            canonical image shows is multiplied by 1 + residual where 0 is black, per colour, at least -1; the values
+            lie at the centres of the grid's cells and are interpolated. None: the light does not change.
 
     Raises:
         InputError: a shape, type or value cannot be used.
@@ -49,6 +53,7 @@ class CanonicalVideo(RenderedVideo):
         info: dict[str, Any] | None = None,
         report: dict[str, Any] | None = None,
         visibility: Any = None,
+        residual: Any = None,
     ) -> None:
         self.canonical = to_image_tensor(canonical)
         field = deformation if isinstance(deformation, Tensor) else torch.from_numpy(np.asarray(deformation))
@@ -63,6 +68,7 @@ class CanonicalVideo(RenderedVideo):
         self.info = dict(info or {})
         self.report = dict(report or {})
         self.visibility = checked_visibility(visibility, self.deformation.shape[:3])
+        self.residual = checked_residual(residual, self.deformation.shape[:3])
 
     @property
     def num_frames(self) -> int:
@@ -90,10 +96,12 @@ class CanonicalVideo(RenderedVideo):
             yield self.warped(canonical, chosen[start : start + step], (height, width))
 
     def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`."""
+        """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`, in
+        the light of the residual."""
         # A slice of the mapped field is read where it is used; a list of frames is copied.
         field = self.deformation[frames.start : frames.stop] if isinstance(frames, range) else self.deformation[frames]
-        return _warped(canonical, resize_field(field, size))
+        shown = _warped(canonical, resize_field(field, size))
+        return shown if self.residual is None else lit(shown, self.residual[list(frames)])
 
     def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
         """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
@@ -113,6 +121,8 @@ class CanonicalVideo(RenderedVideo):
     def with_canonical(self, image: Any) -> "CanonicalVideo":
         """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
 
+        The residual stays, so that the edit is seen in the light of each frame.
+
         Args:
             image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
                 its size, so that nothing is lost around the edit.
@@ -121,6 +131,13 @@ class CanonicalVideo(RenderedVideo):
         edited.canonical = over(self.canonical, image)
         edited.info, edited.report = dict(self.info), dict(self.report)
         return edited
+
+    def without_residual(self) -> "CanonicalVideo":
+        """The same video, in the light of the canonical image throughout."""
+        plain = copy(self)
+        plain.residual = None
+        plain.info, plain.report = dict(self.info), dict(self.report)
+        return plain
 
     def track(self, points: Any, frame: int | None = None) -> "Tracks":
         """Follow points (x, y) in pixels through the video; see `gendef.applications.track`.
@@ -172,6 +189,7 @@ class CanonicalVideo(RenderedVideo):
             self.info,
             self.report,
             self.visibility,
+            self.residual,
         )
 
     @classmethod
@@ -184,7 +202,7 @@ class CanonicalVideo(RenderedVideo):
         stored = read_clip(folder)
         clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
         # The rest has been checked too, and checking it here would read the whole mapping into memory.
-        clip.deformation, clip.visibility = stored.deformation, stored.visibility
+        clip.deformation, clip.visibility, clip.residual = stored.deformation, stored.visibility, stored.residual
         return clip
 
 

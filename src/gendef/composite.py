@@ -169,6 +169,11 @@ class CompositeVideo(RenderedVideo):
         """The same motion with another canonical image of one layer; see `CanonicalVideo.with_canonical`."""
         return self.with_layer(layer, self.layers[self.checked_layer(layer)].video.with_canonical(image))
 
+    def without_residual(self) -> "CompositeVideo":
+        """The same video, every layer in the light of its canonical image throughout."""
+        layers = [replace(layer, video=layer.video.without_residual()) for layer in self.layers]
+        return CompositeVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
+
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> "Tracks":
         """Follow points (x, y) in pixels through the video; see `gendef.applications.layers`.
 

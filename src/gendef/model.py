@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,11 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.clip_format import ClipWriter
 from gendef.errors import InputError, ModelError
 from gendef.model_io import load_generator, save_generator
+from gendef.model_names import find_model
 from gendef.networks.generator import Content, Generator
 
 CHUNK_PIXELS = 2**18
 """Pixels whose fields are computed at a time; larger chunks leave the cache and gain nothing."""
-
-
-def builtin_models() -> list[str]:
-    """Names of the models that come with the package."""
-    root = resources.files("gendef") / "models"
-    if not root.is_dir():
-        return []
-    return sorted(entry.name for entry in root.iterdir() if (entry / "config.json").is_file())
-
-
-def find_model(name: str) -> Path:
-    """The folder of a built-in model, of a model folder, or of a repository on the Hugging Face hub ("user/name").
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    if name in builtin_models():
-        return Path(str(resources.files("gendef") / "models" / name))
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _from_hub(name)
-    raise ModelError(
-        f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
-    )
 
 
 def random_numbers(purpose: str, seed: int) -> torch.Generator:
@@ -299,13 +274,3 @@ class SamplePlan:
                 frames = self.model.generator.render(self.content, field[None])[0]
                 writer.append(field, frames)
                 yield len(field)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["model.safetensors", "config.json"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(f"there is no folder {name!r}, and the hub gives none of that name: {error}") from error

@@ -15,13 +15,13 @@ from gendef.model import (
     GenDeF,
     checked_times,
     draw_label,
-    find_model,
     hash_of_weights,
     how_made,
     normal_rows,
     random_numbers,
 )
 from gendef.model_io import load_generator
+from gendef.model_names import find_model
 from gendef.networks.generator import Generator
 from gendef.networks.painting import PaintingGenerator
 

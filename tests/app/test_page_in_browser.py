@@ -12,6 +12,7 @@ from PIL import Image
 from gendef import CanonicalVideo
 from gendef.media.html_export import write_html
 from gendef.media.video import to_uint8
+from gendef.residual import gain
 from gendef.warp import identity_grid
 
 RED = (228, 0, 43)
@@ -89,6 +90,20 @@ def test_it_shows_what_render_gives(opened, size):
         assert difference.mean() < 1
         # Another frame is far away, so the measurement can fail.
         assert np.abs(frame_pixels(page, (frame + 2) % 8).astype(int) - expected).mean() > 3
+
+
+def test_it_shows_the_light_of_the_frames(opened, clip):
+    light = 0.5 * torch.rand(8, 3, 5, 3, generator=torch.Generator().manual_seed(0)) - 0.3
+    lit = CanonicalVideo(clip.canonical, clip.deformation, residual=light)
+    page = opened(lit)
+    for frame in (1, 6):
+        shown = frame_pixels(page, frame).astype(int)
+        assert np.abs(shown - to_uint8(lit.render(frames=[frame]))[0]).mean() < 1
+        assert np.abs(shown - to_uint8(clip.render(frames=[frame]))[0]).mean() > 5
+    stroke(page, "#paint", (0.3, 0.4), (0.6, 0.5))
+    red = frame_pixels(page, 1)[110, 110].astype(float)
+    gains = 1 + gain(light, (256, 256))[1, :, 110, 110].numpy()
+    np.testing.assert_allclose(red, np.minimum(np.array(RED) * gains, 255), atol=6)
 
 
 def test_a_stroke_moves_with_the_video_and_nothing_else_changes(opened, clip):

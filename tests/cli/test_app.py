@@ -44,7 +44,9 @@ def test_without_gradio_the_extra_is_named(capsys, monkeypatch):
 def test_a_wrong_model_is_told_at_the_start(capsys):
     pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
     assert main(["app", "--port", "0", "--models", "sky", "nosuch"]) == 2
-    assert "there is no model 'nosuch': give a folder, a hub repository, or one of" in capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert "there is no model 'nosuch': give a folder, a hub repository, or one of" in error
+    assert error.count("\n") == 1 and out == "", "nobody is told to open a page that never comes"
 
 
 def test_a_port_that_is_taken(capsys):
@@ -59,7 +61,7 @@ class App:
 
     def __init__(self, tmp_path, *options, **variables):
         environment = {**os.environ, "TMPDIR": str(tmp_path), **variables}
-        command = [sys.executable, "-m", "gendef.cli.main", "app", "--port", "0", *options]
+        command = [sys.executable, "-m", "gendef", "app", "--port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     def __enter__(self):

@@ -78,6 +78,26 @@ def test_budgets_that_are_none(text):
         fit.parse_seconds(text)
 
 
+def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
+    picture = scenery(40, 60) * 0.5
+    frames = torch.stack([(1 + 0.1 * t) * (picture[:, 4:36, 2 * t : 40 + 2 * t] + 1) - 1 for t in range(5)])
+    folder, out = write_frames(tmp_path / "ramp", frames), tmp_path / "clip"
+    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--residual"]) == 0
+    assert " without the residual)" in capsys.readouterr().out
+    clip = gendef.CanonicalVideo.load(out)
+    assert clip.report["psnr"] > clip.report["psnr_without_residual"] + 5 and clip.info["residual"]
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (64, 64), (100, 100, 100)).save(grey)
+    assert main.main(["edit", str(out), "--canonical", str(grey), "--out", str(tmp_path / "edited")]) == 0
+    edited = gendef.CanonicalVideo.load(tmp_path / "edited" / "clip").render().mean(dim=(1, 2, 3)) + 1
+    torch.testing.assert_close(edited / edited[0], 1 + 0.1 * torch.arange(5.0), atol=0.02, rtol=0)
+    assert main.main(["export", str(out), "--html", str(tmp_path / "clip.html")]) == 0
+    assert main.main(["show", str(out), "--out", str(tmp_path / "figure.png")]) == 0
+    capsys.readouterr()
+    assert main.main(["fit", str(folder), "--model", "sky", "--residual", "--out", str(tmp_path / "other")]) == 2
+    assert "--model goes without --residual" in capsys.readouterr().err
+
+
 def test_mistakes_end_with_status_two(tmp_path, capsys, folder):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "file").write_text("x")

@@ -77,7 +77,7 @@ def test_mistakes_end_in_one_sentence(model_folder, tmp_path, capsys, options, m
 
 def test_missing_model_ends_with_status_2(tmp_path):
     process = subprocess.run(
-        [sys.executable, "-m", "gendef.cli.main", "sample", "moon", "--out", str(tmp_path)],
+        [sys.executable, "-m", "gendef", "sample", "moon", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
     )

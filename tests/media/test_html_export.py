@@ -67,7 +67,7 @@ def test_the_page_stands_alone(clip, tmp_path):
     assert "http:" not in text and "https:" not in text and "{{" not in text
     assert "default-src 'none'" in text
     assert "</title><script>" not in text and "<b>sky" not in text
-    assert text.count("<script") == 3
+    assert text.count("<script") == 4
     meta = meta_of(text)
     assert meta["frames"] == 3 and meta["size"] == [40, 60] and meta["fps"] == 12.5
     assert meta["view"] == [280, 420] and meta["paint"] == [300, 420]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gendef.app.loading import LoadingPage
 from gendef.app.session import Workshop
 from gendef.errors import InputError, MissingDependencyError
+from gendef.model_names import builtin_models, may_exist, no_such_model
 
 if TYPE_CHECKING:
     import uvicorn
@@ -75,6 +76,7 @@ def serving(config: ServerConfig, on_listening: Callable[[str], None] = lambda a
     """
     if find_spec("gradio") is None:
         raise MissingDependencyError("gradio", "app", "to serve the web app")
+    models = _offered(config.models)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_listener(config.host, config.port)))
         address = _address(config.host, listener)
@@ -84,7 +86,7 @@ def serving(config: ServerConfig, on_listening: Callable[[str], None] = lambda a
             if config.open_browser:
                 webbrowser.open(address)
             root = Path(stack.enter_context(TemporaryDirectory(prefix="gendef-app-", ignore_cleanup_errors=True)))
-            server = _server(config, root)
+            server = _server(config, root, models)
         finally:
             loading.stop()
         stack.enter_context(_running(server, listener))
@@ -106,7 +108,7 @@ def _running(server: "uvicorn.Server", listener: socket.socket) -> Iterator[None
         thread.join(timeout=STOP_SECONDS + 3)
 
 
-def _server(config: ServerConfig, root: Path) -> "uvicorn.Server":
+def _server(config: ServerConfig, root: Path, models: list[str]) -> "uvicorn.Server":
     """The web app, not yet running."""
     # Gradio reads these while it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -116,9 +118,8 @@ def _server(config: ServerConfig, root: Path) -> "uvicorn.Server":
     from fastapi import FastAPI
 
     from gendef.app.page import HEAD, STYLE, build, theme
-    from gendef.model import builtin_models
 
-    page = build(Workshop(root, _offered(config.models, builtin_models())))
+    page = build(Workshop(root, models))
     page.state_session_capacity = MAX_VISITORS
 
     def known(user: str, password: str) -> bool:
@@ -145,16 +146,15 @@ def _server(config: ServerConfig, root: Path) -> "uvicorn.Server":
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS))
 
 
-def _offered(models: list[str], builtin: list[str]) -> list[str]:
+def _offered(models: list[str]) -> list[str]:
     """The models to offer; they are loaded when somebody wants them, but a wrong name is told at once."""
     for name in models:
-        if not (name in builtin or Path(name).is_dir() or name.count("/") == 1):
-            raise InputError(
-                f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin)}"
-            )
-    if not (models or builtin):
+        if not may_exist(name):
+            raise InputError(no_such_model(name))
+    offered = models or builtin_models()
+    if not offered:
         raise InputError("this installation has no built-in models: name one with --models")
-    return models or builtin
+    return offered
 
 
 def _listener(host: str, port: int) -> socket.socket:

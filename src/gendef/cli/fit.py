@@ -41,6 +41,7 @@ DESCRIPTION = (
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
     "example: gendef fit my.mp4 --layers auto --out clip\n\n"
     "example: gendef fit my.mp4 --masks segments --out clip\n\n"
+    "example: gendef fit sunset.mp4 --residual --out clip\n\n"
     "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
 
@@ -71,6 +72,8 @@ class Arguments:
     """Folder of masks, one a frame, such as gendef segment writes: each label becomes a layer of its own."""
     layers: Layers = "one"
     """auto gives what moves of itself, before the background, a layer of its own."""
+    residual: bool = False
+    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
     segment: int = SEGMENT
     """Frames that one canonical image holds at most; longer clips become overlapping segments (not with layers)."""
     json: bool = False
@@ -97,7 +100,7 @@ def main(argv: list[str]) -> int | None:
         from gendef.cli.fit_model import fit_model
 
         return fit_model(arguments, arguments.model, budget)
-    options = Options(arguments.quality, arguments.seed, budget)
+    options = Options(arguments.quality, arguments.seed, budget, arguments.residual)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")
     footage = read_footage(arguments.video, arguments.size, arguments.start, arguments.frames)
@@ -118,13 +121,18 @@ def main(argv: list[str]) -> int | None:
     for report in reports:
         print(
             f"{report['clip']}: frames {report['frames'][0]} to {report['frames'][1]}, PSNR {report['psnr']:.2f} dB "
-            f"(worst frame {report['psnr_min']:.2f}), {100 * report['explained']:.1f} % of the pixels explained, "
-            f"{100 * report['seen']:.0f} % of the canonical image seen, {report['seconds']:.0f} s"
+            f"(worst frame {report['psnr_min']:.2f}{_light(report)}), {100 * report['explained']:.1f} % of the pixels "
+            f"explained, {100 * report['seen']:.0f} % of the canonical image seen, {report['seconds']:.0f} s"
         )
     layered = isinstance(clip, CompositeVideo)
     picture = folders[0] / layer_name(0) / CANONICAL if layered else folders[0] / CANONICAL
     print(f"look at {picture} and {folders[0] / 'preview.mp4'}")
     return 0
+
+
+def _light(report: dict[str, Any]) -> str:
+    """What to say about the residual."""
+    return f"; {report['psnr_without_residual']:.2f} without the residual" if "psnr_without_residual" in report else ""
 
 
 def _fit(

@@ -18,7 +18,8 @@ from gendef.clip_format import PREVIEW
 from gendef.errors import InputError, ModelError
 from gendef.media.drawing import contact_sheet, flow_colours, spread_frames, write_image
 from gendef.media.video import to_uint8, write_video
-from gendef.model import GenDeF, builtin_models
+from gendef.model import GenDeF
+from gendef.model_names import builtin_models
 from gendef.painted import PaintedVideo, PaintingModel, load_model
 from gendef.training.loop import choose_device
 

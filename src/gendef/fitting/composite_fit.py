@@ -13,7 +13,7 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, Layer
 from gendef.errors import InputError
 from gendef.fitting.layered import FittedLayer, fit_all_layers
-from gendef.fitting.measure import coloured, most_around, psnr, ssim
+from gendef.fitting.measure import coloured, in_one_light, most_around, psnr, ssim
 from gendef.fitting.optical_flow import all_flows
 from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Watcher
 from gendef.fitting.separate import moving_things
@@ -97,7 +97,8 @@ def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
     nearest = (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)
     frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
     inner = nearest[frames] - layer.start
-    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner])
+    residual = None if layer.video.residual is None else layer.video.residual[inner]
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], residual=residual)
     alpha = None if layer.alpha is None else layer.alpha[inner]
     return Layer(video, alpha, int(frames[0]), layer.name)
 
@@ -118,7 +119,7 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, us
     quality = psnr(rendered[used], truth[used])
     background, reference = video.layers[0], used[fitted[0].reference]
     seen_there = visible[reference] & (video.owners(reference) == 0)
-    shown = background.video.render(frames=[reference - background.start])[0]
+    shown = background.video.without_residual().render(frames=[reference - background.start])[0]
     difference = (shown - truth[reference]).abs().mean(dim=0)[seen_there]
     video.report = {
         "psnr": float(quality.mean()),
@@ -140,6 +141,8 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, us
     }
     if min(video.size) > 11:
         video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
+    if background.video.residual is not None:
+        video.report |= in_one_light(video.without_residual().render()[used], truth[used])
 
 
 def _share(video: CompositeVideo, visible: Tensor, number: int) -> float:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -13,8 +13,9 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo
 from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.composite_fit import Layers, fit_layers
+from gendef.fitting.light import Light
 from gendef.fitting.masks import read_masks
-from gendef.fitting.measure import agreeing, measured
+from gendef.fitting.measure import agreeing, measured, unsqueezed
 from gendef.fitting.optical_flow import Flows, all_flows
 from gendef.fitting.optimise import Clip
 from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
@@ -39,6 +40,8 @@ def fit_video(
     budget: float | None = None,
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
+    *,
+    residual: bool = False,
 ) -> CanonicalVideo: ...
 
 
@@ -56,6 +59,7 @@ def fit_video(
     *,
     masks: str | Path | None = None,
     layers: Literal["auto"],
+    residual: bool = False,
 ) -> CompositeVideo: ...
 
 
@@ -73,6 +77,7 @@ def fit_video(
     *,
     masks: str | Path,
     layers: Layers = "one",
+    residual: bool = False,
 ) -> CompositeVideo: ...
 
 
@@ -89,6 +94,7 @@ def fit_video(
     *,
     masks: str | Path | None = None,
     layers: Layers = "one",
+    residual: bool = False,
 ) -> CanonicalVideo | CompositeVideo:
     """Fit a canonical image and a deformation field to a real video.
 
@@ -105,10 +111,13 @@ def fit_video(
         masks: folder of masks or labels, one for each frame (see `gendef.fitting.masks.read_masks`); each label becomes
             a layer before the background.
         layers: auto finds what moves of itself (see `gendef.fitting.separate`) where there are no masks.
+        residual: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
+            `gendef.fitting.light`.
 
     Returns:
         The clip; `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any
         frame shows), folded and more; `visibility` (T, H, W) bool says where the canonical image explains the frames.
+        With a residual, `psnr_without_residual` and `ssim_without_residual` say what the frames are without it.
         If the video has cuts, its longest scene; see `fit_scenes`. With masks or layers a
         `CompositeVideo`.
 
@@ -117,7 +126,7 @@ def fit_video(
         InputError: an impossible option.
         MissingDependencyError: OpenCV is not installed.
     """
-    options = Options(quality, seed, budget)
+    options = Options(quality, seed, budget, residual)
     footage = read_footage(source, size, start, frames)
     longest = max(footage.scenes, key=lambda scene: len(scene.frames))
     if len(footage.scenes) > 1:
@@ -142,9 +151,10 @@ def fit_scenes(
     budget: float | None = None,
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
+    residual: bool = False,
 ) -> list[CanonicalVideo]:
     """As `fit_video`, with one clip for every scene of the video; a budget is for all of them."""
-    options = Options(quality, seed, budget)
+    options = Options(quality, seed, budget, residual)
     footage = read_footage(source, size, start, frames)
     shares = scene_options(footage, options)
     return [
@@ -158,7 +168,7 @@ def scene_options(footage: Footage, options: Options) -> list[Options]:
     if options.budget is None:
         return [options] * len(footage.scenes)
     lengths = [len(scene.frames) for scene in footage.scenes]
-    return [Options(options.quality, options.seed, options.budget * n / sum(lengths)) for n in lengths]
+    return [replace(options, budget=options.budget * n / sum(lengths)) for n in lengths]
 
 
 def fit_scene(
@@ -183,6 +193,7 @@ def fit_scene(
     frames = to_tensor([scene.frames[t] for t in used])
     state = state_file.load() if state_file else None
     clock = Clock(began - (state.seconds if state else 0.0), options.budget)
+    light = Light(frames) if options.residual else None
     if _is_still(frames):
         size = (frames.shape[2], frames.shape[3])
         camera = still_camera(len(frames), *size, len(frames) // 2)
@@ -191,12 +202,15 @@ def fit_scene(
     else:
         with workers() as pool:
             clip, flows = _prepared(scene, used, frames, options, flow, pool, watcher)
-            fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep_state)
+            fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep_state, light)
         camera, field, canonical = clip.camera, fitted.field(), fitted.canonical.clamp(-1, 1)
         seen = float((fitted.mass > 0.25).float().mean())
         agrees = agreeing(field, fitted.canvas, flows)
+        if light:
+            light.finish(CanonicalVideo(canonical, field).render(), frames, agrees & unsqueezed(field, fitted.canvas))
     watcher(Moment("measuring", 0.99))
-    result = CanonicalVideo(canonical, _with_blank(field, used, len(scene.frames)), footage.fps)
+    residual = None if light is None else _with_blank(light.residual, used, len(scene.frames))
+    result = CanonicalVideo(canonical, _with_blank(field, used, len(scene.frames)), footage.fps, residual=residual)
     truth = to_tensor(scene.frames)
     reference = used[camera.reference]
     report, result.visibility = measured(result, truth, used, reference, agrees)
@@ -242,10 +256,10 @@ def _prepared(
     return Clip(frames, camera, chained(frames, camera, flows, pool)), flows[0]
 
 
-def _with_blank(field: Tensor, used: list[int], count: int) -> Tensor:
-    """The field with those of the nearest used frames in place of black ones."""
+def _with_blank(values: Tensor, used: list[int], count: int) -> Tensor:
+    """Field or residual of all frames, (T, ...), with those of the nearest used frames in place of black ones."""
     if len(used) == count:
-        return field
+        return values
     places = torch.tensor(used)
     nearest = (torch.arange(count)[:, None] - places[None]).abs().argmin(dim=1)
-    return field[nearest]
+    return values[nearest]

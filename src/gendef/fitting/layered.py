@@ -5,7 +5,7 @@ followed by a window that moves with it: its field starts from the thing's own m
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import Layer
 from gendef.fitting.camera import KINDS, STEP, Camera, canvas_positions, find_camera
+from gendef.fitting.light import Light
 from gendef.fitting.measure import agreeing, unsqueezed
 from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
 from gendef.fitting.optimise import Clip, Refinement
@@ -72,6 +73,7 @@ def fit_layer(
     pool: Workers,
     watcher: Watcher,
     state_file: StateFile | None,
+    light: Light | None,
 ) -> FittedLayer:
     """Fit one layer.
 
@@ -81,6 +83,7 @@ def fit_layer(
         labels: (T, H, W) uint8.
         label: of the layer; 0 is the background.
         method: of optical flow.
+        light: of all frames; the background finds it, and things before it, whose frames come without it, are in it.
     """
     mine = labels == label
     there = mine.flatten(1).any(dim=1).nonzero()[:, 0]
@@ -105,12 +108,16 @@ def fit_layer(
     watcher(Moment("first field", 0.0))
     clip = Clip(pictures, camera, chained(pictures, camera, own, pool), counts)
     state = state_file.load() if state_file else None
-    fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep=True)
+    found = None if label else light
+    fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, True, found)
     canonical, field = _trimmed(fitted, _whole_field(fitted, camera, corners, size))
     canvas = (canonical.shape[1], canonical.shape[2])
     good = agreeing(field, canvas, _in_frames(near, corners, size) if label else near) & unsqueezed(field, canvas)
+    if found:
+        found.finish(CanonicalVideo(canonical, field).render(), frames, good & mine)
     alpha = None if label == 0 else mine.to(torch.uint8) * 255
-    layer = Layer(CanonicalVideo(canonical, field), alpha, first, "background" if label == 0 else f"object {label}")
+    video = CanonicalVideo(canonical, field, residual=light.residual[first:last] if light else None)
+    layer = Layer(video, alpha, first, "background" if label == 0 else f"object {label}")
     seen = float((fitted.mass > SEEN).float().mean())
     return FittedLayer(layer, good, seen, sweeps, camera.kind, first + camera.reference)
 
@@ -273,8 +280,10 @@ def fit_all_layers(
     for label in range(1, count):
         window, _ = _windows(labels == label)
         costs.append(float(window[0] * window[1]))
-    fitted = []
+    fitted, light = [], Light(frames) if options.residual else None
     for label in range(count):
+        if label == 1 and light:
+            frames = light.removed(frames)
         before, share = sum(costs[:label]) / sum(costs), costs[label] / sum(costs)
 
         def part(moment: Moment, before: float = before, share: float = share, label: int = label) -> None:
@@ -285,7 +294,7 @@ def fit_all_layers(
         mine = options
         if options.budget is not None:
             left = max(options.budget - clock.elapsed(), 1.0) * costs[label] / sum(costs[label:])
-            mine = Options(options.quality, options.seed, clock.elapsed() + left)
+            mine = replace(options, budget=clock.elapsed() + left)
         fitted.append(
             fit_layer(
                 frames,
@@ -298,6 +307,7 @@ def fit_all_layers(
                 pool,
                 part,
                 state_file(label) if state_file else None,
+                light,
             )
         )
     return fitted

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -37,18 +37,19 @@ def fit_long(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     segment: int = SEGMENT,
+    residual: bool = False,
 ) -> list[CanonicalVideo | CompositeVideo]:
     """As `gendef.fitting.fit_scenes`, but scenes of more than `segment` frames become several segments each.
 
     Raises:
         InputError: also if a segment is shorter than two overlaps.
     """
-    options = Options(quality, seed, budget)
+    options = Options(quality, seed, budget, residual)
     footage = read_footage(source, size, start, frames)
     total = sum(len(scene.frames) for scene in footage.scenes)
     clips: list[CanonicalVideo | CompositeVideo] = []
     for scene in footage.scenes:
-        share = options if budget is None else Options(quality, seed, budget * len(scene.frames) / total)
+        share = options if budget is None else replace(options, budget=budget * len(scene.frames) / total)
         if len(scene.frames) <= segment:
             clips.append(fit_scene(scene, footage, share, str(source), flow, watcher))
         else:
@@ -106,7 +107,7 @@ def fit_segments(
         mine = options
         if options.budget is not None:
             left = max(options.budget - (time.perf_counter() - began), 1.0)
-            mine = Options(options.quality, options.seed, left / (len(parts) - number))
+            mine = replace(options, budget=left / (len(parts) - number))
         state = state_file(number) if state_file else None
         clip = fit_scene(_part(scene, part), footage, mine, name, flow, inner, state, keep_state=True)
         layers.append(Layer(clip, _fading(clip) if number else None, part.start))
@@ -153,9 +154,34 @@ def _fading(clip: CanonicalVideo) -> Tensor:
 
 
 def _measure(video: CompositeVideo, scene: Scene) -> None:
-    """Set report and visibility; frames are rendered in chunks, for they are many."""
+    """Set report and visibility."""
     visible = torch.zeros(video.num_frames, *video.size, dtype=torch.bool)
-    quality, similarity, first = [], [], 0
+    quality, similarity = _compared(video, scene)
+    for t in range(video.num_frames):
+        layer = video.layers[int(video.owners(t)[0, 0])]
+        if layer.video.visibility is not None:
+            visible[t] = layer.video.visibility[t - layer.start]
+    video.visibility = visible
+    video.report = {
+        "psnr": float(quality.mean()),
+        "psnr_min": float(quality.min()),
+        "explained": float(visible.float().mean()),
+    }
+    if len(similarity):
+        video.report["ssim"] = float(similarity.mean())
+    if video.layers[0].video.residual is not None:
+        quality, similarity = _compared(video.without_residual(), scene)
+        video.report["psnr_without_residual"] = float(quality.mean())
+        if len(similarity):
+            video.report["ssim_without_residual"] = float(similarity.mean())
+
+
+def _compared(video: CompositeVideo, scene: Scene) -> tuple[Tensor, Tensor]:
+    """PSNR and SSIM of the frames that are not blank; none of the latter where frames are too small for it.
+
+    Frames are rendered in chunks, for they are many.
+    """
+    quality, similarity, first = [], [torch.zeros(0)], 0
     for chunk in video.iter_frames():
         truth = to_tensor(scene.frames[first : first + len(chunk)])
         used = [t for t in range(len(chunk)) if first + t not in scene.blank]
@@ -163,16 +189,4 @@ def _measure(video: CompositeVideo, scene: Scene) -> None:
         if min(video.size) > 11:
             similarity.append(ssim(chunk[used], truth[used]))
         first += len(chunk)
-    for t in range(video.num_frames):
-        layer = video.layers[int(video.owners(t)[0, 0])]
-        if layer.video.visibility is not None:
-            visible[t] = layer.video.visibility[t - layer.start]
-    video.visibility = visible
-    values = torch.cat(quality)
-    video.report = {
-        "psnr": float(values.mean()),
-        "psnr_min": float(values.min()),
-        "explained": float(visible.float().mean()),
-    }
-    if similarity:
-        video.report["ssim"] = float(torch.cat(similarity).mean())
+    return torch.cat(quality), torch.cat(similarity)

@@ -84,7 +84,7 @@ class Refinement:
     """
 
     def __init__(self, clip: Clip, workers: Workers, weights: Weights = WEIGHTS) -> None:
-        self._clip, self._weights, self._workers = clip, weights, workers
+        self._clip, self._weights, self._workers, self._frames = clip, weights, workers, clip.frames
         self.canvas = clip.camera.canvas
         self._half = torch.tensor([self.canvas[1] / 2, self.canvas[0] / 2])[:, None, None]
         self._home = torch.stack(
@@ -96,6 +96,10 @@ class Refinement:
         system = self._observed()
         self.mass = system.mass()
         self.canonical = fill_unseen(system.solve(torch.zeros(3, *self.canvas), 20), self.mass / 0.1)
+
+    def see(self, frames: Tensor) -> None:
+        """Work on other frames (T, 3, H, W), such as the same ones in another light, from now on."""
+        self._frames = frames
 
     def positions(self, t: int) -> Tensor:
         """Where frame t looks, (2, H, W) in normalised coordinates."""
@@ -127,7 +131,7 @@ class Refinement:
         factor = REFERENCE if t == self._clip.camera.reference else 1.0
         weight = self._clip.weight
         trust = self.trust[t] if weight is None else self.trust[t] * weight[t]
-        system.add(self._clip.frames[t], self._pixels(t), trust * factor)
+        system.add(self._frames[t], self._pixels(t), trust * factor)
 
     def restore(self, deviation: Tensor, canonical: Tensor, trust: Tensor) -> None:
         """Continue from what a refinement of the same clip had reached."""
@@ -151,7 +155,7 @@ class Refinement:
         clip, weights = self._clip, self._weights
         here = self._pixels(t)
         seen = look_up(stack, here)
-        residual = seen[:3] - clip.frames[t]
+        residual = seen[:3] - self._frames[t]
         error = residual.square().mean(dim=0)
         robust = (1 + error / weights.colour**2).rsqrt()
         self.trust[t] = robust
@@ -167,7 +171,7 @@ class Refinement:
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
         pull.add_target(away, weights.anchor * clip.start.trust[t])
         deviation = self.deviation[t] * self._half
-        across, down = edge_weights(clip.frames[t], deviation, weights.sharpness, weights.bend)
+        across, down = edge_weights(self._frames[t], deviation, weights.sharpness, weights.bend)
         folded = crowded(here, LEAST_AREA)
         stiff = weights.smoothness * (1 + weights.guard * folded)
         across, down = across * stiff[:, 1:].maximum(stiff[:, :-1]), down * stiff[1:].maximum(stiff[:-1])

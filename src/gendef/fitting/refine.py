@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.fitting.light import Light
 from gendef.fitting.optimise import Clip, Refinement
 from gendef.fitting.state import State, StateFile
 from gendef.fitting.workers import Workers
@@ -31,11 +32,13 @@ class Options:
         quality: how long to refine.
         seed: of the random choices in finding the camera motion.
         budget: seconds for all, instead of the quality's number of sweeps; the result then depends on the machine.
+        residual: whether the light of each frame is found too.
     """
 
     quality: Quality = "default"
     seed: int = 0
     budget: float | None = None
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
@@ -89,6 +92,7 @@ def refined(
     state: State | None,
     state_file: StateFile | None,
     keep: bool = False,
+    light: Light | None = None,
 ) -> tuple[Refinement, int]:
     """The clip's fields and canonical image after all sweeps, and how many there were, at least one.
 
@@ -96,10 +100,14 @@ def refined(
         state: where to continue.
         state_file: where to save the state now and then.
         keep: save the state at the end too, for others of several fits may still be interrupted.
+        light: of the frames, found along with field and canonical image; None: it does not change.
     """
     plan = SWEEPS[options.quality] if options.budget is None else MANY
     refinement, done, longest = Refinement(clip, pool), 0, 0.0
     if state:
+        if light and state.residual is not None:
+            light.residual = state.residual
+            refinement.see(light.removed(clip.frames))
         refinement.restore(state.deviation, state.canonical, state.trust)
         done = state.sweeps
     ends = clock.ends()
@@ -108,12 +116,14 @@ def refined(
         if ends is not None and now + longest >= ends and done > 0:
             break
         refinement.sweep()
+        if light:
+            light.update(refinement, clip, pool)
         longest, done = max(longest, clock.elapsed() - now), done + 1
         share = done / plan if options.budget is None else min(clock.elapsed() / options.budget, 1.0)
         mean = float(refinement.psnr.mean())
         watcher(Moment("refining", FLOW_SHARE + (0.98 - FLOW_SHARE) * share, mean, refinement.canonical))
         if state_file:
-            state_file.offer(lambda: State.of(refinement, done, clock.elapsed()))  # noqa: B023
+            state_file.offer(lambda: State.of(refinement, done, clock.elapsed(), light))  # noqa: B023
     if state_file and keep:
-        state_file.save(State.of(refinement, done, clock.elapsed()))
+        state_file.save(State.of(refinement, done, clock.elapsed(), light))
     return refinement, done

@@ -9,6 +9,7 @@ from torch import Tensor
 from gendef.fitting.resume import EVERY, ResumeFile
 
 if TYPE_CHECKING:
+    from gendef.fitting.light import Light
     from gendef.fitting.optimise import Refinement
 
 TENSORS = ("deviation", "canonical", "trust")
@@ -22,6 +23,7 @@ class State:
         sweeps: done so far.
         seconds: spent so far.
         deviation, canonical, trust: of the `gendef.fitting.optimise.Refinement`.
+        residual: of the light, where it is found too.
     """
 
     sweeps: int
@@ -29,22 +31,28 @@ class State:
     deviation: Tensor
     canonical: Tensor
     trust: Tensor
+    residual: Tensor | None = None
 
     @classmethod
-    def of(cls, refinement: "Refinement", sweeps: int, seconds: float) -> "State":
+    def of(cls, refinement: "Refinement", sweeps: int, seconds: float, light: "Light | None" = None) -> "State":
         """The state of a refinement."""
-        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust)
+        residual = light.residual if light else None
+        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust, residual)
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What to save."""
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
+        if self.residual is not None:
+            tensors["residual"] = self.residual.contiguous()
         return tensors, {"sweeps": str(self.sweeps), "seconds": str(self.seconds)}
 
     @classmethod
     def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "State":
         """What was saved."""
         deviation, canonical, trust = (tensors[name] for name in TENSORS)
-        return cls(int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust)
+        return cls(
+            int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust, tensors.get("residual")
+        )
 
 
 class StateFile(ResumeFile[State]):

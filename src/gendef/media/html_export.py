@@ -28,6 +28,8 @@ GREY_TOLERANCE = 0.5
 """Mean difference to the rendered frames in grey levels that a spacing may cause."""
 OFFSET_TOLERANCE = 0.25
 """Error in pixels of the canonical image that 99 of 100 offsets may have: an edit must move as it does in the video."""
+LIGHT_STEP = 1 / 4096
+"""Unit of the stored residual, relative; it grows where values would not fit into 16 bits."""
 LEAST_VIEW = 256
 """Pictures with a shorter side below this are drawn enlarged by a whole factor."""
 CHUNK = 16
@@ -154,7 +156,7 @@ def write_html(
     """Write the page.
 
     The field is stored as `encodings` says, more coarsely where the page would exceed `limit`. The canonical image is
-    stored with 8 bits, at the resolution from which `render()` samples.
+    stored with 8 bits, at the resolution from which `render()` samples; a residual with 16.
 
     Args:
         title: heading of the page.
@@ -208,7 +210,8 @@ def _trial(video: CanonicalVideo, picture: np.ndarray, codec: FieldCodec) -> tup
     kept = codec.field_of(codec.nodes_of(field))
     tall, wide = video.canonical.shape[1:]
     offset = np.linalg.norm((kept - field) * np.array([wide / 2, tall / 2]), axis=-1)
-    shown = to_uint8(CanonicalVideo(picture, kept).render()).astype(float)
+    light = None if video.residual is None else video.residual[chosen]
+    shown = to_uint8(CanonicalVideo(picture, kept, residual=light).render()).astype(float)
     grey = np.abs(shown - to_uint8(video.render(frames=chosen))).mean()
     return float(grey), float(np.percentile(offset, 99))
 
@@ -243,7 +246,13 @@ def page_html(video: CanonicalVideo, field: EncodedField, title: str, *, embedde
         "step": codec.step.ravel().tolist(),
         "largest": max(float(np.percentile(few.norm(dim=-1).numpy(), 99)), 1e-6),
         "embedded": embedded,
+        "light": None,
     }
+    light = b""
+    if video.residual is not None:
+        step = max(LIGHT_STEP, float(video.residual.abs().max()) / 32767)
+        light = packed(np.round(video.residual.movedim(-1, 1).numpy() / step).astype(np.int16))
+        meta["light"] = {"size": list(video.residual.shape[1:3]), "step": step}
     parts = ("field.js", "renderer.js", "painter.js", "layers.js", "brush.js", "embedded.js", "player.js")
     values = {
         "title": html.escape(title),
@@ -257,6 +266,7 @@ def page_html(video: CanonicalVideo, field: EncodedField, title: str, *, embedde
         # "<" would end the script element.
         "meta": json.dumps(meta).replace("<", "\\u003c"),
         "field": base64.b64encode(field.data).decode(),
+        "light": base64.b64encode(light).decode(),
     }
     template = (root / "player.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

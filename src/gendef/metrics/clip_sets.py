@@ -21,7 +21,7 @@ from gendef.errors import DataError, ModelError
 from gendef.media.video import to_uint8
 from gendef.metrics.sampling import Sampling, draw_windows
 from gendef.metrics.weights import checksum
-from gendef.model import builtin_models
+from gendef.model_names import builtin_models
 from gendef.painted import load_model
 
 SEEDS_APART = 1_000_000

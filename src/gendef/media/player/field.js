@@ -1,6 +1,6 @@
-// The deformation field as the exporter wrote it (html_export.py): whole numbers of `step` canonical pixels at the
-// nodes of a coarse grid, differences from frame to frame and from left to right, low bytes before high bytes, deflate,
-// base64.
+// What the exporter wrote (html_export.py): the deformation field as whole numbers of `step` at the nodes of a coarse
+// grid, and the light of the frames likewise; differences from frame to frame and from left to right, low bytes before
+// high bytes, deflate, base64.
 
 function bytesOf(base64) {
   const text = atob(base64);
@@ -14,6 +14,20 @@ async function inflated(bytes) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+// Int16Array, frames x planes x tall x wide.
+async function unpacked(base64, frames, planes, [tall, wide]) {
+  const bytes = await inflated(bytesOf(base64));
+  const size = planes * tall * wide, count = frames * size;
+  if (bytes.length !== 2 * count) throw new Error("the numbers in this file are damaged");
+  const values = new Int16Array(count); // sums wrap around as the exporter's differences did
+  for (let i = 0; i < count; i++) values[i] = bytes[i] | (bytes[count + i] << 8);
+  for (let row = 0; row < count; row += wide) {
+    for (let x = 1; x < wide; x++) values[row + x] += values[row + x - 1];
+  }
+  for (let i = size; i < count; i++) values[i] += values[i - size];
+  return values;
+}
+
 class Field {
   // values: Int16Array, frames x 2 planes x nodes high x nodes wide.
   constructor(values, meta) {
@@ -23,16 +37,7 @@ class Field {
   }
 
   static async decode(base64, meta) {
-    const bytes = await inflated(bytesOf(base64));
-    const [tall, wide] = meta.nodes, plane = tall * wide, count = meta.frames * 2 * plane;
-    if (bytes.length !== 2 * count) throw new Error("the deformation field in this file is damaged");
-    const values = new Int16Array(count); // sums wrap around as the exporter's differences did
-    for (let i = 0; i < count; i++) values[i] = bytes[i] | (bytes[count + i] << 8);
-    for (let row = 0; row < count; row += wide) {
-      for (let x = 1; x < wide; x++) values[row + x] += values[row + x - 1];
-    }
-    for (let i = 2 * plane; i < count; i++) values[i] += values[i - 2 * plane];
-    return new Field(values, meta);
+    return new Field(await unpacked(base64, meta.frames, 2, meta.nodes), meta);
   }
 
   // Node values of one frame, x and y side by side, for a texture.
@@ -62,5 +67,28 @@ class Field {
   node(pixel, pixels, nodes) {
     const place = pixels > 1 ? (Math.min(Math.max(pixel, 0), pixels - 1) * (nodes - 1)) / (pixels - 1) : 0;
     return { low: Math.floor(place), share: place - Math.floor(place) };
+  }
+}
+
+// The residual: how much brighter than the canonical image each frame is, per colour, on a coarse grid.
+class Light {
+  constructor(values, { size, step }) {
+    Object.assign(this, { values, size, step });
+    this.texels = new Float32Array(size[0] * size[1] * 4);
+  }
+
+  // A clip in one light has a single cell that says so.
+  static async decode(base64, meta) {
+    if (!meta.light) return new Light(new Int16Array(meta.frames * 3), { size: [1, 1], step: 1 });
+    return new Light(await unpacked(base64, meta.frames, 3, meta.light.size), meta.light);
+  }
+
+  // Values of one frame, the colours side by side, for a texture.
+  texture(frame) {
+    const plane = this.size[0] * this.size[1];
+    for (let i = 0; i < plane; i++) {
+      for (let c = 0; c < 3; c++) this.texels[4 * i + c] = this.values[(frame * 3 + c) * plane + i] * this.step;
+    }
+    return this.texels;
   }
 }

@@ -124,7 +124,8 @@ async function start() {
   await source.decode();
   const pixels = await canonicalPixels(canonical, source);
   const field = await Field.decode($("field").textContent, meta);
-  const renderer = new Renderer($("video"), field, pixels, [canonical.height, canonical.width]);
+  const light = await Light.decode($("light").textContent, meta);
+  const renderer = new Renderer($("video"), field, light, pixels, [canonical.height, canonical.width]);
   [$("paint").height, $("paint").width] = meta.paint;
   let player = null;
   const painter = new Painter($("paint"), () => player?.painted());

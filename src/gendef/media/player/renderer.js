@@ -12,7 +12,7 @@ precision highp float;
 precision highp int;
 precision highp isampler2D;
 uniform isampler2D nodes;
-uniform sampler2D canonical, paint, wheel;
+uniform sampler2D canonical, paint, wheel, light;
 uniform vec2 viewSize, fieldSize, offsetStep;
 uniform float largest;
 uniform int mode;
@@ -62,9 +62,11 @@ vec3 flowColour(vec2 offset) {
 void main() {
   vec2 pixel = vec2(floor(gl_FragCoord.x), viewSize.y - 1.0 - floor(gl_FragCoord.y));
   vec2 offset = offsetOf(pixel);
-  vec2 position = (2.0 * pixel + 1.0) / viewSize - 1.0 + offset;
+  vec2 here = (2.0 * pixel + 1.0) / viewSize - 1.0;
+  vec2 position = here + offset;
   vec4 stroke = read(paint, position); // premultiplied
   vec3 shown = read(canonical, position).rgb * (1.0 - stroke.a) + stroke.rgb;
+  shown = clamp(shown * (1.0 + read(light, here).rgb), 0.0, 1.0);
   if (mode == 1) shown = flowColour(offset * fieldSize * 0.5);
   if (mode == 2) {
     float shorter = min(fieldSize.x, fieldSize.y);
@@ -78,7 +80,7 @@ void main() {
 }`;
 
 const MODES = ["video", "field", "grid"];
-const [NODES, CANONICAL, PAINT, WHEEL] = [0, 1, 2, 3];
+const [NODES, CANONICAL, PAINT, WHEEL, LIGHT] = [0, 1, 2, 3, 4];
 
 // 55 hues: from one pure colour to the next, one channel stays full and another rises or falls.
 function colourWheel() {
@@ -95,7 +97,7 @@ function colourWheel() {
 }
 
 class Renderer {
-  constructor(canvas, field, canonicalPixels, canonicalSize) {
+  constructor(canvas, field, light, canonicalPixels, canonicalSize) {
     const { meta } = field;
     [canvas.height, canvas.width] = meta.view;
     // The buffer is kept so that a picture of the canvas can be taken at any time.
@@ -103,23 +105,27 @@ class Renderer {
     if (!gl) throw new Error("this browser cannot draw the video: it has no WebGL 2");
     this.gl = gl;
     this.field = field;
+    this.light = light;
     this.shown = -1;
     this.program = this.link();
     gl.useProgram(this.program);
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    [NODES, CANONICAL, PAINT, WHEEL].forEach((unit) => this.texture(unit));
+    [NODES, CANONICAL, PAINT, WHEEL, LIGHT].forEach((unit) => this.texture(unit));
     gl.activeTexture(gl.TEXTURE0 + NODES);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RG16I, meta.nodes[1], meta.nodes[0], 0, gl.RG_INTEGER, gl.SHORT, null);
     gl.activeTexture(gl.TEXTURE0 + CANONICAL);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, canonicalSize[1], canonicalSize[0], 0, gl.RGBA, gl.UNSIGNED_BYTE, canonicalPixels);
     gl.activeTexture(gl.TEXTURE0 + WHEEL);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 55, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, colourWheel());
+    gl.activeTexture(gl.TEXTURE0 + LIGHT);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, light.size[1], light.size[0], 0, gl.RGBA, gl.FLOAT, null);
     const at = (name) => gl.getUniformLocation(this.program, name);
     gl.uniform1i(at("nodes"), NODES);
     gl.uniform1i(at("canonical"), CANONICAL);
     gl.uniform1i(at("paint"), PAINT);
     gl.uniform1i(at("wheel"), WHEEL);
+    gl.uniform1i(at("light"), LIGHT);
     gl.uniform2f(at("viewSize"), meta.view[1], meta.view[0]);
     gl.uniform2f(at("fieldSize"), meta.size[1], meta.size[0]);
     gl.uniform2f(at("offsetStep"), meta.step[0], meta.step[1]);
@@ -163,6 +169,8 @@ class Renderer {
       const [tall, wide] = this.field.meta.nodes;
       gl.activeTexture(gl.TEXTURE0 + NODES);
       gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, wide, tall, gl.RG_INTEGER, gl.SHORT, this.field.texture(frame));
+      gl.activeTexture(gl.TEXTURE0 + LIGHT);
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, this.light.size[1], this.light.size[0], gl.RGBA, gl.FLOAT, this.light.texture(frame));
       this.shown = frame;
     }
     gl.uniform1i(this.mode, MODES.indexOf(mode));

@@ -1,0 +1,53 @@
+"""Where models are found by name; needs no torch, so that a wrong name can be told before anything is loaded."""
+
+from importlib import resources
+from pathlib import Path
+
+from gendef.errors import ModelError
+
+
+def builtin_models() -> list[str]:
+    """Names of the models that come with the package."""
+    root = resources.files("gendef") / "models"
+    if not root.is_dir():
+        return []
+    return sorted(entry.name for entry in root.iterdir() if (entry / "config.json").is_file())
+
+
+def may_exist(name: str) -> bool:
+    """Whether there is a model of that name here, or a repository of that name may be on the hub."""
+    return Path(name).is_dir() or name in builtin_models() or _is_repository(name)
+
+
+def find_model(name: str) -> Path:
+    """The folder of a built-in model, of a model folder, or of a repository on the Hugging Face hub ("user/name").
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name in builtin_models():
+        return Path(str(resources.files("gendef") / "models" / name))
+    if _is_repository(name):
+        return _from_hub(name)
+    raise ModelError(no_such_model(name))
+
+
+def no_such_model(name: str) -> str:
+    """What to say about a name that is none."""
+    return f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
+
+
+def _is_repository(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["model.safetensors", "config.json"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(f"there is no folder {name!r}, and the hub gives none of that name: {error}") from error
