@@ -16,7 +16,7 @@ from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.light import Light
 from gendef.fitting.masks import read_masks
 from gendef.fitting.measure import agreeing, measured, unsqueezed
-from gendef.fitting.optical_flow import Flows, all_flows
+from gendef.fitting.optical_flow import all_flows
 from gendef.fitting.optimise import Clip
 from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
 from gendef.fitting.source import Footage, Scene, read_footage, to_tensor
@@ -201,11 +201,11 @@ def fit_scene(
         agrees = None
     else:
         with workers() as pool:
-            clip, flows = _prepared(scene, used, frames, options, flow, pool, watcher)
+            clip = _prepared(scene, used, frames, options, flow, pool, watcher)
             fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep_state, light)
         camera, field, canonical = clip.camera, fitted.field(), fitted.canonical.clamp(-1, 1)
         seen = float((fitted.mass > 0.25).float().mean())
-        agrees = agreeing(field, fitted.canvas, flows)
+        agrees = agreeing(field, fitted.canvas, clip.flows)
         if light:
             light.finish(CanonicalVideo(canonical, field).render(), frames, agrees & unsqueezed(field, fitted.canvas))
     watcher(Moment("measuring", 0.99))
@@ -247,13 +247,13 @@ def _prepared(
     method: FlowMethod | None,
     pool: Workers,
     watcher: Watcher,
-) -> tuple[Clip, Flows]:
-    """The clip with its camera and where fields begin, and the flows between neighbouring frames."""
+) -> Clip:
+    """The clip with its flows, its camera and where fields begin."""
     pictures = [scene.frames[t] for t in used]
     flows = all_flows(pictures, method or dis_flow(), lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
     camera = find_camera(flows[0].forward, flows[0].backward, options.seed, flows[0].backward_trust)
     watcher(Moment("first field", FLOW_SHARE))
-    return Clip(frames, camera, chained(frames, camera, flows, pool)), flows[0]
+    return Clip(frames, camera, flows[0], chained(frames, camera, flows, pool))
 
 
 def _with_blank(values: Tensor, used: list[int], count: int) -> Tensor:

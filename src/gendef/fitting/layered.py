@@ -106,7 +106,7 @@ def fit_layer(
     )
     counts = weight[:, 0] if label else _behind(mine)
     watcher(Moment("first field", 0.0))
-    clip = Clip(pictures, camera, chained(pictures, camera, own, pool), counts)
+    clip = Clip(pictures, camera, near, chained(pictures, camera, own, pool), counts)
     state = state_file.load() if state_file else None
     found = None if label else light
     fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, True, found)

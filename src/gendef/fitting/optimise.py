@@ -9,7 +9,7 @@ from torch import Tensor
 from gendef.fitting.camera import Camera, canvas_positions
 from gendef.fitting.canonical import CanonicalSystem, fill_unseen
 from gendef.fitting.field import crowded, edge_weights, empty_pull, smooth_step
-from gendef.fitting.optical_flow import look_up
+from gendef.fitting.optical_flow import Flows, look_up, pixel_grid
 from gendef.fitting.start import Start
 from gendef.fitting.workers import Workers
 from gendef.warp import identity_grid
@@ -36,6 +36,8 @@ class Weights:
     """How fast smoothness falls off with the difference in colour of neighbouring pixels."""
     bend: float = 0.3
     """Difference of neighbouring offsets from which on it costs linearly, not squared."""
+    consistency: float = 0.005
+    """Of the distance to where neighbouring frames look for the same point: what an edit needs to hold still."""
     anchor: float = 0.003
     """Of the distance to where the chained flow looks, as far as that is trusted."""
     damping: float = 0.03
@@ -56,12 +58,14 @@ class Clip:
     Attributes:
         frames: (T, 3, H, W) in [-1, 1].
         camera: motion of the whole picture.
+        flows: between neighbouring frames.
         start: where the fields begin, and what they hold on to.
         weight: (T, H, W) in [0, 1], how much the colours of pixels count, 0 where another layer shows; None: all do.
     """
 
     frames: Tensor
     camera: Camera
+    flows: Flows
     start: Start
     weight: Tensor | None = None
 
@@ -87,6 +91,7 @@ class Refinement:
         self._clip, self._weights, self._workers, self._frames = clip, weights, workers, clip.frames
         self.canvas = clip.camera.canvas
         self._half = torch.tensor([self.canvas[1] / 2, self.canvas[0] / 2])[:, None, None]
+        self._grid = pixel_grid(*clip.size)
         self._home = torch.stack(
             [canvas_positions(matrix, clip.size, clip.size, self.canvas) for matrix in clip.camera.to_canvas]
         )
@@ -144,13 +149,13 @@ class Refinement:
         return torch.stack([self.positions(t).movedim(0, -1) - grid for t in range(len(self._clip.frames))])
 
     def sweep(self) -> None:
-        """One step of all fields; then the canonical image that fits them."""
-        stack = _with_gradients(self.canonical)
-        system = self._summed(lambda t: self._step(t, stack))
+        """One step of all fields, each seeing the others as they were; then the canonical image that fits them."""
+        stack, old = _with_gradients(self.canonical), self.deviation.clone()
+        system = self._summed(lambda t: self._step(t, stack, old))
         self.mass = system.mass()
         self.canonical = system.solve(self.canonical)
 
-    def _step(self, t: int, stack: Tensor) -> None:
+    def _step(self, t: int, stack: Tensor, old: Tensor) -> None:
         """One Gauss-Newton step of the field of frame t; see `gendef.fitting.field`."""
         clip, weights = self._clip, self._weights
         here = self._pixels(t)
@@ -168,6 +173,11 @@ class Refinement:
             return  # stays as it is, so that the canonical image keeps its shape
         pull = empty_pull(*clip.size, weights.damping)
         pull.add_colours(seen[3:6], seen[6:], residual, robust)
+        for other in (t - 1, t + 1):
+            if 0 <= other < len(clip.frames):
+                flow, trust = clip.flows.between(t, other)
+                there = (self._home[other] + old[other] + 1) * self._half - 0.5
+                pull.add_target(look_up(there, self._grid + flow) - here, weights.consistency * trust)
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
         pull.add_target(away, weights.anchor * clip.start.trust[t])
         deviation = self.deviation[t] * self._half
