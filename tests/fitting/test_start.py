@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from gendef.errors import InputError
 from gendef.fitting.camera import still_camera
-from gendef.fitting.optical_flow import INTERVALS, Flows, all_flows, found_flows
+from gendef.fitting.optical_flow import INTERVALS, Flows, all_flows, checked, found_flows
 from gendef.fitting.start import chained
 from gendef.fitting.workers import workers
 
@@ -73,6 +75,20 @@ def test_where_no_flow_leads_surroundings_are_continued():
     hole, beside = pixels(start)[2, 0, 8:16, 12:20], -STEP
     assert float((hole - beside).abs().max()) < 0.3
     assert float(start.trust[2, 8:16, 12:20].max()) < 0.2 < float(start.trust[2, :7, 8:-8].min())
+
+
+def test_long_hops_count_where_short_ones_lead_to_the_same_place():
+    near, far = moving(9, 1), moving(9, 4)
+    far.forward[2, 0] += 1.0  # a pixel more than the short hops: a little drift is what it is there to mend
+    far.forward[3, 0] += 9.0
+    near.backward_trust[4] = 0.5
+    found = checked(far, near)
+    inner = (slice(None), slice(0, 20))  # short hops that leave the picture are not looked at
+    assert float(found.forward_trust[0][inner].min()) == 1
+    assert float(found.forward_trust[2][inner].max()) == pytest.approx(math.exp(-1 / 4), abs=1e-5)
+    assert float(found.forward_trust[3][inner].max()) < 1e-6
+    assert found.backward_trust[1].unique().tolist() == pytest.approx([0.5]) and far.backward_trust[1].min() == 1
+    assert torch.equal(found.forward, far.forward)
 
 
 def test_flows_over_every_interval(pixels_that_move):

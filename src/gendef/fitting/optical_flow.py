@@ -15,6 +15,10 @@ INTERVALS = (1, 4)
 """Frames over which flow is found: a chain of long hops drifts less, and of short ones is lost less often."""
 
 
+APART = 2.0
+"""Pixels by which a long hop may lead elsewhere than short ones."""
+
+
 @dataclass(frozen=True)
 class Flows:
     """Optical flow between the frames of a clip that lie some frames apart.
@@ -72,7 +76,30 @@ def all_flows(
         pairs += 1
         on_share(pairs / total)
 
-    return [found_flows(frames, method, interval, on_pair) for interval in INTERVALS]
+    near, *far = (found_flows(frames, method, interval, on_pair) for interval in INTERVALS)
+    return [near, *(checked(one, near) for one in far)]
+
+
+def checked(far: Flows, near: Flows) -> Flows:
+    """Long hops, trusted as far as short ones are and lead to the same place: over a fast pan a long hop is easily
+    wrong, and there and back agree all the same.
+
+    Args:
+        near: between neighbouring frames.
+    """
+    grid = pixel_grid(far.forward.shape[2], far.forward.shape[3])
+    trusts = far.forward_trust.clone(), far.backward_trust.clone()
+    for t in range(len(far.forward)):
+        for trust, here, there in ((trusts[0], t, t + far.interval), (trusts[1], t + far.interval, t)):
+            places, sure = grid, torch.ones_like(trust[t])
+            step = 1 if there > here else -1
+            for frame in range(here, there, step):
+                flow, known = near.between(frame, frame + step)
+                sure = sure * look_up(known[None], places)[0]
+                places = places + look_up(flow, places)
+            gap = (grid + far.between(here, there)[0] - places).square().sum(dim=0)
+            trust[t] *= sure * torch.exp(-gap / APART**2)
+    return Flows(far.forward, far.backward, *trusts, far.interval)
 
 
 def pixel_grid(height: int, width: int) -> Tensor:
