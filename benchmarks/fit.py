@@ -5,7 +5,7 @@
 
 Every clip is fitted in a process of its own, so that `GB` is the peak memory of that fit, with torch. `cpu` is the
 processor time of all threads: on a machine that does nothing else, with two cores, a fit takes a little more than half
-of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames at full resolution after
+of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames after
 so many seconds of processor time.
 
 `drawn`: the canonical image is drawn on (a board of coloured squares over its middle); the value is the warping error
@@ -55,11 +55,11 @@ class Curve:
         self.began, self.points = time.process_time(), []  # type: ignore[var-annotated]
 
     def __call__(self, moment: Moment) -> None:
-        if moment.stage in ("full resolution", "done"):
+        if moment.stage in ("refining", "done"):
             self.points.append((time.process_time() - self.began, moment.psnr))
 
     def after(self, seconds: float) -> float | None:
-        """PSNR in dB when that much time was spent; None if it was not, or the fit had not come to full resolution."""
+        """PSNR in dB when that much time was spent; None if it was not, or the first sweep was not done."""
         known = [quality for spent, quality in self.points if spent <= seconds]
         reached = bool(self.points) and self.points[-1][0] >= seconds
         return round(known[-1], 2) if known and reached else None

@@ -47,7 +47,7 @@ def test_a_long_clip_is_one_clip(journey):
     moments = []
     (clip,) = fit_long(folder, quality="fast", segment=16, watcher=moments.append)
     assert [(layer.start, layer.end) for layer in clip.layers] == [(0, 14), (6, 20)]
-    assert clip.report["psnr"] > 25 and clip.report["psnr_min"] > 19 and len(clip.report["segments"]) == 2
+    assert clip.report["psnr"] > 26 and clip.report["psnr_min"] > 20 and len(clip.report["segments"]) == 2
     assert float((clip.render() - frames).abs().mean()) < 0.08
     done = [moment.done for moment in moments]
     assert done == sorted(done) and done[-1] == 1
@@ -60,7 +60,7 @@ def test_a_long_clip_is_one_clip(journey):
     after = draw_on_frame(clip, drawing, 2).render()
     for t in (2, 6, 9):  # first in one segment, then in both, then mostly in the second
         place = after[t, :, 10:14, 20 - 2 * (t - 2) : 24 - 2 * (t - 2)]
-        assert float(place[0].mean()) > 0.95 and float(place[1].mean()) < -0.95, t
+        assert float(place[0].min()) > 0.9 and float(place[1].max()) < -0.9, t
     (whole,) = fit_long(folder, frames=4, quality="fast", segment=16)
     assert whole.canonical.ndim == 3, "a short clip has one canonical image"
 

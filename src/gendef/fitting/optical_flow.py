@@ -12,9 +12,7 @@ from gendef.media.optical_flow import FlowMethod
 from gendef.warp import identity_grid, sample, to_normalised, to_pixels
 
 INTERVALS = (1, 4)
-"""Frames over which flow is found: a chain of long hops drifts less, and of short ones is lost less often."""
-
-
+"""Frames over which flow is found; neighbours first. A chain of long hops drifts less, short ones are surer."""
 APART = 2.0
 """Pixels by which a long hop may lead elsewhere than short ones."""
 

@@ -98,7 +98,7 @@ class Refinement:
         self.deviation = clip.start.deviation.clone()
         self.trust = torch.ones(len(clip.frames), *clip.size)
         self.psnr = torch.zeros(len(clip.frames))
-        system = self._observed()
+        system = self._summed()
         self.mass = system.mass()
         self.canonical = fill_unseen(system.solve(torch.zeros(3, *self.canvas), 20), self.mass / 0.1)
 
@@ -110,15 +110,11 @@ class Refinement:
         """Where frame t looks, (2, H, W) in normalised coordinates."""
         return self._home[t] + self.deviation[t]
 
-    def _pixels(self, t: int) -> Tensor:
-        """Where frame t looks, (2, H, W) in pixels of the canonical image."""
-        return (self.positions(t) + 1) * self._half - 0.5
+    def _pixels(self, t: int, deviations: Tensor) -> Tensor:
+        """Where frame t looks with one of these deviations (T, 2, H, W), (2, H, W) in pixels of the canonical image."""
+        return (self._home[t] + deviations[t] + 1) * self._half - 0.5
 
-    def _observed(self) -> CanonicalSystem:
-        """What all frames say about the canonical image, at the present fields."""
-        return self._summed(lambda t: None)
-
-    def _summed(self, before: Callable[[int], None]) -> CanonicalSystem:
+    def _summed(self, before: Callable[[int], None] = lambda t: None) -> CanonicalSystem:
         """What all frames say about the canonical image, each after `before` was called with its number."""
         systems = [CanonicalSystem(self.canvas) for _ in range(SYSTEMS)]
 
@@ -136,12 +132,12 @@ class Refinement:
         factor = REFERENCE if t == self._clip.camera.reference else 1.0
         weight = self._clip.weight
         trust = self.trust[t] if weight is None else self.trust[t] * weight[t]
-        system.add(self._frames[t], self._pixels(t), trust * factor)
+        system.add(self._frames[t], self._pixels(t, self.deviation), trust * factor)
 
     def restore(self, deviation: Tensor, canonical: Tensor, trust: Tensor) -> None:
         """Continue from what a refinement of the same clip had reached."""
         self.deviation, self.canonical, self.trust = deviation, canonical, trust
-        self.mass = self._observed().mass()
+        self.mass = self._summed().mass()
 
     def field(self) -> Tensor:
         """The deformation field, (T, H, W, 2)."""
@@ -151,14 +147,19 @@ class Refinement:
     def sweep(self) -> None:
         """One step of all fields, each seeing the others as they were; then the canonical image that fits them."""
         stack, old = _with_gradients(self.canonical), self.deviation.clone()
-        system = self._summed(lambda t: self._step(t, stack, old))
-        self.mass = system.mass()
-        self.canonical = system.solve(self.canonical)
+        self._solve(self._summed(lambda t: self._step(t, stack, old)))
+
+    def settle(self) -> None:
+        """The canonical image that fits the fields as they are."""
+        self._solve(self._summed())
+
+    def _solve(self, system: CanonicalSystem) -> None:
+        self.mass, self.canonical = system.mass(), system.solve(self.canonical)
 
     def _step(self, t: int, stack: Tensor, old: Tensor) -> None:
         """One Gauss-Newton step of the field of frame t; see `gendef.fitting.field`."""
         clip, weights = self._clip, self._weights
-        here = self._pixels(t)
+        here = self._pixels(t, old)
         seen = look_up(stack, here)
         residual = seen[:3] - self._frames[t]
         error = residual.square().mean(dim=0)
@@ -176,8 +177,8 @@ class Refinement:
         for other in (t - 1, t + 1):
             if 0 <= other < len(clip.frames):
                 flow, trust = clip.flows.between(t, other)
-                there = (self._home[other] + old[other] + 1) * self._half - 0.5
-                pull.add_target(look_up(there, self._grid + flow) - here, weights.consistency * trust)
+                there = look_up(self._pixels(other, old), self._grid + flow)
+                pull.add_target(there - here, weights.consistency * trust)
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
         pull.add_target(away, weights.anchor * clip.start.trust[t])
         deviation = self.deviation[t] * self._half

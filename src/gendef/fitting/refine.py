@@ -18,6 +18,8 @@ SWEEPS: dict[str, int] = {"fast": 6, "default": 30, "best": 100}
 """Sweeps over all frames."""
 FLOW_SHARE = 0.2
 """Share of all work that optical flow is taken for."""
+ROUNDS = 6
+"""Times that light and canonical image are found in turn before the first sweep, so that fields see one light."""
 RESERVE = 0.06
 """Share of a budget kept for measuring and writing at the end."""
 MANY = 10_000
@@ -56,8 +58,8 @@ class Moment:
     Attributes:
         stage: what is going on, in a few words.
         done: share of all work, in [0, 1].
-        psnr: mean over the frames in dB at the present resolution; not a number before there is any.
-        canonical: the canonical image (3, h, w) as it is, at the present resolution; None before there is one.
+        psnr: mean over the frames in dB; not a number before there is any.
+        canonical: the canonical image (3, h, w) as it is; None before there is one.
     """
 
     stage: str
@@ -110,6 +112,10 @@ def refined(
             refinement.see(light.removed(clip.frames))
         refinement.restore(state.deviation, state.canonical, state.trust)
         done = state.sweeps
+    elif light:
+        for _ in range(ROUNDS):
+            light.update(refinement, clip, pool)
+            refinement.settle()
     ends = clock.ends()
     while done < plan:
         now = clock.elapsed()

@@ -56,6 +56,7 @@ def chained(frames: Tensor, camera: Camera, flows: Sequence[Flows], workers: Wor
     Args:
         frames: (T, 3, H, W).
         flows: over one frame, and over any other intervals.
+        workers: the frames before the reference and those after it are worked on side by side.
     """
     size = (frames.shape[2], frames.shape[3])
     half = torch.tensor([camera.canvas[1] / 2, camera.canvas[0] / 2])[:, None, None]
