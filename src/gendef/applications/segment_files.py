@@ -1,6 +1,6 @@
 """Masks and label maps as files and as drawings."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def write_masks(
     folder: str | Path,
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write masks into a folder, all of the files or none.
+    """Write masks of a clip into a folder, all of the files or none.
 
     - `masks/00000.png` and so on: one for each frame; masks are black and white, labels the indices of a palette.
     - `canonical_mask.png`: the same on the canonical image; in a video of layers `canonical_mask_layer00.png` and on.
@@ -43,28 +43,58 @@ def write_masks(
     Raises:
         InputError: `folder` is a file, or labels exceed 65535.
     """
+    planes = [canonical] if isinstance(canonical, Tensor) else list(canonical)
+    size = view_size(video.size, VIEW)
     with staged(Path(folder)) as stage:
-        for t, mask in enumerate(masks):
-            write_labels(stage / "masks" / f"{t:05d}.png", mask.numpy())
-        pictures = canonical_pictures(video)
-        planes = [canonical] if isinstance(canonical, Tensor) else list(canonical)
-        chosen = spread_frames(video.num_frames, SHEET_FRAMES)
-        size = view_size(video.size, VIEW)
         sheet = {}
-        for number, ((name, picture), plane) in enumerate(zip(pictures, planes, strict=True)):
+        for number, ((name, picture), plane) in enumerate(zip(canonical_pictures(video), planes, strict=True)):
             suffix = "" if isinstance(video, CanonicalVideo) else f"_{layer_name(number)}"
             write_labels(stage / f"canonical_mask{suffix}.png", plane.numpy())
             sheet[name] = draw_labels(to_uint8(resized(picture, size)), plane.numpy())
+        _write_frames(stage, masks, drawn_masks(video, masks, size), video.fps, sheet, on_frame)
 
-        def frames() -> Iterator[np.ndarray]:
-            for t, frame in enumerate(drawn_masks(video, masks, size)):
-                if t in chosen:
-                    sheet[f"frame {t}"] = frame
-                on_frame()
-                yield frame
 
-        write_video(stage / "overlay.mp4", frames(), video.fps)
-        write_image(stage / "segments.png", labelled_sheet(sheet))
+def write_masks_of_frames(
+    frames: Sequence[np.ndarray],
+    fps: float,
+    masks: Tensor,
+    folder: str | Path,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Write masks of a video's frames, uint8 (H, W, 3), as `write_masks` does; there is no canonical image.
+
+    Raises:
+        InputError: as there.
+    """
+    wide_and_tall = view_size((frames[0].shape[0], frames[0].shape[1]), VIEW)[::-1]
+    shown = (np.asarray(Image.fromarray(frame).resize(wide_and_tall, Image.Resampling.BICUBIC)) for frame in frames)
+    drawn = (draw_labels(frame, mask.numpy()) for frame, mask in zip(shown, masks, strict=True))
+    with staged(Path(folder)) as stage:
+        _write_frames(stage, masks, drawn, fps, {}, on_frame)
+
+
+def _write_frames(
+    stage: Path,
+    masks: Tensor,
+    drawn: Iterable[np.ndarray],
+    fps: float,
+    sheet: dict[str, np.ndarray],
+    on_frame: Callable[[], None],
+) -> None:
+    """Write the mask of each frame, the video of drawn frames, and the sheet with some of them added."""
+    for t, mask in enumerate(masks):
+        write_labels(stage / "masks" / f"{t:05d}.png", mask.numpy())
+    chosen = spread_frames(len(masks), SHEET_FRAMES)
+
+    def frames() -> Iterator[np.ndarray]:
+        for t, frame in enumerate(drawn):
+            if t in chosen:
+                sheet[f"frame {t}"] = frame
+            on_frame()
+            yield frame
+
+    write_video(stage / "overlay.mp4", frames(), fps)
+    write_image(stage / "segments.png", labelled_sheet(sheet))
 
 
 def drawn_masks(video: RenderedVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:

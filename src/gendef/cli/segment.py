@@ -1,35 +1,47 @@
-"""`gendef segment`: a mask carried through a clip."""
+"""`gendef segment`: a mask carried through a clip, or through a video that has not been fitted."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import torch
 import tyro
 from torch import Tensor
 
 from gendef.applications.clicks import Method, mask_from_prompts
 from gendef.applications.layers import canonical_labels_of_layers
+from gendef.applications.propagate import propagate
 from gendef.applications.segment import canonical_labels, resized_labels, segment, to_labels
-from gendef.applications.segment_files import write_masks
+from gendef.applications.segment_files import write_masks, write_masks_of_frames
 from gendef.applications.track import checked_frame
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
+from gendef.clip_format import META
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
+from gendef.fitting.source import read_footage
 from gendef.media.images import read_image
 from gendef.media.video import to_uint8
 
+SIZE = 480
+"""Pixels of the shorter side of a video's masks."""
 DESCRIPTION = (
-    "Carry a mask or a label map through a clip; it lies on the canonical image, or on a frame with --frame.\n\n"
+    "Carry a mask or a label map through a clip; it lies on the canonical image, or on a frame with --frame. A video "
+    "file or a folder of frames will do instead of a clip folder: then the mask of one frame is carried by features "
+    "that look alike, and gendef fit --masks makes layers of the result.\n\n"
     "The mask is a picture (--mask: black and white, labels as grey levels or palette indices, or transparent around "
     "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
     "..., canonical_mask.png, overlay.mp4 and the sheet segments.png.\n\n"
     "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
     "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
-    "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments"
+    "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments\n\n"
+    "example: gendef segment my.mp4 --box 120,40,200,180 --out segments && "
+    "gendef fit my.mp4 --masks segments --out clip"
 )
 
 
@@ -38,7 +50,7 @@ class Arguments:
     """Options of the command."""
 
     clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
+    """Clip folder; or a video file, an animated gif, a folder of frames."""
     mask: Path | None = None
     """Picture of the mask or of labels, of any size."""
     click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -48,11 +60,17 @@ class Arguments:
     box: str | None = None
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
-    """Frame on which mask, clicks and box lie; default the canonical image."""
+    """Frame on which mask, clicks and box lie; default the canonical image, or the first frame of a video."""
     layer: int | None = None
     """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
     method: Method = "grabcut"
     """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
+    start: int | None = None
+    """First frame of a video; default 0."""
+    frames: int | None = None
+    """Number of frames of a video; default all."""
+    size: int | None = None
+    """Pixels of the shorter side of a video's masks; default 480, and smaller videos keep theirs."""
     out: Path = field(default=Path("segments"))
     """Folder for the results."""
     json: bool = False
@@ -62,24 +80,73 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef segment", description=DESCRIPTION)
-    clip = load_clip(arguments.clip)
-    layer = chosen_layer(clip, arguments.layer, arguments.frame)
-    mask = to_labels(_mask(arguments, clip, layer))
-    masks, canonical = _carried(clip, mask, arguments.frame, layer)
-    with progress_bar() as progress:
-        task = progress.add_task("drawing", total=clip.num_frames)
-        write_masks(clip, masks, canonical, arguments.out, lambda: progress.advance(task))
-    labels = [int(label) for label in mask.unique() if label]
+    if not arguments.clip.exists():
+        raise InputError(f"{arguments.clip} does not exist: name a clip folder, a video file or a folder of frames")
+    made = _segmented_clip if (arguments.clip / META).exists() else _segmented_video
+    labels, masks, notes = made(arguments)
+    values = [int(label) for label in labels.unique() if label]
     if arguments.json:
-        areas = {str(label): (masks == label).sum(dim=(1, 2)).tolist() for label in labels}
-        print(json.dumps({"frame": arguments.frame, "areas": areas, "out": str(arguments.out)}))
+        areas = {str(label): (masks == label).sum(dim=(1, 2)).tolist() for label in values}
+        print(json.dumps({"frame": arguments.frame, "areas": areas, "out": str(arguments.out), "notes": notes}))
     else:
+        for note in notes:
+            print(f"note: {note}")
         share = 100 * (masks != 0).float().mean().item()
         print(
-            f"{len(labels)} label{'' if len(labels) == 1 else 's'} in {clip.num_frames} frames, on average "
+            f"{len(values)} label{'' if len(values) == 1 else 's'} in {len(masks)} frames, on average "
             f"{share:.1f} % of the picture; look at {arguments.out / 'overlay.mp4'}"
         )
     return 0
+
+
+def _segmented_clip(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
+    """The mask as given and in all frames of a clip, (T, H, W), which are written, and notes."""
+    for name in ("start", "frames", "size"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} is for videos, and {arguments.clip} is a clip folder, whose size is its own")
+    clip = load_clip(arguments.clip)
+    layer = chosen_layer(clip, arguments.layer, arguments.frame)
+
+    def picture() -> np.ndarray:
+        if arguments.frame is None:
+            return to_uint8(canonical_pictures(clip)[layer][1])
+        return to_uint8(clip.render(frames=[checked_frame(clip, arguments.frame)])[0])
+
+    labels = to_labels(_mask(arguments, picture))
+    masks, canonical = _carried(clip, labels, arguments.frame, layer)
+    with progress_bar() as progress:
+        task = progress.add_task("drawing", total=clip.num_frames)
+        write_masks(clip, masks, canonical, arguments.out, lambda: progress.advance(task))
+    return labels, masks, []
+
+
+def _segmented_video(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
+    """The same for a video, within the scene that holds the frame with the mask."""
+    if arguments.layer is not None:
+        raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
+    start = arguments.start or 0
+    size = SIZE if arguments.size is None else arguments.size
+    footage = read_footage(arguments.clip, size, start, arguments.frames)
+    numbers = [number for scene in footage.scenes for number in scene.numbers]
+    given = numbers[0] if arguments.frame is None else arguments.frame
+    if given not in numbers:
+        raise InputError(f"there is no frame {given}: frames {numbers[0]} to {numbers[-1]} were read")
+    scene = next(scene for scene in footage.scenes if given in scene.numbers)
+    place = scene.numbers.index(given)
+    labels = to_labels(_mask(arguments, lambda: scene.frames[place]))
+    frames = [frame for one in footage.scenes for frame in one.frames]
+    with progress_bar() as progress:
+        task = progress.add_task("following", total=len(scene.frames) - 1)
+        found = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
+        masks = torch.zeros(len(frames), *found.shape[1:], dtype=found.dtype)
+        first = numbers.index(scene.numbers[0])
+        masks[first : first + len(found)] = found
+        task = progress.add_task("drawing", total=len(frames))
+        write_masks_of_frames(frames, footage.fps, masks, arguments.out, lambda: progress.advance(task))
+    notes = list(footage.notes)
+    if len(footage.scenes) > 1:
+        notes.append(f"the object is followed in its scene only, frames {scene.numbers[0]} to {scene.numbers[-1]}")
+    return labels, masks, notes
 
 
 def _carried(
@@ -94,18 +161,13 @@ def _carried(
     return segment(clip, mask), resized_labels(mask, (tall, wide))
 
 
-def _mask(arguments: Arguments, clip: CanonicalVideo | CompositeVideo, layer: int) -> Any:
-    """The mask as given, or made from clicks and box."""
+def _mask(arguments: Arguments, picture: Callable[[], np.ndarray]) -> Any:
+    """The mask as given, or made from clicks and box on a picture, uint8 (H, W, 3)."""
     marked = bool(arguments.click or arguments.not_click or arguments.box)
     if arguments.mask is not None:
         if marked:
             raise InputError("give either --mask, or --click and --box, not both")
         return read_image(arguments.mask)
-    if arguments.frame is None:
-        picture = canonical_pictures(clip)[layer][1]
-    else:
-        picture = clip.render(frames=[checked_frame(clip, arguments.frame)])[0]
     box = None if arguments.box is None else parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")
-    return mask_from_prompts(
-        to_uint8(picture), parse_points(arguments.click), box, parse_points(arguments.not_click), arguments.method
-    )
+    clicks, not_clicks = parse_points(arguments.click), parse_points(arguments.not_click)
+    return mask_from_prompts(picture(), clicks, box, not_clicks, arguments.method)

