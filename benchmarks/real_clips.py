@@ -1,17 +1,19 @@
 """Tracking and segmenting real clips with ground truth, through a field made from optical flow or fitted.
 
-    python benchmarks/real_clips.py [--data ../shared/data] [--clips bear tennis ...] [--fit FOLDER] [--layers auto]
-        [--json]
+    python benchmarks/real_clips.py [--data ../shared/data] [--clips bear tennis ...] [--features]
+        [--fit FOLDER] [--layers auto|mask] [--json]
 
 The clips lie in DATA/clips_gt: bear (joints of BADJA, TAP-Vid's measures) and tennis, bmx-trees, schoolgirls, parkour
-(masks of DAVIS, J and F; the first frame's mask is given, it and the last frame are not scored). Three ways to a
-CanonicalVideo are compared:
+(masks of DAVIS, J and F; the first frame's mask is given, it and the last frame are not scored). Several ways are
+compared:
 
 - still: a field of zeros, the content stays where it is in the frame that is given;
 - flow: the given frame is the canonical image, and dense optical flow (OpenCV's DIS), chained from frame to frame, the
   field; a pixel is visible while the flow there and back agrees;
-- fit (with --fit): `gendef.fit_video`, with --layers auto in layers; fits are kept in that folder, and used again when
-  they are there, with or without layers, whichever command made them.
+- fit (with --fit): `gendef.fit_video`, with --layers auto or mask in layers; fits are kept in that folder, and used
+  again when they are there, with or without layers, whichever command made them. `mask` takes the first frame's mask,
+  carried through the frames as below, for the layer before the background;
+- features (with --features, masks only): no field; labels follow features that look alike, as `gendef segment VIDEO`.
 
 Fields are made at --size pixels and scored at the size of the ground truth.
 """
@@ -19,6 +21,7 @@ Fields are made at --size pixels and scored at the size of the ground truth.
 import argparse
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +32,9 @@ from PIL import Image
 from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video, load_clip
+from gendef.applications.propagate import propagate
 from gendef.applications.segment import resized_labels
+from gendef.applications.segment_files import write_labels
 from gendef.composite import CompositeVideo
 from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
 from gendef.fitting.source import read_footage
@@ -39,6 +44,8 @@ from gendef.metrics.tracking import queries_first, tap_vid
 from gendef.warp import identity_grid, to_normalised
 
 MASKED = ("tennis", "bmx-trees", "schoolgirls", "parkour")
+MASK_SIZE = 480
+"""Shorter side of masks that are carried by features, in pixels."""
 TRUSTED = 0.5
 """Agreement of the flow there and back from which on a pixel counts as visible."""
 
@@ -74,18 +81,35 @@ def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVi
 def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo | CompositeVideo:
     """A fit of a clip, read from `kept` when it is there."""
     if not (kept / "video.json").exists():
-        how = {"size": options.size, "quality": options.quality, "budget": options.budget, "layers": options.layers}
-        fit_video(source, **how).save(kept)
+        how = {"size": options.size, "quality": options.quality, "budget": options.budget}
+        with tempfile.TemporaryDirectory() as folder:
+            if options.layers == "mask":
+                labels = torch.from_numpy(true_masks(source.parent)[0])
+                for t, mask in enumerate(propagate(read_frames(source, MASK_SIZE), labels)):
+                    write_labels(Path(folder) / f"{t:05d}.png", mask.numpy())
+                how["masks"] = folder
+            else:
+                how["layers"] = options.layers
+            fit_video(source, **how).save(kept)
     return load_clip(kept)
 
 
-def score_masks(folder: Path, make: Make) -> dict[str, float]:
-    """DAVIS's measures of masks carried from the first frame."""
-    truth = np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "mask").iterdir())])
-    video = make(0)
+def read_frames(source: Path, size: int) -> list[np.ndarray]:
+    """All frames, uint8 (H, W, 3)."""
+    return [frame for scene in read_footage(source, size).scenes for frame in scene.frames]
+
+
+def true_masks(folder: Path) -> np.ndarray:
+    """The ground truth of a clip, (T, H, W)."""
+    return np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "mask").iterdir())])
+
+
+def score_masks(folder: Path, carry: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    """DAVIS's measures of masks carried from the first frame by a function from its labels to those of all frames."""
+    truth = true_masks(folder)
     labels = torch.from_numpy(truth[0].copy())
     size = (truth.shape[1], truth.shape[2])
-    carried = torch.stack([resized_labels(mask, size) for mask in video.segment(labels, frame=0)])
+    carried = torch.stack([resized_labels(mask, size) for mask in carry(labels)])
     carried[0] = labels
     count = min(len(carried), len(truth))
     return davis(carried[:count], truth[:count], void_label=None, skip_ends=True).summary()
@@ -120,8 +144,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     source = folder / f"{folder.name}.mp4" if points else folder / "rgb"
     if not source.exists():
         source = next(folder.glob("*.mp4"))
-    footage = read_footage(source, options.size)
-    frames = [frame for scene in footage.scenes for frame in scene.frames]
+    frames = read_frames(source, options.size)
     start = time.perf_counter()
     flows = found_flows(frames, dis_flow())
     seconds = {"flow": time.perf_counter() - start}
@@ -133,8 +156,17 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     if options.fit:
         fitted = fitted_clip(source, options.fit / folder.name, options)
         makers["fit"] = lambda given: fitted
-    score = score_points if points else score_masks
-    rows = {name: {**score(folder, make), "seconds": seconds.get(name, 0.0)} for name, make in makers.items()}
+    rows = {}
+    for name, make in makers.items():
+        if points:
+            rows[name] = score_points(folder, make)
+        else:
+            rows[name] = score_masks(folder, lambda labels, make=make: make(0).segment(labels, frame=0))
+        rows[name]["seconds"] = seconds.get(name, 0.0)
+    if options.features and not points:
+        start = time.perf_counter()
+        rows["features"] = score_masks(folder, lambda labels: propagate(read_frames(source, MASK_SIZE), labels))
+        rows["features"]["seconds"] = time.perf_counter() - start
     if fitted is not None:
         rows["fit"].update(psnr=float(fitted.report["psnr"]), seconds=float(fitted.report["seconds"]))
     return rows
@@ -148,7 +180,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240, help="pixels of the shorter side of the fields")
     parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit the clips too, and keep the fits there")
     parser.add_argument("--quality", default="default", help="of the fits")
-    parser.add_argument("--layers", default="one", choices=["one", "auto"], help="of the fits")
+    parser.add_argument("--layers", default="one", choices=["one", "auto", "mask"], help="of the fits")
+    parser.add_argument("--features", action="store_true", help="carry masks by features that look alike too")
     parser.add_argument("--budget", type=float, help="seconds for each fit, instead of its quality's number of steps")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

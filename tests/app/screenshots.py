@@ -46,7 +46,7 @@ def walk(browser: Browser, address: str, folder: Path, scratch: Path) -> None:
     page.get_by_label("number input for Length in frames").nth(1).fill("32")
     page.get_by_label("number input for Time to spend, in seconds").fill("90")
     page.click("#fit")
-    page.locator("#fit-note", has_text="half resolution").wait_for()
+    page.locator("#fit-note", has_text="refining").wait_for()
     save(page, folder / "app_fit.jpg")
     page.locator("#clip-line", has_text="bigbuckbunny").wait_for()
     tab(page, "Edit")

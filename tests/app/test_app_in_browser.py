@@ -270,6 +270,7 @@ def test_own_video_is_fitted(visit):
     page.get_by_label("number input for Length in frames").nth(1).fill("6")
     page.get_by_label("number input for Time to spend, in seconds").fill("5")
     page.get_by_label("128").check()
+    page.get_by_label("The light changes").check()
     page.click("#fit")
-    page.locator("#fit-note", has_text="Done").wait_for()
+    page.locator("#fit-note", has_text="dB without the light of each frame").wait_for()
     clip_line(page, "bigbuckbunny.mp4, from frame 0. 6 frames of 228x128")

@@ -96,6 +96,9 @@ class OwnVideoTab:
                 self.budget = gr.Slider(
                     5, LONGEST_FIT, 60, step=5, label="Time to spend, in seconds", info="More gives a better fit"
                 )
+                self.light = gr.Checkbox(
+                    False, label="The light changes", info="Finds the brightness of every frame apart from the image"
+                )
                 with gr.Row():
                     self.run = gr.Button("Fit my video", variant="primary", elem_id="fit", min_width=120)
                     self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel", min_width=120)
@@ -116,7 +119,7 @@ class OwnVideoTab:
         )
         self.fitted = self.run.click(
             told(self.fit),
-            [state, self.upload, self.start, self.frames, self.size, self.budget],
+            [state, self.upload, self.start, self.frames, self.size, self.budget, self.light],
             [state, self.note, self.preview, self.video, self.run, self.stop],
             api_name="fit",
             concurrency_limit=1,
@@ -152,6 +155,7 @@ class OwnVideoTab:
         frames: float,
         size: float,
         budget: float,
+        light: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Fit a video; yields what it has now and then, and the fitted clip in the end."""
@@ -166,7 +170,7 @@ class OwnVideoTab:
         if not 1 <= budget <= LONGEST_FIT:
             raise InputError(f"the time must be between 1 and {LONGEST_FIT} s, got {budget}")
         begin = round(start * facts.fps)
-        job = FitJob(path, side, begin, count, float(budget))
+        job = FitJob(path, side, begin, count, float(budget), light)
         session.job = job
         try:
             yield (
@@ -210,11 +214,17 @@ class FitJob:
     """One fit in a thread of its own, which can be watched and ended.
 
     Args:
-        path, size, start, frames, budget: see `gendef.fit_video`.
+        path, size, start, frames, budget, residual: see `gendef.fit_video`.
     """
 
-    def __init__(self, path: str, size: int, start: int, frames: int, budget: float) -> None:
-        self._arguments: dict[str, Any] = {"size": size, "start": start, "frames": frames, "budget": budget}
+    def __init__(self, path: str, size: int, start: int, frames: int, budget: float, residual: bool = False) -> None:
+        self._arguments: dict[str, Any] = {
+            "size": size,
+            "start": start,
+            "frames": frames,
+            "budget": budget,
+            "residual": residual,
+        }
         self._path = path
         self._news: queue.SimpleQueue[Moment] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -273,6 +283,8 @@ def _ready() -> tuple[Any, Any]:
 def _summary(video: "CanonicalVideo") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
+    if "psnr_without_residual" in report:
+        lines.append(f"It would be {report['psnr_without_residual']:.1f} dB without the light of each frame.")
     lines += [f"{note[:1].upper()}{note[1:]}." for note in report.get("notes", [])]
     return " ".join(lines)
 
