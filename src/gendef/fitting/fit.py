@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, overload
@@ -14,7 +15,7 @@ from gendef.composite import CompositeVideo
 from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.light import Light
-from gendef.fitting.masks import read_masks
+from gendef.fitting.masks import layer_masks
 from gendef.fitting.measure import agreeing, measured, unsqueezed
 from gendef.fitting.optical_flow import all_flows
 from gendef.fitting.optimise import Clip
@@ -108,8 +109,8 @@ def fit_video(
         budget: seconds; refines as long as they last, whatever the quality.
         flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.media.optical_flow.FlowMethod`.
         watcher: called after every step of work.
-        masks: folder of masks or labels, one for each frame (see `gendef.fitting.masks.read_masks`); each label becomes
-            a layer before the background.
+        masks: folder of masks or labels, one for each frame, or a picture with those of the first frame (see
+            `gendef.fitting.masks.layer_masks`); each label becomes a layer before the background.
         layers: auto finds what moves of itself (see `gendef.fitting.separate`) where there are no masks.
         residual: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
             `gendef.fitting.light`.
@@ -135,10 +136,15 @@ def fit_video(
             f"{longest.numbers[-1]}, is fitted (gendef.fitting.fit_scenes fits them all)",
             stacklevel=2,
         )
-    labels = read_masks(masks, longest.numbers, longest.frames[0].shape[:2]) if masks else None
+    labels = layer_masks(masks, footage, longest, following(longest, watcher)) if masks else None
     if labels is None and layers == "one":
         return fit_scene(longest, footage, options, str(source), flow, watcher)
     return fit_layers(longest, footage, options, str(source), labels, flow, watcher)
+
+
+def following(scene: Scene, watcher: Watcher) -> Callable[[int], None]:
+    """Tells a watcher how far a mask has been carried through a scene."""
+    return lambda done: watcher(Moment(f"following the mask, frame {done + 1} of {len(scene.frames)}", 0.0))
 
 
 def fit_scenes(

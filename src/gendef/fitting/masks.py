@@ -1,18 +1,56 @@
-"""Masks that say which pixels of which frame belong to which layer: read from a folder, and brought to the frames."""
+"""Masks that say which pixels belong to which layer: read from a folder, or that of one frame carried to all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gendef.applications.propagate import propagate
 from gendef.applications.segment import fitting_labels, resized_labels
 from gendef.errors import InputError
+from gendef.fitting.source import Footage, Scene
 from gendef.media.images import read_image
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 MOST_LABELS = 20
 """Layers before the background, at most: more are not a few things but an oversegmentation."""
+
+
+def layer_masks(
+    masks: str | Path, footage: Footage, scene: Scene, on_frame: Callable[[int], None] = lambda done: None
+) -> Tensor:
+    """Labels of a scene's frames, (T, H, W) uint8: 0 the background, 1, 2, ... the layers before it.
+
+    Args:
+        masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is carried to the others
+            by features that look alike (`gendef.applications.propagate`).
+        on_frame: called with the number of frames that are done, while a mask is carried.
+
+    Raises:
+        InputError: as `read_masks`, or one mask is given for a video with cuts.
+        MissingDependencyError: for one mask, the package with the weights of the features is not installed.
+    """
+    size = (scene.frames[0].shape[0], scene.frames[0].shape[1])
+    path = Path(masks)
+    if not path.is_file():
+        return read_masks(path, scene.numbers, size)
+    if len(footage.scenes) > 1:
+        raise InputError(
+            f"{path} is the mask of one frame, and the video has {len(footage.scenes)} scenes: choose one by start and "
+            "number of frames, or make masks of each with gendef segment"
+        )
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        on_frame(done)
+
+    try:
+        return compact_labels(propagate(scene.frames, read_image(path), on_frame=one_more))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]) -> Tensor:
@@ -54,7 +92,7 @@ def compact_labels(labels: Tensor) -> Tensor:
     Raises:
         InputError: there are more than `MOST_LABELS`, or none.
     """
-    values = [value for value in labels.unique().tolist() if value]
+    values = [int(value) for value in labels.unique() if value]
     if not values:
         raise InputError("the masks are empty: nothing is before the background")
     if len(values) > MOST_LABELS:
