@@ -13,6 +13,7 @@ compared:
 - fit (with --fit): `gendef.fit_video`, with --layers auto or mask in layers; fits are kept in that folder, and used
   again when they are there, with or without layers, whichever command made them. `mask` takes the first frame's mask,
   carried through the frames as below, for the layer before the background;
+- moving (clips of one object): no mask is given; what moves of itself, as `gendef fit --layers auto` finds it;
 - features (with --features, masks only): no field; labels follow features that look alike, as `gendef segment VIDEO`.
 
 Fields are made at --size pixels and scored at the size of the ground truth.
@@ -37,6 +38,7 @@ from gendef.applications.segment import resized_labels
 from gendef.applications.segment_files import write_labels
 from gendef.composite import CompositeVideo
 from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
+from gendef.fitting.separate import moving_things
 from gendef.fitting.source import read_footage
 from gendef.media.optical_flow import dis_flow
 from gendef.metrics.segmentation import davis
@@ -163,6 +165,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
         else:
             rows[name] = score_masks(folder, lambda labels, make=make: make(0).segment(labels, frame=0))
         rows[name]["seconds"] = seconds.get(name, 0.0)
+    if not points and true_masks(folder)[0].max() == 1:
+        rows["moving"] = score_masks(folder, lambda labels: moving_things(frames, flows, seed=0))
     if options.features and not points:
         start = time.perf_counter()
         rows["features"] = score_masks(folder, lambda labels: propagate(read_frames(source, MASK_SIZE), labels))
