@@ -85,6 +85,15 @@ def test_published_weights_see_edges():
     assert all((a - b).abs().max() > 0.1 for a, b in zip(network(flat), network(edge), strict=True))
 
 
+def test_the_first_levels_alone(tmp_path):
+    torch.save(random_state(), tmp_path / "weights.pt")
+    network, frames = load_efficientnet_lite0(tmp_path / "weights.pt"), torch.rand(1, 3, 64, 96) * 2 - 1
+    every = network(frames)
+    for levels in (1, 2, 3):
+        first = network(frames, levels)
+        assert len(first) == levels and all(torch.equal(one, other) for one, other in zip(first, every, strict=False))
+
+
 def test_bad_files(tmp_path):
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(ModelError, match="cannot be read"):

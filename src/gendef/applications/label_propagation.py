@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RADIUS = 6
+RADIUS = 8
 """Places, in each direction, over which a label may move from a frame that is looked at."""
 NEIGHBOURS = 8
 """Most similar places that share in a label."""
 TEMPERATURE = 0.07
 """Difference in similarity by which a neighbour's share falls to 1/e."""
+BLOCK = 36
+"""Places of a row that are compared at once."""
 OUTSIDE = -9.0
 """Similarity of places outside the picture: far below -1, the least of two unit features."""
 
@@ -52,13 +54,18 @@ def matched_labels(
 def _similarities(features: Tensor, other: Tensor, radius: int) -> Tensor:
     """Inner products of each place with those around it in the other frame, (h, w, (2 radius + 1)^2)."""
     channels, height, width = features.shape
-    side, wide = 2 * radius + 1, width + 2 * radius
-    rows = F.pad(other, (radius,) * 4).unfold(1, side, 1)  # (C, h, wide, side)
-    table = rows.permute(1, 0, 3, 2).reshape(height, channels, side * wide)
-    # All places of a row with all of the rows around it is one matrix product; of it a band is wanted.
-    products = features.permute(1, 2, 0) @ table
-    band = products.as_strided((height, width, side, side), (width * side * wide, side * wide + 1, wide, 1))
-    return band.reshape(height, width, side * side)
+    side, seen, blocks = 2 * radius + 1, BLOCK + 2 * radius, -(-width // BLOCK)
+    spare = blocks * BLOCK - width
+    wide = F.pad(other, (radius, radius + spare, radius, radius)).unfold(2, seen, BLOCK)
+    table = wide.permute(1, 2, 0, 3).contiguous()  # (h + 2 radius, blocks, C, seen)
+    mine = F.pad(features, (0, spare)).permute(1, 2, 0).reshape(-1, BLOCK, channels)
+    result = torch.empty(height, blocks, BLOCK, side, side)
+    for row in range(side):
+        # All places of a block with all that any of them sees of a row: one matrix product, of which a band is wanted.
+        products = torch.bmm(mine, table[row : row + height].flatten(0, 1))
+        strides = (blocks * BLOCK * seen, BLOCK * seen, seen + 1, 1)
+        result[:, :, :, row] = products.as_strided((height, blocks, BLOCK, side), strides)
+    return result.reshape(height, blocks * BLOCK, side * side)[:, :width]
 
 
 def _inside(height: int, width: int, radius: int) -> Tensor:

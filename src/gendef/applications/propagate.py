@@ -14,7 +14,7 @@ from gendef.applications.segment import fitting_labels, resized_labels
 from gendef.errors import InputError
 from gendef.networks.efficientnet import load_efficientnet_lite0
 
-FEATURE_SIDE = 640
+FEATURE_SIDE = 960
 """Shorter side at which a frame is shown to the feature network, in pixels."""
 STRIDE = 32
 """Sides of the picture that the network sees are multiples of this."""
@@ -102,7 +102,7 @@ def efficientnet_features(side: int = FEATURE_SIDE) -> FeatureMap:
         picture = torch.from_numpy(np.array(frame)).movedim(-1, 0)[None].float() / 127.5 - 1
         scale = side / min(frame.shape[:2]) / STRIDE
         seen = tuple(max(round(length * scale), 1) * STRIDE for length in frame.shape[:2])
-        maps = network(F.interpolate(picture, size=seen, mode="bicubic", antialias=True))
+        maps = network(F.interpolate(picture, size=seen, mode="bicubic", antialias=True), levels=3)
         raster = maps[2].shape[2:]
         levels = [F.interpolate(one, size=raster, mode="area")[0] for one in maps[1:3]]
         return torch.cat([_unit(one - one.mean(dim=(1, 2), keepdim=True)) for one in levels])

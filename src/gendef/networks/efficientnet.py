@@ -111,11 +111,14 @@ class EfficientNetFeatures(nn.Module):
                 width = out
             self.stages.append(nn.Sequential(*blocks))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [-1, 1] -> (B, 24, H/4, W/4), (B, 40, H/8, ..), (B, 112, H/16, ..), (B, 320, H/32, ..)."""
+    def forward(self, x: Tensor, levels: int = len(TAPPED_STAGES)) -> list[Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> (B, 24, H/4, W/4), (B, 40, H/8, ..), (B, 112, H/16, ..), (B, 320, H/32, ..).
+
+        Only the first `levels` of them are computed.
+        """
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         maps = []
-        for index, stage in enumerate(self.stages):
+        for index, stage in enumerate(self.stages[: TAPPED_STAGES[levels - 1] + 1]):
             x = stage(x)
             if index in TAPPED_STAGES:
                 maps.append(x)
