@@ -24,7 +24,9 @@ def brute_force(features, others, labels, radius, neighbours, temperature):
     return result
 
 
-@pytest.mark.parametrize(("size", "radius", "neighbours"), [((6, 9), 2, 5), ((7, 4), 5, 3), ((1, 3), 1, 2)])
+@pytest.mark.parametrize(
+    ("size", "radius", "neighbours"), [((6, 9), 2, 5), ((7, 4), 5, 3), ((1, 3), 1, 2), ((4, 80), 3, 5)]
+)
 def test_equals_the_plain_way(size, radius, neighbours):
     torch.manual_seed(1)
     frames = F.normalize(torch.randn(3, 5, *size), dim=1)

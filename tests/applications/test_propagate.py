@@ -89,6 +89,24 @@ def test_features_are_unit_vectors_on_a_raster_of_the_pictures_shape():
     torch.testing.assert_close(found.square().sum(dim=0), torch.full((8, 16), 2.0))
 
 
+def test_a_video_of_one_frame():
+    frames, masks = wandering(1)
+    assert torch.equal(propagate(frames, masks[0], 0, patches), masks)
+
+
+def test_features_of_a_network_that_learns_leave_no_graph():
+    frames, masks = wandering(3)
+    layer = torch.nn.Conv2d(3, 8, 3, padding=1)
+    found = []
+
+    def features(frame):
+        found.append(layer(torch.from_numpy(frame.copy()).movedim(-1, 0)[None].float())[0])
+        return found[-1]
+
+    propagate(frames, masks[0], 0, features)
+    assert not any(one.requires_grad for one in found)
+
+
 @pytest.mark.parametrize(
     ("mask", "frame", "message"),
     [
@@ -96,7 +114,8 @@ def test_features_are_unit_vectors_on_a_raster_of_the_pictures_shape():
         (np.ones((48, 64), bool), -1, "no frame -1"),
         (np.zeros((48, 64), bool), 0, "the mask is empty"),
         (np.ones((48, 48), bool), 0, "does not fit frame 0 of 64x48"),
-        (np.arange(48 * 64).reshape(48, 64) % 30, 0, "30 labels: at most 20"),
+        (np.arange(48 * 64).reshape(48, 64) % 22, 0, "21 labels: at most 20"),
+        (np.arange(48 * 64).reshape(48, 64) % 21 + 1, 0, "21 labels: at most 20"),
     ],
 )
 def test_masks_that_cannot_be_followed(mask, frame, message):

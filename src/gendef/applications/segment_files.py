@@ -51,7 +51,8 @@ def write_masks(
             suffix = "" if isinstance(video, CanonicalVideo) else f"_{layer_name(number)}"
             write_labels(stage / f"canonical_mask{suffix}.png", plane.numpy())
             sheet[name] = draw_labels(to_uint8(resized(picture, size)), plane.numpy())
-        _write_frames(stage, masks, drawn_masks(video, masks, size), video.fps, sheet, on_frame)
+        drawn = drawn_masks(video, masks, size)
+        _write_frames(stage, masks, drawn, video.fps, sheet, range(video.num_frames), on_frame)
 
 
 def write_masks_of_frames(
@@ -59,9 +60,13 @@ def write_masks_of_frames(
     fps: float,
     masks: Tensor,
     folder: str | Path,
+    numbers: Sequence[int],
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
     """Write masks of a video's frames, uint8 (H, W, 3), as `write_masks` does; there is no canonical image.
+
+    Args:
+        numbers: of the frames, by which masks are named.
 
     Raises:
         InputError: as there.
@@ -70,7 +75,7 @@ def write_masks_of_frames(
     shown = (np.asarray(Image.fromarray(frame).resize(wide_and_tall, Image.Resampling.BICUBIC)) for frame in frames)
     drawn = (draw_labels(frame, mask.numpy()) for frame, mask in zip(shown, masks, strict=True))
     with staged(Path(folder)) as stage:
-        _write_frames(stage, masks, drawn, fps, {}, on_frame)
+        _write_frames(stage, masks, drawn, fps, {}, numbers, on_frame)
 
 
 def _write_frames(
@@ -79,17 +84,18 @@ def _write_frames(
     drawn: Iterable[np.ndarray],
     fps: float,
     sheet: dict[str, np.ndarray],
+    numbers: Sequence[int],
     on_frame: Callable[[], None],
 ) -> None:
     """Write the mask of each frame, the video of drawn frames, and the sheet with some of them added."""
-    for t, mask in enumerate(masks):
-        write_labels(stage / "masks" / f"{t:05d}.png", mask.numpy())
+    for number, mask in zip(numbers, masks, strict=True):
+        write_labels(stage / "masks" / f"{number:05d}.png", mask.numpy())
     chosen = spread_frames(len(masks), SHEET_FRAMES)
 
     def frames() -> Iterator[np.ndarray]:
         for t, frame in enumerate(drawn):
             if t in chosen:
-                sheet[f"frame {t}"] = frame
+                sheet[f"frame {numbers[t]}"] = frame
             on_frame()
             yield frame
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
+from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
@@ -111,8 +112,14 @@ def main(argv: list[str]) -> int | None:
         folders = [arguments.out / f"scene{number:02d}" for number in range(len(scenes))]
     reports = []
     with progress_bar() as progress:
-        for scene, folder, share in zip(scenes, folders, scene_options(footage, options), strict=True):
-            clip = _fit(scene, footage, share, arguments, folder, progress)
+        labels: list[Tensor | None] = [None] * len(scenes)
+        if arguments.masks is not None:
+            labels = layer_masks(arguments.masks, footage, following(_Preview(None, progress)))
+            bare = [scene for scene, of_scene in zip(scenes, labels, strict=True) if of_scene is None]
+            footage.notes.extend(f"no masks in frames {one.numbers[0]} to {one.numbers[-1]}: one image" for one in bare)
+        shares = scene_options(footage, options)
+        for scene, folder, share, of_scene in zip(scenes, folders, shares, labels, strict=True):
+            clip = _fit(scene, footage, share, arguments, of_scene, folder, progress)
             reports.append({"clip": str(folder), "frames": clip.info["frames"], **clip.report})
     if arguments.json:
         print(json.dumps({"clips": reports, "notes": footage.notes}))
@@ -125,8 +132,9 @@ def main(argv: list[str]) -> int | None:
             f"(worst frame {report['psnr_min']:.2f}{_light(report)}), {100 * report['explained']:.1f} % of the pixels "
             f"explained, {100 * report['seen']:.0f} % of the canonical image seen, {report['seconds']:.0f} s"
         )
-    layered = isinstance(clip, CompositeVideo)
-    picture = folders[0] / layer_name(0) / CANONICAL if layered else folders[0] / CANONICAL
+    picture = folders[0] / CANONICAL
+    if not picture.exists():
+        picture = folders[0] / layer_name(0) / CANONICAL
     print(f"look at {picture} and {folders[0] / 'preview.mp4'}")
     return 0
 
@@ -137,23 +145,28 @@ def _light(report: dict[str, Any]) -> str:
 
 
 def _fit(
-    scene: Scene, footage: Footage, options: Options, arguments: Arguments, folder: Path, progress: Progress
+    scene: Scene,
+    footage: Footage,
+    options: Options,
+    arguments: Arguments,
+    labels: Tensor | None,
+    folder: Path,
+    progress: Progress,
 ) -> CanonicalVideo | CompositeVideo:
     """Fit one scene into its clip folder."""
-    size = (scene.frames[0].shape[0], scene.frames[0].shape[1])
     job: dict[str, Any] = {
         "source": str(arguments.video.resolve()),
         "changed": arguments.video.stat().st_mtime_ns,
         "frames": [scene.numbers[0], scene.numbers[-1], len(scene.numbers)],
-        "size": size,
+        "size": scene.frames[0].shape[:2],
         **asdict(options),
     }
-    show = _Preview(folder, progress, progress.add_task("reading", total=1000))
+    show = _Preview(folder, progress)
 
     def state_of(part: int) -> StateFile:
         return StateFile(folder / LAYER_STATE.format(layer_name(part)), {**job, "part": part})
 
-    whole = arguments.masks is None and arguments.layers == "one"
+    whole = labels is None and arguments.layers == "one"
     if whole and len(scene.frames) > arguments.segment:
         job["segment"] = arguments.segment
         name = str(arguments.video)
@@ -166,9 +179,7 @@ def _fit(
         clip.save(folder)
         state.remove()
         return clip
-    labels = None
-    if arguments.masks is not None:
-        labels = layer_masks(arguments.masks, footage, scene, following(scene, show))
+    if labels is not None:
         job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
     layered = fit_layers(scene, footage, options, str(arguments.video), labels, watcher=show, state_file=state_of)
     layered.save(folder)
@@ -176,11 +187,12 @@ def _fit(
 
 
 class _Preview:
-    """Moves the progress bar, and keeps canonical.png up to date in a folder that holds no finished clip."""
+    """Moves a progress bar, and keeps canonical.png up to date in a folder that holds no finished clip."""
 
-    def __init__(self, folder: Path, progress: Progress, task: TaskID) -> None:
-        self._path = None if (folder / META).exists() else folder / CANONICAL
-        self._progress, self._task, self._shown = progress, task, time.perf_counter()
+    def __init__(self, folder: Path | None, progress: Progress) -> None:
+        self._path = None if folder is None or (folder / META).exists() else folder / CANONICAL
+        self._progress, self._shown = progress, time.perf_counter()
+        self._task = progress.add_task("reading", total=1000)
 
     def __call__(self, moment: Moment) -> None:
         text = moment.stage if moment.psnr != moment.psnr else f"{moment.stage}, {moment.psnr:.2f} dB"

@@ -1,13 +1,13 @@
 """`gendef segment`: a mask carried through a clip, or through a video that has not been fitted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
+import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
-from gendef.clip_format import META
+from gendef.clip_format import CANONICAL, META
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 from gendef.fitting.source import read_footage
@@ -36,7 +36,7 @@ DESCRIPTION = (
     "that look alike, and gendef fit --masks makes layers of the result.\n\n"
     "The mask is a picture (--mask: black and white, labels as grey levels or palette indices, or transparent around "
     "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
-    "..., canonical_mask.png, overlay.mp4 and the sheet segments.png.\n\n"
+    "..., overlay.mp4, the sheet segments.png, and for a clip canonical_mask.png.\n\n"
     "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
     "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
     "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments\n\n"
@@ -54,13 +54,13 @@ class Arguments:
     mask: Path | None = None
     """Picture of the mask or of labels, of any size."""
     click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y on the object; may be repeated."""
+    """A point x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
     not_click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A point x,y beside the object; may be repeated."""
     box: str | None = None
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
-    """Frame on which mask, clicks and box lie; default the canonical image, or the first frame of a video."""
+    """Frame on which they lie; default the canonical image, or of a video the first frame that is read."""
     layer: int | None = None
     """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
     method: Method = "grabcut"
@@ -80,14 +80,19 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef segment", description=DESCRIPTION)
-    if not arguments.clip.exists():
-        raise InputError(f"{arguments.clip} does not exist: name a clip folder, a video file or a folder of frames")
-    made = _segmented_clip if (arguments.clip / META).exists() else _segmented_video
-    labels, masks, notes = made(arguments)
+    clip = arguments.clip
+    if not clip.exists():
+        raise InputError(f"{clip} does not exist: name a clip folder, a video file or a folder of frames")
+    if (clip / CANONICAL).exists() and not (clip / META).exists():
+        raise InputError(f"{clip} holds no finished clip: give the gendef fit that made it once more, and it goes on")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"{arguments.out} is a file, not a folder")
+    follow = _follow_in_clip if (clip / META).exists() else _follow_in_video
+    labels, masks, frame, notes = follow(arguments)
     values = [int(label) for label in labels.unique() if label]
     if arguments.json:
         areas = {str(label): (masks == label).sum(dim=(1, 2)).tolist() for label in values}
-        print(json.dumps({"frame": arguments.frame, "areas": areas, "out": str(arguments.out), "notes": notes}))
+        print(json.dumps({"frame": frame, "areas": areas, "out": str(arguments.out), "notes": notes}))
     else:
         for note in notes:
             print(f"note: {note}")
@@ -99,8 +104,12 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _segmented_clip(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
-    """The mask as given and in all frames of a clip, (T, H, W), which are written, and notes."""
+Followed = tuple[Tensor, Tensor, int | None, list[str]]
+"""The mask as given and in all frames, (T, H, W); the number of the frame on which it lies; notes."""
+
+
+def _follow_in_clip(arguments: Arguments) -> Followed:
+    """Carry the mask through a clip and write what comes of it."""
     for name in ("start", "frames", "size"):
         if getattr(arguments, name) is not None:
             raise InputError(f"--{name} is for videos, and {arguments.clip} is a clip folder, whose size is its own")
@@ -117,10 +126,10 @@ def _segmented_clip(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_masks(clip, masks, canonical, arguments.out, lambda: progress.advance(task))
-    return labels, masks, []
+    return labels, masks, arguments.frame, []
 
 
-def _segmented_video(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
+def _follow_in_video(arguments: Arguments) -> Followed:
     """The same for a video, within the scene that holds the frame with the mask."""
     if arguments.layer is not None:
         raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
@@ -133,20 +142,26 @@ def _segmented_video(arguments: Arguments) -> tuple[Tensor, Tensor, list[str]]:
         raise InputError(f"there is no frame {given}: frames {numbers[0]} to {numbers[-1]} were read")
     scene = next(scene for scene in footage.scenes if given in scene.numbers)
     place = scene.numbers.index(given)
-    labels = to_labels(_mask(arguments, lambda: scene.frames[place]))
+    labels = to_labels(_mask(arguments, lambda: scene.frames[place], footage.source_size))
     frames = [frame for one in footage.scenes for frame in one.frames]
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(scene.frames) - 1)
-        found = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
-        masks = torch.zeros(len(frames), *found.shape[1:], dtype=found.dtype)
-        first = numbers.index(scene.numbers[0])
-        masks[first : first + len(found)] = found
+        masks = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
+        lost = {int(label): int((masks == label).flatten(1).any(dim=1).logical_not().sum()) for label in masks.unique()}
+        if len(footage.scenes) > 1:
+            before = numbers.index(scene.numbers[0])
+            masks = F.pad(masks, (0, 0, 0, 0, before, len(frames) - before - len(masks)))
         task = progress.add_task("drawing", total=len(frames))
-        write_masks_of_frames(frames, footage.fps, masks, arguments.out, lambda: progress.advance(task))
+        write_masks_of_frames(frames, footage.fps, masks, arguments.out, numbers, lambda: progress.advance(task))
     notes = list(footage.notes)
     if len(footage.scenes) > 1:
         notes.append(f"the object is followed in its scene only, frames {scene.numbers[0]} to {scene.numbers[-1]}")
-    return labels, masks, notes
+    if place in scene.blank:
+        notes.append(f"frame {given} is black: a mask on it cannot be followed")
+    notes.extend(
+        f"label {label} is lost in {count} of {len(scene.frames)} frames" for label, count in lost.items() if count
+    )
+    return labels, masks, given, notes
 
 
 def _carried(
@@ -161,13 +176,26 @@ def _carried(
     return segment(clip, mask), resized_labels(mask, (tall, wide))
 
 
-def _mask(arguments: Arguments, picture: Callable[[], np.ndarray]) -> Any:
-    """The mask as given, or made from clicks and box on a picture, uint8 (H, W, 3)."""
+def _mask(arguments: Arguments, picture: Callable[[], np.ndarray], marked_size: tuple[int, int] | None = None) -> Any:
+    """The mask as given, or made from clicks and box on a picture, uint8 (H, W, 3).
+
+    Clicks and box are in pixels of a picture of `marked_size` (height, width); default the picture's own.
+    """
     marked = bool(arguments.click or arguments.not_click or arguments.box)
     if arguments.mask is not None:
         if marked:
             raise InputError("give either --mask, or --click and --box, not both")
         return read_image(arguments.mask)
-    box = None if arguments.box is None else parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")
-    clicks, not_clicks = parse_points(arguments.click), parse_points(arguments.not_click)
-    return mask_from_prompts(picture(), clicks, box, not_clicks, arguments.method)
+    seen = picture()
+    tall, wide = marked_size or seen.shape[:2]
+    across, down = seen.shape[1] / wide, seen.shape[0] / tall
+
+    def scaled(points: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+        return [((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in points]
+
+    box = None
+    if arguments.box is not None:
+        x0, y0, x1, y1 = parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")
+        box = [value for corner in scaled([(x0, y0), (x1, y1)]) for value in corner]
+    clicks, not_clicks = scaled(parse_points(arguments.click)), scaled(parse_points(arguments.not_click))
+    return mask_from_prompts(seen, clicks, box, not_clicks, arguments.method)

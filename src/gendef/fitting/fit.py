@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo
+from gendef.errors import InputError
 from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.composite_fit import Layers, fit_layers
 from gendef.fitting.light import Light
@@ -124,27 +125,33 @@ def fit_video(
 
     Raises:
         DataError: the source cannot be read.
-        InputError: an impossible option.
-        MissingDependencyError: OpenCV is not installed.
+        InputError: an impossible option, or masks that cannot be used.
+        MissingDependencyError: OpenCV is not installed, or for one mask the weights of the features.
     """
     options = Options(quality, seed, budget, residual)
     footage = read_footage(source, size, start, frames)
-    longest = max(footage.scenes, key=lambda scene: len(scene.frames))
+    number = max(range(len(footage.scenes)), key=lambda number: len(footage.scenes[number].frames))
+    longest = footage.scenes[number]
     if len(footage.scenes) > 1:
         warnings.warn(
             f"{source} has {len(footage.scenes)} scenes; the longest, frames {longest.numbers[0]} to "
             f"{longest.numbers[-1]}, is fitted (gendef.fitting.fit_scenes fits them all)",
             stacklevel=2,
         )
-    labels = layer_masks(masks, footage, longest, following(longest, watcher)) if masks else None
+    labels = None
+    if masks:
+        labels = layer_masks(masks, footage, following(watcher))[number]
+        if labels is None:
+            first, last = longest.numbers[0], longest.numbers[-1]
+            raise InputError(f"{masks} holds no mask for frames {first} to {last}, the longest scene")
     if labels is None and layers == "one":
         return fit_scene(longest, footage, options, str(source), flow, watcher)
     return fit_layers(longest, footage, options, str(source), labels, flow, watcher)
 
 
-def following(scene: Scene, watcher: Watcher) -> Callable[[int], None]:
-    """Tells a watcher how far a mask has been carried through a scene."""
-    return lambda done: watcher(Moment(f"following the mask, frame {done + 1} of {len(scene.frames)}", 0.0))
+def following(watcher: Watcher) -> Callable[[int], None]:
+    """Tells a watcher how far a mask has been carried."""
+    return lambda done: watcher(Moment(f"following the mask, {done} frame{'s' if done > 1 else ''}", 0.0))
 
 
 def fit_scenes(

@@ -6,40 +6,50 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendef.applications.propagate import propagate
+from gendef.applications.propagate import MOST_LABELS, propagate
 from gendef.applications.segment import fitting_labels, resized_labels
 from gendef.errors import InputError
 from gendef.fitting.source import Footage, Scene
 from gendef.media.images import read_image
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-MOST_LABELS = 20
-"""Layers before the background, at most: more are not a few things but an oversegmentation."""
 
 
 def layer_masks(
-    masks: str | Path, footage: Footage, scene: Scene, on_frame: Callable[[int], None] = lambda done: None
-) -> Tensor:
-    """Labels of a scene's frames, (T, H, W) uint8: 0 the background, 1, 2, ... the layers before it.
+    masks: str | Path, footage: Footage, on_frame: Callable[[int], None] = lambda done: None
+) -> list[Tensor | None]:
+    """Labels of each scene's frames, (T, H, W) uint8: 0 the background, 1, 2, ... the layers before it.
+
+    None for a scene in which they are empty.
 
     Args:
-        masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is carried to the others
-            by features that look alike (`gendef.applications.propagate`).
+        masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is carried through its
+            scene by features that look alike (`gendef.applications.propagate`).
         on_frame: called with the number of frames that are done, while a mask is carried.
 
     Raises:
-        InputError: as `read_masks`, or one mask is given for a video with cuts.
-        MissingDependencyError: for one mask, the package with the weights of the features is not installed.
+        InputError: as `read_masks`, the masks of all scenes are empty, or the picture cannot be used.
+        MissingDependencyError: for a picture, the package with the weights of the features is not installed.
     """
-    size = (scene.frames[0].shape[0], scene.frames[0].shape[1])
     path = Path(masks)
-    if not path.is_file():
-        return read_masks(path, scene.numbers, size)
-    if len(footage.scenes) > 1:
-        raise InputError(
-            f"{path} is the mask of one frame, and the video has {len(footage.scenes)} scenes: choose one by start and "
-            "number of frames, or make masks of each with gendef segment"
-        )
+    if not path.exists():
+        raise InputError(f"{path} does not exist: name a folder of masks, or a picture of the first frame's mask")
+    if path.is_file():
+        found: list[Tensor | None] = [None] * len(footage.scenes)
+        found[0] = _carried(path, footage.scenes[0], on_frame)
+        return found
+    labels = [read_masks(path, scene.numbers, _size(scene)) for scene in footage.scenes]
+    if not any(bool(one.any()) for one in labels):
+        raise InputError(f"{path}: the masks are empty: nothing is before the background")
+    return [compact_labels(one) if bool(one.any()) else None for one in labels]
+
+
+def _size(scene: Scene) -> tuple[int, int]:
+    return scene.frames[0].shape[0], scene.frames[0].shape[1]
+
+
+def _carried(path: Path, scene: Scene, on_frame: Callable[[int], None]) -> Tensor:
+    """The mask of a scene's first frame, in all its frames."""
     done = 0
 
     def one_more() -> None:
@@ -47,43 +57,47 @@ def layer_masks(
         done += 1
         on_frame(done)
 
+    picture = read_image(path)
     try:
-        return compact_labels(propagate(scene.frames, read_image(path), on_frame=one_more))
+        return compact_labels(propagate(scene.frames, picture, on_frame=one_more))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Labels of frames, (T, H, W) uint8: 0 the background, 1, 2, ... the layers before it.
+    """Labels of frames as they are in pictures, (T, H, W) integers.
 
     Args:
-        folder: pictures, black and white or labels (see `gendef.applications.segment.to_labels`), one for each frame of
-            the source in the order of their names, or one for each of `numbers`; or the folder that `gendef segment`
-            wrote, which holds them in `masks`.
+        folder: pictures, black and white or labels (see `gendef.applications.segment.to_labels`); or the folder that
+            `gendef segment` wrote, which holds them in `masks`. Each is that of the frame whose number is its name, if
+            all of `numbers` are there and the names do not begin at 1; else in the order of their names there is one
+            for each frame of the source, or for each of `numbers`.
         numbers: of the frames in their source.
         size: height and width of the frames.
 
     Raises:
-        InputError: there are too few masks, one does not fit or cannot be read, or there are too many labels or none.
+        InputError: there are too few masks, or one does not fit or cannot be read.
     """
     folder = Path(folder)
     if (folder / "masks").is_dir():
         folder = folder / "masks"
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: masks are pictures in a folder, one for each frame")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-    if len(paths) > max(numbers):
+    named = {int(path.stem): path for path in paths if path.stem.isdecimal()}
+    if named and min(named) != 1 and all(number in named for number in numbers):
+        paths = [named[number] for number in numbers]
+    elif len(paths) > max(numbers):
         paths = [paths[number] for number in numbers]
     elif len(paths) != len(numbers):
         raise InputError(f"{folder} holds {len(paths)} masks, and frame {max(numbers)} of the video needs one too")
     labels = []
     for path in paths:
+        picture = read_image(path)
         try:
-            given = fitting_labels(read_image(path), size, "a frame")
+            given = fitting_labels(picture, size, "a frame")
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         labels.append(resized_labels(given, size).long())
-    return compact_labels(torch.stack(labels))
+    return torch.stack(labels)
 
 
 def compact_labels(labels: Tensor) -> Tensor:

@@ -112,11 +112,14 @@ def refined(
             refinement.see(light.removed(clip.frames))
         refinement.restore(state.deviation, state.canonical, state.trust)
         done = state.sweeps
-    elif light:
+    ends = clock.ends()
+    if light and not state:
         for _ in range(ROUNDS):
+            if ends is not None and clock.elapsed() >= ends:
+                break
+            watcher(Moment("finding the light", FLOW_SHARE, canonical=refinement.canonical))
             light.update(refinement, clip, pool)
             refinement.settle()
-    ends = clock.ends()
     while done < plan:
         now = clock.elapsed()
         if ends is not None and now + longest >= ends and done > 0:

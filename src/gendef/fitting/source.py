@@ -37,11 +37,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Footage:
-    """What was read: scenes, frames a second, and what could not be used."""
+    """What was read: scenes, frames a second, what could not be used, and height and width of the source's frames."""
 
     scenes: list[Scene]
     fps: float
     notes: list[str]
+    source_size: tuple[int, int]
 
 
 def read_footage(path: str | Path, size: int, start: int = 0, frames: int | None = None) -> Footage:
@@ -71,6 +72,7 @@ def read_footage(path: str | Path, size: int, start: int = 0, frames: int | None
     numbers: list[int] = []
     notes: list[str] = []
     shapes: set[tuple[int, ...]] = set()
+    source_size: tuple[int, int] | None = None
     seen = 0
     for item in read_frames(source):
         if isinstance(item, Damage):
@@ -80,13 +82,14 @@ def read_footage(path: str | Path, size: int, start: int = 0, frames: int | None
         if item.index < start:
             continue
         shapes.add(item.image.shape)
+        source_size = source_size or (item.image.shape[0], item.image.shape[1])
         images.append(_fitting(item, size, images[0].shape[:2] if images else None))
         numbers.append(item.index)
         if frames is not None and len(images) == frames:
             break
     if not images and seen:
         raise InputError(f"start is frame {start}, but {path} has {seen} frames (0 to {seen - 1})")
-    if not images:
+    if not images or source_size is None:
         raise DataError(f"{path} holds no readable frame" + (f": {notes[0]}" if notes else ""))
     if len(shapes) > 1:
         height, width = images[0].shape[:2]
@@ -95,7 +98,7 @@ def read_footage(path: str | Path, size: int, start: int = 0, frames: int | None
     if len(scenes) > 1:
         begins = ", ".join(str(scene.numbers[0]) for scene in scenes[1:])
         notes.append(f"{len(scenes)} scenes, with cuts at frame {begins}")
-    return Footage(scenes, probe(source).fps or DEFAULT_FPS, notes)
+    return Footage(scenes, probe(source).fps or DEFAULT_FPS, notes, source_size)
 
 
 def to_tensor(frames: list[np.ndarray]) -> Tensor:
