@@ -70,8 +70,8 @@ def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]
     Args:
         folder: pictures, black and white or labels (see `gendef.applications.segment.to_labels`); or the folder that
             `gendef segment` wrote, which holds them in `masks`. Each is that of the frame whose number is its name, if
-            all of `numbers` are there and the names do not begin at 1; else in the order of their names there is one
-            for each frame of the source, or for each of `numbers`.
+            all of `numbers` are there and other programs' names do not begin at 1; else in the order of their names
+            there is one for each frame of the source, or for each of `numbers`.
         numbers: of the frames in their source.
         size: height and width of the frames.
 
@@ -79,11 +79,12 @@ def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]
         InputError: there are too few masks, or one does not fit or cannot be read.
     """
     folder = Path(folder)
-    if (folder / "masks").is_dir():
+    ours = (folder / "masks").is_dir()
+    if ours:
         folder = folder / "masks"
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     named = {int(path.stem): path for path in paths if path.stem.isdecimal()}
-    if named and min(named) != 1 and all(number in named for number in numbers):
+    if named and (ours or min(named) != 1) and all(number in named for number in numbers):
         paths = [named[number] for number in numbers]
     elif len(paths) > max(numbers):
         paths = [paths[number] for number in numbers]
