@@ -16,7 +16,7 @@ compared:
 - moving (clips of one object): no mask is given; what moves of itself, as `gendef fit --layers auto` finds it;
 - features (with --features, masks only): no field; labels follow features that look alike, as `gendef segment VIDEO`.
 
-Fields are made at --size pixels and scored at the size of the ground truth.
+Fields are made at --size pixels, masks by features at 480; all are scored at the size of the ground truth.
 """
 
 import argparse
