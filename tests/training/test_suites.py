@@ -177,6 +177,13 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     assert rows[1]["measured"]["fvd16"]["clips"] == 6 and rows[1]["measured"]["fvd16"]["seeds"] == 2
     assert json.loads((tmp_path / "out" / "table_baselines.json").read_text())["rows"] == rows
     assert open_clips(str(tmp_path / "out" / "gendef" / "model")).kind == "model"
+    report = tmp_path / "out" / "gendef" / "fvd16.json"
+    before = report.stat().st_mtime_ns
+    assert main(run) == 0 and report.stat().st_mtime_ns == before, "measured alike already"
+    capsys.readouterr()
+    assert main([*run, "--count", "5", "--seeds", "0", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["rows"][1]["measured"]["fvd16"]
+    assert measured["clips"] == 5 and measured["seeds"] == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from gendef.errors import ConfigError
 from gendef.media.video import replacing
+from gendef.metrics.sampling import Sampling
 from gendef.training.checkpoint import checkpoint_paths
 from gendef.training.config import TrainConfig
 from gendef.training.loop import RunOptions, Trainer, choose_device
@@ -152,10 +153,18 @@ class Against:
     device: str = "auto"
 
 
+def _measured_alike(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool:
+    """Whether a report is there, of as many clips, drawn in the same way and by the same seeds."""
+    if not path.exists():
+        return False
+    report = json.loads(path.read_text())
+    return bool(report["sampling"] == sampling.facts() and report["seeds"] == list(seeds))
+
+
 def measure_row(
     folder: Path, measures: Sequence[Measure], against: Against, on_clip: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
-    """Distances of the model in a row's folder to real clips; what is there already is not measured again.
+    """Distances of the model in a row's folder to real clips; what was measured in the same way is not measured again.
 
     Of stage 1 (a folder with `pretrained` instead of `model`) the canonical images are measured, as single frames.
 
@@ -166,7 +175,6 @@ def measure_row(
     from gendef.metrics.detectors import Detector, find_detector
     from gendef.metrics.distances import compare
     from gendef.metrics.report import to_json
-    from gendef.metrics.sampling import Sampling
 
     device, videos = choose_device(against.device), (folder / "model").is_dir()
     reports: dict[str, Any] = {}
@@ -174,9 +182,9 @@ def measure_row(
         path = folder / f"{measure.name}.json"
         if measure.frames > 1 and not videos:
             continue
-        if not path.exists():
-            per_video = 0 if measure.frames == 1 else against.clips_per_video
-            sampling = Sampling(measure.frames, measure.stride, per_video, against.count)
+        per_video = 0 if measure.frames == 1 else against.clips_per_video
+        sampling = Sampling(measure.frames, measure.stride, per_video, against.count)
+        if not _measured_alike(path, sampling, against.seeds):
             weights = against.weights if measure.detector == "i3d" else None
             detector = Detector(find_detector(measure.detector), weights, device)
             name = str(folder / ("model" if videos else "pretrained"))
