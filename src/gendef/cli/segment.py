@@ -147,7 +147,7 @@ def _follow_in_video(arguments: Arguments) -> Followed:
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(scene.frames) - 1)
         masks = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
-        lost = {int(label): int((masks == label).flatten(1).any(dim=1).logical_not().sum()) for label in masks.unique()}
+        seen_in = {int(label): int((masks == label).flatten(1).any(dim=1).sum()) for label in labels.unique() if label}
         if len(footage.scenes) > 1:
             before = numbers.index(scene.numbers[0])
             masks = F.pad(masks, (0, 0, 0, 0, before, len(frames) - before - len(masks)))
@@ -158,8 +158,9 @@ def _follow_in_video(arguments: Arguments) -> Followed:
         notes.append(f"the object is followed in its scene only, frames {scene.numbers[0]} to {scene.numbers[-1]}")
     if place in scene.blank:
         notes.append(f"frame {given} is black: a mask on it cannot be followed")
+    total = len(scene.frames)
     notes.extend(
-        f"label {label} is lost in {count} of {len(scene.frames)} frames" for label, count in lost.items() if count
+        f"label {label} is lost in {total - seen} of {total} frames" for label, seen in seen_in.items() if seen < total
     )
     return labels, masks, given, notes
 
