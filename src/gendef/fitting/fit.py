@@ -150,7 +150,7 @@ def fit_video(
 
 
 def following(watcher: Watcher) -> Callable[[int], None]:
-    """Tells a watcher how far a mask has been carried."""
+    """What tells a watcher how many frames a mask has been carried through; for `gendef.fitting.masks.layer_masks`."""
     return lambda done: watcher(Moment(f"following the mask, {done} frame{'s' if done > 1 else ''}", 0.0))
 
 

@@ -154,7 +154,7 @@ class Against:
 
 
 def _measured_alike(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool:
-    """Whether a report is there, of as many clips, drawn in the same way and by the same seeds."""
+    """Whether a report is there of as many clips, drawn in the same way and by the same seeds."""
     if not path.exists():
         return False
     report = json.loads(path.read_text())
