@@ -14,7 +14,8 @@ compared:
   again when they are there, with or without layers, whichever command made them. `mask` takes the first frame's mask,
   carried through the frames as below, for the layer before the background;
 - moving (clips of one object): no mask is given; what moves of itself, as `gendef fit --layers auto` finds it;
-- features (with --features, masks only): no field; labels follow features that look alike, as `gendef segment VIDEO`.
+- features (with --features): no field; labels follow features that look alike, as `gendef segment VIDEO`, and points
+  flow, features and texture, as `gendef track VIDEO`.
 
 Fields are made at --size pixels, masks by features at 480; all are scored at the size of the ground truth.
 """
@@ -33,9 +34,11 @@ from PIL import Image
 from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video, load_clip
+from gendef.applications.follow_points import FollowedPoints, follow_points
 from gendef.applications.propagate import propagate
 from gendef.applications.segment import resized_labels
 from gendef.applications.segment_files import write_labels
+from gendef.applications.track import Tracks
 from gendef.composite import CompositeVideo
 from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
 from gendef.fitting.separate import moving_things
@@ -117,19 +120,24 @@ def score_masks(folder: Path, carry: Callable[[Tensor], Tensor]) -> dict[str, fl
     return davis(carried[:count], truth[:count], void_label=None, skip_ends=True).summary()
 
 
-def score_points(folder: Path, make: Make) -> dict[str, float]:
-    """TAP-Vid's measures of points, each followed from the first annotated frame that shows it."""
+def score_points(
+    folder: Path, size: tuple[int, int], follow: Callable[[Tensor, int], Tracks | FollowedPoints]
+) -> dict[str, float]:
+    """TAP-Vid's measures of points, each followed from the first annotated frame that shows it.
+
+    Args:
+        size: height and width of the frames in whose pixels a function follows points of one of them.
+    """
     with np.load(folder / "points.npz") as archive:
         frames, truth, seen = archive["frame"], archive["xy"].swapaxes(0, 1), archive["visible"].T
     chosen, queries = queries_first(seen)
     positions, visible = np.zeros((len(chosen), len(frames), 2)), np.zeros((len(chosen), len(frames)), bool)
     full = np.array(SIZES[folder.name])
+    scale = np.array([size[1], size[0]]) / full
     for query in np.unique(queries):
-        video = make(int(frames[query]))
-        scale = np.array([video.size[1], video.size[0]]) / full
         rows = np.flatnonzero(queries == query)
-        points = (truth[chosen[rows], query] + 0.5) * scale - 0.5
-        tracks = video.track(points, frame=int(frames[query]))
+        points = torch.from_numpy((truth[chosen[rows], query] + 0.5) * scale - 0.5)
+        tracks = follow(points, int(frames[query]))
         positions[rows] = (tracks.positions[:, frames].numpy() + 0.5) / scale - 0.5
         visible[rows] = tracks.visible[:, frames].numpy()
     score = tap_vid(positions, visible, truth[chosen], seen[chosen], queries, size=(full[1], full[0]))
@@ -147,6 +155,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     if not source.exists():
         source = next(folder.glob("*.mp4"))
     frames = read_frames(source, options.size)
+    size = (frames[0].shape[0], frames[0].shape[1])
     start = time.perf_counter()
     flows = found_flows(frames, dis_flow())
     seconds = {"flow": time.perf_counter() - start}
@@ -161,15 +170,18 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     rows = {}
     for name, make in makers.items():
         if points:
-            rows[name] = score_points(folder, make)
+            rows[name] = score_points(folder, size, lambda given, t, make=make: make(t).track(given, t))
         else:
             rows[name] = score_masks(folder, lambda labels, make=make: make(0).segment(labels, frame=0))
         rows[name]["seconds"] = seconds.get(name, 0.0)
     if not points and true_masks(folder)[0].max() == 1:
         rows["moving"] = score_masks(folder, lambda labels: moving_things(frames, flows, seed=0))
-    if options.features and not points:
+    if options.features:
         start = time.perf_counter()
-        rows["features"] = score_masks(folder, lambda labels: propagate(read_frames(source, MASK_SIZE), labels))
+        if points:
+            rows["features"] = score_points(folder, size, lambda given, t: follow_points(frames, given, t))
+        else:
+            rows["features"] = score_masks(folder, lambda labels: propagate(read_frames(source, MASK_SIZE), labels))
         rows["features"]["seconds"] = time.perf_counter() - start
     if fitted is not None:
         rows["fit"].update(psnr=float(fitted.report["psnr"]), seconds=float(fitted.report["seconds"]))
@@ -185,7 +197,7 @@ def main() -> None:
     parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit the clips too, and keep the fits there")
     parser.add_argument("--quality", default="default", help="of the fits")
     parser.add_argument("--layers", default="one", choices=["one", "auto", "mask"], help="of the fits")
-    parser.add_argument("--features", action="store_true", help="carry masks by features that look alike too")
+    parser.add_argument("--features", action="store_true", help="follow masks and points without a field too")
     parser.add_argument("--budget", type=float, help="seconds for each fit, instead of its quality's number of steps")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

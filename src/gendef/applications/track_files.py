@@ -1,14 +1,16 @@
 """Tracks as files and as drawings."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from gendef.applications.flow import view_size
+from gendef.applications.follow_points import FollowedPoints
 from gendef.applications.staging import staged
 from gendef.applications.track import Tracks
 from gendef.canonical_video import CanonicalVideo
@@ -46,41 +48,93 @@ def write_tracks(
     Raises:
         InputError: `folder` is a file.
     """
+    numbers = range(video.num_frames)
     with staged(Path(folder)) as stage:
-        _write_csv(stage / "tracks.csv", tracks)
+        _write_csv(stage / "tracks.csv", tracks, "residual", numbers)
         names = ("positions", "visible", "residual", "canonical", *(() if tracks.layer is None else ("layer",)))
-        arrays: dict[str, Any] = {name: getattr(tracks, name).numpy() for name in names}
-        np.savez_compressed(stage / "tracks.npz", **arrays, size=np.array(video.size))
-        chosen = spread_frames(video.num_frames, SHEET_FRAMES)
-        kept: dict[int, np.ndarray] = {}
-
-        def frames() -> Iterator[np.ndarray]:
-            for t, frame in enumerate(drawn_tracks(video, tracks)):
-                if t in chosen:
-                    kept[t] = frame
-                on_frame()
-                yield frame
-
-        write_video(stage / "tracks.mp4", frames(), video.fps)
-        write_image(stage / "tracks.png", _sheet(video, tracks, kept))
+        _write_npz(stage / "tracks.npz", tracks, names, video.size)
+        drawn = drawn_tracks(video, tracks)
+        _write_drawings(stage, drawn, video.fps, _canonical_drawings(video, tracks), numbers, on_frame)
 
 
-def _write_csv(path: Path, tracks: Tracks) -> None:
-    positions, visible, residual = tracks.positions.tolist(), tracks.visible.tolist(), tracks.residual.tolist()
+def write_tracks_of_frames(
+    frames: Sequence[np.ndarray],
+    fps: float,
+    tracks: FollowedPoints,
+    size: tuple[int, int],
+    folder: str | Path,
+    numbers: Sequence[int],
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Write points that were followed through a video's frames, uint8 (H, W, 3), as `write_tracks` does.
+
+    There is no canonical image, and `deviation` takes the place of the residual.
+
+    Args:
+        size: height and width of the picture in whose pixels the positions are.
+        numbers: of the frames, as `tracks.csv` names them.
+
+    Raises:
+        InputError: as there.
+    """
+    shown = view_size((frames[0].shape[0], frames[0].shape[1]), VIEW)
+    places = _enlarged(tracks.positions, size, shown)
+    pictures = (np.asarray(Image.fromarray(one).resize(shown[::-1], Image.Resampling.BICUBIC)) for one in frames)
+    drawn = _drawn(pictures, places, tracks.visible.numpy(), point_colours(places[:, 0]), TRAIL)
+    with staged(Path(folder)) as stage:
+        _write_csv(stage / "tracks.csv", tracks, "deviation", numbers)
+        _write_npz(stage / "tracks.npz", tracks, ("positions", "visible", "deviation"), size)
+        _write_drawings(stage, drawn, fps, {}, numbers, on_frame)
+
+
+def _write_csv(path: Path, tracks: Tracks | FollowedPoints, last: str, numbers: Sequence[int]) -> None:
+    positions, visible, extra = tracks.positions.tolist(), tracks.visible.tolist(), getattr(tracks, last).tolist()
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("point", "frame", "x", "y", "visible", "residual"))
+        writer.writerow(("point", "frame", "x", "y", "visible", last))
         for n, track in enumerate(positions):
             for t, (x, y) in enumerate(track):
-                writer.writerow((n, t, f"{x:.4f}", f"{y:.4f}", int(visible[n][t]), f"{residual[n][t]:.5f}"))
+                writer.writerow((n, numbers[t], f"{x:.4f}", f"{y:.4f}", int(visible[n][t]), f"{extra[n][t]:.5f}"))
+
+
+def _write_npz(path: Path, tracks: Tracks | FollowedPoints, names: Sequence[str], size: tuple[int, int]) -> None:
+    arrays: dict[str, Any] = {name: getattr(tracks, name).numpy() for name in names}
+    np.savez_compressed(path, **arrays, size=np.array(size))
+
+
+def _write_drawings(
+    stage: Path,
+    drawn: Iterable[np.ndarray],
+    fps: float,
+    sheet: dict[str, np.ndarray],
+    numbers: Sequence[int],
+    on_frame: Callable[[], None],
+) -> None:
+    """Write the video of drawn frames, and the sheet with some of them added."""
+    chosen = spread_frames(len(numbers), SHEET_FRAMES)
+
+    def frames() -> Iterator[np.ndarray]:
+        for t, frame in enumerate(drawn):
+            if t in chosen:
+                sheet[f"frame {numbers[t]}"] = frame
+            on_frame()
+            yield frame
+
+    write_video(stage / "tracks.mp4", frames(), fps)
+    write_image(stage / "tracks.png", labelled_sheet(sheet))
 
 
 def drawn_tracks(video: RenderedVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3), with points and their trails over the last `length` frames."""
     size = view_size(video.size, VIEW)
-    places, visible = _enlarged(tracks.positions, video.size, size), tracks.visible.numpy()
-    colours = point_colours(tracks.canonical.numpy())
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
+    colours = point_colours(tracks.canonical.numpy())
+    return _drawn(frames, _enlarged(tracks.positions, video.size, size), tracks.visible.numpy(), colours, length)
+
+
+def _drawn(
+    frames: Iterable[np.ndarray], places: np.ndarray, visible: np.ndarray, colours: np.ndarray, length: int
+) -> Iterator[np.ndarray]:
     for t, frame in enumerate(frames):
         last = slice(max(t + 1 - length, 0), t + 1)
         yield draw_tracks(frame, places[:, last], visible[:, last], colours)
@@ -91,15 +145,15 @@ def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     return (positions.numpy() + 0.5) * np.array([new[1] / old[1], new[0] / old[0]]) - 0.5
 
 
-def _sheet(video: CanonicalVideo | CompositeVideo, tracks: Tracks, drawn: dict[int, np.ndarray]) -> np.ndarray:
+def _canonical_drawings(video: CanonicalVideo | CompositeVideo, tracks: Tracks) -> dict[str, np.ndarray]:
+    """The points on the canonical image, or on those of the layers."""
     size = view_size(video.size, VIEW)
     colours, pictures = point_colours(tracks.canonical.numpy()), {}
     for number, (name, canonical) in enumerate(canonical_pictures(video)):
         places = _enlarged(tracks.canonical, (canonical.shape[1], canonical.shape[2]), size)[:, None]
         there = np.ones(len(places), bool) if tracks.layer is None else (tracks.layer == number).numpy()
         pictures[name] = draw_tracks(to_uint8(resized(canonical, size)), places, there[:, None], colours)
-    pictures.update({f"frame {t}": frame for t, frame in drawn.items()})
-    return labelled_sheet(pictures)
+    return pictures
 
 
 def labelled_sheet(pictures: dict[str, np.ndarray], columns: int = SHEET_COLUMNS, gap: int = 4) -> np.ndarray:

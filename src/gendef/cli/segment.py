@@ -21,10 +21,9 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
-from gendef.clip_format import CANONICAL, META
+from gendef.cli.videos import is_clip, read_start
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
-from gendef.fitting.source import read_footage
 from gendef.media.images import read_image
 from gendef.media.video import to_uint8
 
@@ -80,14 +79,9 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef segment", description=DESCRIPTION)
-    clip = arguments.clip
-    if not clip.exists():
-        raise InputError(f"{clip} does not exist: name a clip folder, a video file or a folder of frames")
-    if (clip / CANONICAL).exists() and not (clip / META).exists():
-        raise InputError(f"{clip} holds no finished clip: give the gendef fit that made it once more, and it goes on")
+    follow = _follow_in_clip if is_clip(arguments.clip) else _follow_in_video
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")
-    follow = _follow_in_clip if (clip / META).exists() else _follow_in_video
     labels, masks, frame, notes = follow(arguments)
     values = [int(label) for label in labels.unique() if label]
     if arguments.json:
@@ -133,17 +127,11 @@ def _follow_in_video(arguments: Arguments) -> Followed:
     """The same for a video, within the scene that holds the frame with the mask."""
     if arguments.layer is not None:
         raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
-    start = arguments.start or 0
     size = SIZE if arguments.size is None else arguments.size
-    footage = read_footage(arguments.clip, size, start, arguments.frames)
-    numbers = [number for scene in footage.scenes for number in scene.numbers]
-    given = numbers[0] if arguments.frame is None else arguments.frame
-    if given not in numbers:
-        raise InputError(f"there is no frame {given}: frames {numbers[0]} to {numbers[-1]} were read")
-    scene = next(scene for scene in footage.scenes if given in scene.numbers)
-    place = scene.numbers.index(given)
+    begin = read_start(arguments.clip, size, arguments.start, arguments.frames, arguments.frame, "the object is")
+    footage, scene, place, numbers = begin.footage, begin.scene, begin.place, begin.numbers
     labels = to_labels(_mask(arguments, lambda: scene.frames[place], footage.source_size))
-    frames = [frame for one in footage.scenes for frame in one.frames]
+    frames, notes = begin.frames, list(begin.notes)
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(scene.frames) - 1)
         masks = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
@@ -153,16 +141,13 @@ def _follow_in_video(arguments: Arguments) -> Followed:
             masks = F.pad(masks, (0, 0, 0, 0, before, len(frames) - before - len(masks)))
         task = progress.add_task("drawing", total=len(frames))
         write_masks_of_frames(frames, footage.fps, masks, arguments.out, numbers, lambda: progress.advance(task))
-    notes = list(footage.notes)
-    if len(footage.scenes) > 1:
-        notes.append(f"the object is followed in its scene only, frames {scene.numbers[0]} to {scene.numbers[-1]}")
     if place in scene.blank:
-        notes.append(f"frame {given} is black: a mask on it cannot be followed")
+        notes.append(f"frame {begin.number} is black: a mask on it cannot be followed")
     total = len(scene.frames)
     notes.extend(
         f"label {label} is lost in {total - seen} of {total} frames" for label, seen in seen_in.items() if seen < total
     )
-    return labels, masks, given, notes
+    return labels, masks, begin.number, notes
 
 
 def _carried(

@@ -1,29 +1,35 @@
-"""`gendef track`: points followed through a clip."""
+"""`gendef track`: points followed through a clip, or through a video that has not been fitted."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
 from torch import Tensor
 
-from gendef.applications.track import checked_frame, grid_points
-from gendef.applications.track_files import write_tracks
-from gendef.canonical_video import CanonicalVideo
+from gendef.applications.follow_points import FollowedPoints, follow_points
+from gendef.applications.track import checked_frame, checked_points, grid_points
+from gendef.applications.track_files import write_tracks, write_tracks_of_frames
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_points, read_points
 from gendef.cli.progress import progress_bar
+from gendef.cli.videos import Start, is_clip, read_start
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 
+SIZE = 240
+"""Pixels of the shorter side at which a video is looked at: finer flow follows an animal's limbs less far."""
 DESCRIPTION = (
-    "Follow points through a clip, to sub-pixel positions in every frame.\n\n"
+    "Follow points through a clip, to sub-pixel positions in every frame. A video file or a folder of frames will do "
+    "instead of a clip folder: then points of one frame are followed by optical flow and features that look alike.\n\n"
     "Points are x,y in pixels, the centre of the top-left pixel at 0,0; on the canonical image, or on a frame with "
     "--frame. Writes tracks.csv, tracks.npz, tracks.mp4 with fading trails, and the sheet tracks.png.\n\n"
     "example: gendef track videos/seed0000 --points 20,30 41.5,12 --out tracks\n\n"
-    "example: gendef track videos/seed0000 --grid 8 --frame 12 --out tracks"
+    "example: gendef track videos/seed0000 --grid 8 --frame 12 --out tracks\n\n"
+    "example: gendef track my.mp4 --points 320,200 --frame 40 --out tracks"
 )
 
 
@@ -32,17 +38,23 @@ class Arguments:
     """Options of the command."""
 
     clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
+    """Clip folder; or a video file, an animated gif, a folder of frames."""
     points: tuple[str, ...] = ()
-    """Points as x,y."""
+    """Points as x,y, in pixels of the canonical image, or of the frame in its file."""
     csv: Path | None = None
     """File of points, x,y in a line, under a heading or none."""
     grid: int | None = None
     """A regular grid of points, so many along the shorter side."""
     frame: int | None = None
-    """Frame on which the points lie; default the canonical image."""
+    """Frame on which the points lie; default the canonical image, or of a video the first frame that is read."""
     layer: int | None = None
     """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
+    start: int | None = None
+    """First frame of a video; default 0."""
+    frames: int | None = None
+    """Number of frames of a video; default all."""
+    size: int | None = None
+    """Pixels of the shorter side at which a video is looked at; default 240."""
     out: Path = field(default=Path("tracks"))
     """Folder for the results."""
     json: bool = False
@@ -52,48 +64,113 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef track", description=DESCRIPTION)
-    clip = load_clip(arguments.clip)
-    layer = chosen_layer(clip, arguments.layer, arguments.frame)
-    points = _points(arguments, clip, layer)
-    if isinstance(clip, CompositeVideo):
-        tracks = clip.track(points, arguments.frame, layer)
-    else:
-        tracks = clip.track(points, arguments.frame)
-    with progress_bar() as progress:
-        task = progress.add_task("drawing", total=clip.num_frames)
-        write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))
-    seen = tracks.visible.float().mean().item()
+    follow = _follow_in_clip if is_clip(arguments.clip) else _follow_in_video
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"{arguments.out} is a file, not a folder")
+    report, visible, notes = follow(arguments)
     if arguments.json:
-        report = {
-            "frame": arguments.frame,
-            "canonical": tracks.canonical.tolist(),
-            "positions": tracks.positions.tolist(),
-            "visible": tracks.visible.tolist(),
-            "residual": tracks.residual.tolist(),
-            **({} if tracks.layer is None else {"layer": tracks.layer.tolist()}),
-            "out": str(arguments.out),
-        }
-        print(json.dumps(report))
-    else:
-        print(
-            f"{len(tracks)} points in {clip.num_frames} frames, visible {100 * seen:.1f} % of the time; "
-            f"look at {arguments.out / 'tracks.mp4'}"
-        )
+        print(json.dumps({**report, "visible": visible.tolist(), "out": str(arguments.out), "notes": notes}))
+        return 0
+    for note in notes:
+        print(f"note: {note}")
+    print(
+        f"{visible.shape[0]} points in {visible.shape[1]} frames, visible {100 * visible.float().mean().item():.1f} % "
+        f"of the time; look at {arguments.out / 'tracks.mp4'}"
+    )
     return 0
 
 
-def _points(arguments: Arguments, clip: CanonicalVideo | CompositeVideo, layer: int) -> Tensor:
-    """All points that were asked for, (N, 2)."""
+Report = tuple[dict[str, Any], Tensor, list[str]]
+"""What --json prints, where points are visible, (N, T), and notes."""
+
+
+def _follow_in_clip(arguments: Arguments) -> Report:
+    """Follow points through a clip and write what comes of it."""
+    for name in ("start", "frames", "size"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} is for videos, and {arguments.clip} is a clip folder, whose size is its own")
+    clip, frame = load_clip(arguments.clip), arguments.frame
+    layer = chosen_layer(clip, arguments.layer, frame)
+    if frame is not None and arguments.grid is not None:
+        checked_frame(clip, frame)
+    picture = clip.size if frame is not None else canonical_pictures(clip)[layer][1].shape[1:]
+    points = _points(arguments, (picture[0], picture[1]))
+    tracks = clip.track(points, frame, layer) if isinstance(clip, CompositeVideo) else clip.track(points, frame)
+    with progress_bar() as progress:
+        task = progress.add_task("drawing", total=clip.num_frames)
+        write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))
+    report = {
+        "frame": frame,
+        "canonical": tracks.canonical.tolist(),
+        "positions": tracks.positions.tolist(),
+        "residual": tracks.residual.tolist(),
+        **({} if tracks.layer is None else {"layer": tracks.layer.tolist()}),
+    }
+    return report, tracks.visible, []
+
+
+def _follow_in_video(arguments: Arguments) -> Report:
+    """The same for a video, within the scene that holds the frame with the points."""
+    if arguments.layer is not None:
+        raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
+    size = SIZE if arguments.size is None else arguments.size
+    begin = read_start(arguments.clip, size, arguments.start, arguments.frames, arguments.frame, "the points are")
+    if begin.place in begin.scene.blank:
+        raise InputError(f"frame {begin.number} is black: points on it cannot be followed")
+    source_size = begin.footage.source_size
+    points = checked_points(_points(arguments, source_size), source_size, f"frame {begin.number}")
+    with progress_bar() as progress:
+        task = progress.add_task("following", total=len(begin.scene.frames) - len(begin.scene.blank) - 1)
+        tracks = _followed(begin, points, lambda: progress.advance(task))
+        frames = begin.frames
+        task = progress.add_task("drawing", total=len(frames))
+        write_tracks_of_frames(
+            frames,
+            begin.footage.fps,
+            tracks,
+            source_size,
+            arguments.out,
+            begin.numbers,
+            lambda: progress.advance(task),
+        )
+    report = {
+        "frame": begin.number,
+        "frames": begin.numbers,
+        "positions": tracks.positions.tolist(),
+        "deviation": tracks.deviation.tolist(),
+    }
+    return report, tracks.visible, begin.notes
+
+
+def _followed(begin: Start, points: Tensor, on_frame: Callable[[], None]) -> FollowedPoints:
+    """Points (N, 2) of a frame, in pixels of its file, in all frames that were read, in the same pixels.
+
+    In black frames and other scenes they stay, invisible, where they were in the nearest frame that was looked at.
+    """
+    scene, (height, width) = begin.scene, begin.scene.frames[0].shape[:2]
+    scale = torch.tensor([width / begin.footage.source_size[1], height / begin.footage.source_size[0]])
+    used = [t for t in range(len(scene.frames)) if t not in scene.blank]
+    pictures = [scene.frames[t] for t in used]
+    tracks = follow_points(pictures, (points + 0.5) * scale - 0.5, used.index(begin.place), on_frame=on_frame)
+    looked_at = torch.tensor([begin.numbers.index(scene.numbers[t]) for t in used])
+    distance = (torch.arange(len(begin.numbers))[:, None] - looked_at).abs()
+    nearest, seen = distance.argmin(dim=1), distance.amin(dim=1) == 0
+    return FollowedPoints(
+        ((tracks.positions + 0.5) / scale - 0.5)[:, nearest],
+        tracks.visible[:, nearest] & seen,
+        (tracks.deviation / scale.prod().sqrt())[:, nearest],
+    )
+
+
+def _points(arguments: Arguments, picture: tuple[int, int]) -> Tensor:
+    """All points that were asked for, (N, 2), on a picture of this height and width."""
     parts: list[Tensor] = []
     if arguments.points:
         parts.append(torch.tensor(parse_points(arguments.points), dtype=torch.float64))
     if arguments.csv is not None:
         parts.append(torch.tensor(read_points(arguments.csv), dtype=torch.float64))
     if arguments.grid is not None:
-        if arguments.frame is not None:
-            checked_frame(clip, arguments.frame)
-        tall, wide = canonical_pictures(clip)[layer][1].shape[1:]
-        parts.append(grid_points(clip.size if arguments.frame is not None else (tall, wide), arguments.grid).double())
+        parts.append(grid_points(picture, arguments.grid).double())
     if not parts:
         raise InputError("which points? Give --points x,y, --csv FILE or --grid N")
     return torch.cat(parts)
