@@ -47,6 +47,25 @@ def test_acceleration_by_hand():
     assert jerky.summary()["acceleration"] == pytest.approx(5, abs=0.011)
 
 
+def test_straightness_by_hand():
+    drift, sway = statistics(*[uniform(0.5, 0)] * 6), statistics(*[uniform(0.5, 0), uniform(-0.5, 0)] * 3)
+    turn = statistics(*[uniform(3, 0)] * 2, *[uniform(0, 4)] * 2)
+    # 0.5 pixels of 20 are 2.5 percent.
+    assert drift.summary()["straightness"] == pytest.approx(1) and drift.summary()["displacement"] == pytest.approx(15)
+    assert sway.summary()["straightness"] == pytest.approx(0, abs=1e-6)
+    assert turn.summary()["straightness"] == pytest.approx(10 / 14)
+    assert turn.summary()["displacement"] == pytest.approx(50)
+    assert statistics(*[uniform(0, 0)] * 2).summary()["straightness"] == 0
+
+
+def test_content_is_followed_not_pixels():
+    # What lies at the left moves right, into a part that stands still: of a way of 8 pixels on, only 4 are gone.
+    flow = np.zeros((20, 20, 2), np.float32)
+    flow[:, :2, 0] = 4
+    found = statistics(flow, flow)
+    assert found.displacement == pytest.approx(2 * 20 * 20) and found.way == pytest.approx(found.displacement)
+
+
 def test_speed_agrees_with_scipy():
     rng = np.random.default_rng(0)
     first, second = rng.gamma(2, 0.3, (10, 30, 30)), rng.gamma(3, 0.3, (10, 30, 30))

@@ -2,7 +2,8 @@
 
 Three distributions over pixels and frames are compared by their Wasserstein-1 distance: speed, direction (each pixel
 with the weight of its speed) and acceleration (change of the flow at a pixel from one pair of frames to the next). No
-network is involved, so that it can be computed anywhere, and it says in which way two sets differ.
+network is involved, so that it can be computed anywhere, and it says in which way two sets differ. None of the three
+tells swaying from drifting on: straightness, net displacement over the way that led to it, does.
 """
 
 import itertools
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from gendef.errors import InputError
@@ -33,35 +35,54 @@ class MotionStatistics:
         speed: (BINS,), counts of pixels.
         acceleration: (BINS,), the same.
         direction: (DIRECTION_BINS,), sums of speed; the first bin begins in the direction of x, y points down.
+        way: sum over pixels and clips of the way that the content of a clip's first frame goes along the flow; where it
+            leaves the frame it goes on as the border does.
+        displacement: sum of the straight distances between the beginnings and the ends of these ways.
+        starts: pixels that were followed.
         clips: how many clips.
     """
 
     speed: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
     acceleration: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
     direction: np.ndarray = field(default_factory=lambda: np.zeros(DIRECTION_BINS))
+    way: float = 0.0
+    displacement: float = 0.0
+    starts: int = 0
     clips: int = 0
 
     def add(self, flows: Iterable[np.ndarray]) -> None:
         """Take in the flows (H, W, 2) of a clip, in pixels, one after the other."""
         before: np.ndarray | None = None
+        start = place = np.zeros((0, 0, 2))
         for flow in flows:
             percent = flow * (100 / max(flow.shape[:2]))
             speed = np.linalg.norm(percent, axis=-1)
             self.speed += _histogram(speed)
             angle = np.arctan2(percent[..., 1], percent[..., 0]) % (2 * np.pi)
-            place = (angle * (DIRECTION_BINS / (2 * np.pi))).astype(int).clip(0, DIRECTION_BINS - 1)
-            self.direction += np.bincount(place.ravel(), weights=speed.ravel(), minlength=DIRECTION_BINS)
-            if before is not None:
+            bins = (angle * (DIRECTION_BINS / (2 * np.pi))).astype(int).clip(0, DIRECTION_BINS - 1)
+            self.direction += np.bincount(bins.ravel(), weights=speed.ravel(), minlength=DIRECTION_BINS)
+            if before is None:
+                start = place = np.moveaxis(np.indices(flow.shape[:2], np.float64), 0, -1)[..., ::-1]
+            else:
                 self.acceleration += _histogram(np.linalg.norm(percent - before, axis=-1))
+            step = _read(percent, place)
+            self.way += float(np.linalg.norm(step, axis=-1).sum())
+            place = place + step * (max(flow.shape[:2]) / 100)
             before = percent
+        if before is not None:
+            self.displacement += float(np.linalg.norm(place - start, axis=-1).sum()) * (100 / max(start.shape[:2]))
+            self.starts += start.shape[0] * start.shape[1]
         self.clips += 1
 
     def summary(self) -> dict[str, float]:
-        """Mean speed and acceleration, percent of the side a frame."""
+        """Mean speed and acceleration, percent of the side a frame; mean displacement over a clip, percent of the side;
+        straightness, the share of the way that it is: 1 for what drifts on, 0 for what sways or does not move."""
         centres = (np.arange(BINS) + 0.5) * (MAX_SPEED / BINS)
         return {
             "speed": float((self.speed * centres).sum() / self.speed.sum()),
             "acceleration": float((self.acceleration * centres).sum() / self.acceleration.sum()),
+            "displacement": self.displacement / self.starts,
+            "straightness": self.displacement / self.way if self.way else 0.0,
         }
 
 
@@ -118,7 +139,7 @@ def compare_motion(
     seeds: Sequence[int] = (0,),
     on_clip: Callable[[int], None] = lambda count: None,
 ) -> Report:
-    """Motion distances of two clip sets for each seed, and the mean speed and acceleration of both.
+    """Motion distances of two clip sets for each seed, and of both the means of `MotionStatistics.summary`.
 
     Raises:
         InputError, DataError: see `motion_statistics` and `ClipSet.clips`.
@@ -144,7 +165,12 @@ def compare_motion(
         sides[side] = {**clip_set.facts(), "clips": clips[side], **averages, "notes": list(clip_set.notes)}
     facts = {
         **sides,
-        "units": {"speed, acceleration": "percent of the frame's side a frame", "direction": "degrees"},
+        "units": {
+            "speed, acceleration": "percent of the frame's side a frame",
+            "displacement": "percent of the frame's side over a clip",
+            "straightness": "displacement over the way",
+            "direction": "degrees",
+        },
         "sampling": sampling.facts(),
         "truncation": sampling.truncation,
         "seeds": list(seeds),
@@ -153,6 +179,13 @@ def compare_motion(
         "seconds": round(time.perf_counter() - started, 1),
     }
     return Report(list(results.values()), facts, [*fake.notes, *real.notes])
+
+
+def _read(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A flow (H, W, 2) at places (..., 2), x then y, in pixels; outside that of the border."""
+    rows_and_columns = np.moveaxis(places[..., ::-1], -1, 0)
+    parts = [map_coordinates(flow[..., axis], rows_and_columns, order=1, mode="nearest") for axis in (0, 1)]
+    return np.stack(parts, axis=-1)
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:
