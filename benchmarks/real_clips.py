@@ -17,7 +17,8 @@ compared:
 - features (with --features): no field; labels follow features that look alike, as `gendef segment VIDEO`, and points
   flow, features and texture, as `gendef track VIDEO`.
 
-Fields are made at --size pixels, masks by features at 480; all are scored at the size of the ground truth.
+Fields are made, and points followed by features, at --size pixels, masks by features at 480; all are scored at the
+size of the ground truth.
 """
 
 import argparse
@@ -166,6 +167,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     fitted = None
     if options.fit:
         fitted = fitted_clip(source, options.fit / folder.name, options)
+        if points and fitted.size != size:
+            raise SystemExit(f"{options.fit / folder.name} is a fit of {min(fitted.size)} pixels: give that as --size")
         makers["fit"] = lambda given: fitted
     rows = {}
     for name, make in makers.items():

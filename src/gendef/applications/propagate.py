@@ -88,13 +88,14 @@ def _unit(features: Tensor) -> Tensor:
     return F.normalize(features, dim=0)
 
 
-def efficientnet_features(side: int = FEATURE_SIDE) -> FeatureMap:
+def efficientnet_features(side: int = FEATURE_SIDE, purpose: str = "to follow a mask through a video") -> FeatureMap:
     """Features of EfficientNet-Lite0 at strides 8 and 16, on the raster of stride 16.
 
     Each is freed of its mean over the frame and brought to unit length, and both count alike.
 
     Args:
         side: shorter side at which the network sees a frame, in pixels; more is finer, and slower.
+        purpose: what they are for, if the error has to say it.
 
     Returns:
         A function from a frame to (152, h, w), h and w a sixteenth of what the network sees.
@@ -102,7 +103,7 @@ def efficientnet_features(side: int = FEATURE_SIDE) -> FeatureMap:
     Raises:
         MissingDependencyError: the package with its weights is not installed.
     """
-    network = load_efficientnet_lite0(extra="fit", purpose="to follow a mask through a video")
+    network = load_efficientnet_lite0(extra="fit", purpose=purpose)
 
     @torch.inference_mode()
     def features(frame: np.ndarray) -> Tensor:

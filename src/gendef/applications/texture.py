@@ -37,23 +37,30 @@ class Texture:
         self._grey, self._points = self._in_grey(frame), points
         self._squares = _squares(self._grey, points)
 
-    def laid_onto(self, frame: np.ndarray, near: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Where the texture around each point is in another frame, close to one of several guesses (N, 2).
+    def laid_onto(
+        self, frame: np.ndarray, near: Tensor, reach: float, guesses: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Where the texture around each point is in another frame.
+
+        Args:
+            near: (N, 2), where it should be.
+            reach: pixels that it may be away from there.
+            guesses: (N, 2), other places to begin the search.
 
         Returns:
-            Positions (N, 2) in pixels, and the correlation of the textures there (N,), 0 where it is not found: the way
-            back does not end where it began, or they correlate too little. Without contrast there is no texture.
+            Positions (N, 2) in pixels, and whether the texture was found (N,), else `near`: the way back ends where it
+            began, and the two correlate. Without contrast there is no texture.
         """
         grey = self._in_grey(frame)
-        best, place = torch.zeros(len(self._points)), near[0].clone()
-        for guess in near:
+        best, place = torch.full((len(near),), LEAST_CORRELATION), near.clone()
+        for guess in (near, *guesses):
             there, found = self._search(self._grey, grey, self._points, guess)
             back, returned = self._search(grey, self._grey, there, self._points)
+            found &= returned & ((back - self._points).norm(dim=1) < LOOP) & ((there - near).norm(dim=1) < reach)
             alike = (self._squares * _squares(grey, there)).sum(dim=1)
-            loop = (back - self._points).norm(dim=1)
-            better = found & returned & (loop < LOOP) & (alike > LEAST_CORRELATION) & (alike > best)
+            better = found & (alike > best)
             best, place = torch.where(better, alike, best), torch.where(better[:, None], there, place)
-        return place, best
+        return place, best > LEAST_CORRELATION
 
     def _in_grey(self, frame: np.ndarray) -> np.ndarray:
         grey: np.ndarray = self._cv2.cvtColor(np.ascontiguousarray(frame), self._cv2.COLOR_RGB2GRAY)

@@ -68,7 +68,8 @@ def write_tracks_of_frames(
 ) -> None:
     """Write points that were followed through a video's frames, uint8 (H, W, 3), as `write_tracks` does.
 
-    There is no canonical image, and `deviation` takes the place of the residual.
+    There is no canonical image, and `deviation` takes the place of the residual; `tracks.npz` also holds the points as
+    given, and the numbers of the frames.
 
     Args:
         size: height and width of the picture in whose pixels the positions are.
@@ -80,10 +81,11 @@ def write_tracks_of_frames(
     shown = view_size((frames[0].shape[0], frames[0].shape[1]), VIEW)
     places = _enlarged(tracks.positions, size, shown)
     pictures = (np.asarray(Image.fromarray(one).resize(shown[::-1], Image.Resampling.BICUBIC)) for one in frames)
-    drawn = _drawn(pictures, places, tracks.visible.numpy(), point_colours(places[:, 0]), TRAIL)
+    drawn = _drawn(pictures, places, tracks.visible.numpy(), point_colours(tracks.points.numpy()), TRAIL)
     with staged(Path(folder)) as stage:
         _write_csv(stage / "tracks.csv", tracks, "deviation", numbers)
-        _write_npz(stage / "tracks.npz", tracks, ("positions", "visible", "deviation"), size)
+        names = ("points", "positions", "visible", "deviation")
+        _write_npz(stage / "tracks.npz", tracks, names, size, frames=np.array(numbers))
         _write_drawings(stage, drawn, fps, {}, numbers, on_frame)
 
 
@@ -97,9 +99,11 @@ def _write_csv(path: Path, tracks: Tracks | FollowedPoints, last: str, numbers: 
                 writer.writerow((n, numbers[t], f"{x:.4f}", f"{y:.4f}", int(visible[n][t]), f"{extra[n][t]:.5f}"))
 
 
-def _write_npz(path: Path, tracks: Tracks | FollowedPoints, names: Sequence[str], size: tuple[int, int]) -> None:
+def _write_npz(
+    path: Path, tracks: Tracks | FollowedPoints, names: Sequence[str], size: tuple[int, int], **others: Any
+) -> None:
     arrays: dict[str, Any] = {name: getattr(tracks, name).numpy() for name in names}
-    np.savez_compressed(path, **arrays, size=np.array(size))
+    np.savez_compressed(path, **arrays, **others, size=np.array(size))
 
 
 def _write_drawings(
@@ -110,18 +114,18 @@ def _write_drawings(
     numbers: Sequence[int],
     on_frame: Callable[[], None],
 ) -> None:
-    """Write the video of drawn frames, and the sheet with some of them added."""
-    chosen = spread_frames(len(numbers), SHEET_FRAMES)
+    """Write the video of drawn frames, and a sheet of `sheet` and some of them."""
+    chosen, pictures = spread_frames(len(numbers), SHEET_FRAMES), dict(sheet)
 
     def frames() -> Iterator[np.ndarray]:
         for t, frame in enumerate(drawn):
             if t in chosen:
-                sheet[f"frame {numbers[t]}"] = frame
+                pictures[f"frame {numbers[t]}"] = frame
             on_frame()
             yield frame
 
     write_video(stage / "tracks.mp4", frames(), fps)
-    write_image(stage / "tracks.png", labelled_sheet(sheet))
+    write_image(stage / "tracks.png", labelled_sheet(pictures))
 
 
 def drawn_tracks(video: RenderedVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:

@@ -45,8 +45,8 @@ It is no FID: that needs the Inception network, which can be plugged in (docs/me
 example: gendef eval fid sky sky_test64.zip --count 512"""
 
 MOTION = """How far the motion of two sets of videos is apart: Wasserstein distances of the speed, direction and
-acceleration of their optical flow (OpenCV's DIS), in percent of the frame's side a frame and in degrees. No network, no
-weights.
+acceleration of their optical flow (OpenCV's DIS), in percent of the frame's side a frame and in degrees; and of each
+side how far its content gets over a clip, and how straight. No network, no weights.
 
 example: gendef eval motion sky sky_test64.zip --count 64 --clips-per-video 16"""
 

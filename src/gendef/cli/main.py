@@ -22,8 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("gendef.cli.fit", "fit a canonical image and a deformation field to a real video"),
     "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
     "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
-    "track": ("gendef.cli.track", "follow points through a clip"),
-    "segment": ("gendef.cli.segment", "carry a mask or labels through a clip"),
+    "track": ("gendef.cli.track", "follow points through a clip or a video"),
+    "segment": ("gendef.cli.segment", "carry a mask or labels through a clip or a video"),
     "bench": ("gendef.cli.bench", "time the sampling of a model on this machine"),
 }
 

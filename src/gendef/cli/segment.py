@@ -21,7 +21,7 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
-from gendef.cli.videos import is_clip, read_start
+from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, is_clip, read_start, refuse
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 from gendef.media.images import read_image
@@ -104,9 +104,7 @@ Followed = tuple[Tensor, Tensor, int | None, list[str]]
 
 def _follow_in_clip(arguments: Arguments) -> Followed:
     """Carry the mask through a clip and write what comes of it."""
-    for name in ("start", "frames", "size"):
-        if getattr(arguments, name) is not None:
-            raise InputError(f"--{name} is for videos, and {arguments.clip} is a clip folder, whose size is its own")
+    refuse(arguments, ("start", "frames", "size"), NOT_FOR_CLIPS)
     clip = load_clip(arguments.clip)
     layer = chosen_layer(clip, arguments.layer, arguments.frame)
 
@@ -125,8 +123,7 @@ def _follow_in_clip(arguments: Arguments) -> Followed:
 
 def _follow_in_video(arguments: Arguments) -> Followed:
     """The same for a video, within the scene that holds the frame with the mask."""
-    if arguments.layer is not None:
-        raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
+    refuse(arguments, ("layer",), NOT_FOR_VIDEOS)
     size = SIZE if arguments.size is None else arguments.size
     begin = read_start(arguments.clip, size, arguments.start, arguments.frames, arguments.frame, "the object is")
     footage, scene, place, numbers = begin.footage, begin.scene, begin.place, begin.numbers

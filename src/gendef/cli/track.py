@@ -16,7 +16,7 @@ from gendef.applications.track_files import write_tracks, write_tracks_of_frames
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_points, read_points
 from gendef.cli.progress import progress_bar
-from gendef.cli.videos import Start, is_clip, read_start
+from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
 from gendef.composite import CompositeVideo, canonical_pictures, load_clip
 from gendef.errors import InputError
 
@@ -65,9 +65,10 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef track", description=DESCRIPTION)
     follow = _follow_in_clip if is_clip(arguments.clip) else _follow_in_video
+    given = _given_points(arguments)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")
-    report, visible, notes = follow(arguments)
+    report, visible, notes = follow(arguments, given)
     if arguments.json:
         print(json.dumps({**report, "visible": visible.tolist(), "out": str(arguments.out), "notes": notes}))
         return 0
@@ -84,17 +85,15 @@ Report = tuple[dict[str, Any], Tensor, list[str]]
 """What --json prints, where points are visible, (N, T), and notes."""
 
 
-def _follow_in_clip(arguments: Arguments) -> Report:
+def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
     """Follow points through a clip and write what comes of it."""
-    for name in ("start", "frames", "size"):
-        if getattr(arguments, name) is not None:
-            raise InputError(f"--{name} is for videos, and {arguments.clip} is a clip folder, whose size is its own")
+    refuse(arguments, ("start", "frames", "size"), NOT_FOR_CLIPS)
     clip, frame = load_clip(arguments.clip), arguments.frame
     layer = chosen_layer(clip, arguments.layer, frame)
     if frame is not None and arguments.grid is not None:
         checked_frame(clip, frame)
     picture = clip.size if frame is not None else canonical_pictures(clip)[layer][1].shape[1:]
-    points = _points(arguments, (picture[0], picture[1]))
+    points = _with_grid(given, arguments.grid, (picture[0], picture[1]))
     tracks = clip.track(points, frame, layer) if isinstance(clip, CompositeVideo) else clip.track(points, frame)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
@@ -109,16 +108,15 @@ def _follow_in_clip(arguments: Arguments) -> Report:
     return report, tracks.visible, []
 
 
-def _follow_in_video(arguments: Arguments) -> Report:
+def _follow_in_video(arguments: Arguments, given: list[Tensor]) -> Report:
     """The same for a video, within the scene that holds the frame with the points."""
-    if arguments.layer is not None:
-        raise InputError(f"--layer is for clips with layers, and {arguments.clip} is a video")
+    refuse(arguments, ("layer",), NOT_FOR_VIDEOS)
     size = SIZE if arguments.size is None else arguments.size
     begin = read_start(arguments.clip, size, arguments.start, arguments.frames, arguments.frame, "the points are")
     if begin.place in begin.scene.blank:
         raise InputError(f"frame {begin.number} is black: points on it cannot be followed")
     source_size = begin.footage.source_size
-    points = checked_points(_points(arguments, source_size), source_size, f"frame {begin.number}")
+    points = checked_points(_with_grid(given, arguments.grid, source_size), source_size, f"frame {begin.number}")
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(begin.scene.frames) - len(begin.scene.blank) - 1)
         tracks = _followed(begin, points, lambda: progress.advance(task))
@@ -151,26 +149,34 @@ def _followed(begin: Start, points: Tensor, on_frame: Callable[[], None]) -> Fol
     scale = torch.tensor([width / begin.footage.source_size[1], height / begin.footage.source_size[0]])
     used = [t for t in range(len(scene.frames)) if t not in scene.blank]
     pictures = [scene.frames[t] for t in used]
-    tracks = follow_points(pictures, (points + 0.5) * scale - 0.5, used.index(begin.place), on_frame=on_frame)
-    looked_at = torch.tensor([begin.numbers.index(scene.numbers[t]) for t in used])
-    distance = (torch.arange(len(begin.numbers))[:, None] - looked_at).abs()
-    nearest, seen = distance.argmin(dim=1), distance.amin(dim=1) == 0
+    # A point on the edge must not get outside by rounding.
+    smaller = ((points + 0.5) * scale - 0.5).minimum(torch.tensor([width, height]) - 0.5)
+    tracks = follow_points(pictures, smaller, used.index(begin.place), on_frame=on_frame)
+    place_of = {number: place for place, number in enumerate(begin.numbers)}
+    looked_at = torch.tensor([place_of[scene.numbers[t]] for t in used])
+    places = torch.arange(len(begin.numbers))
+    nearest = torch.searchsorted((looked_at[1:] + looked_at[:-1]) / 2, places.float())
+    seen = looked_at[nearest] == places
     return FollowedPoints(
+        points,
         ((tracks.positions + 0.5) / scale - 0.5)[:, nearest],
         tracks.visible[:, nearest] & seen,
         (tracks.deviation / scale.prod().sqrt())[:, nearest],
     )
 
 
-def _points(arguments: Arguments, picture: tuple[int, int]) -> Tensor:
-    """All points that were asked for, (N, 2), on a picture of this height and width."""
+def _given_points(arguments: Arguments) -> list[Tensor]:
+    """The points that were given one by one, each part (N, 2)."""
     parts: list[Tensor] = []
     if arguments.points:
         parts.append(torch.tensor(parse_points(arguments.points), dtype=torch.float64))
     if arguments.csv is not None:
         parts.append(torch.tensor(read_points(arguments.csv), dtype=torch.float64))
-    if arguments.grid is not None:
-        parts.append(grid_points(picture, arguments.grid).double())
-    if not parts:
+    if not parts and arguments.grid is None:
         raise InputError("which points? Give --points x,y, --csv FILE or --grid N")
-    return torch.cat(parts)
+    return parts
+
+
+def _with_grid(given: list[Tensor], count: int | None, picture: tuple[int, int]) -> Tensor:
+    """All points that were asked for, (N, 2), with a grid on a picture of this height and width."""
+    return torch.cat(given if count is None else [*given, grid_points(picture, count).double()])

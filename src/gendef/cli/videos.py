@@ -1,7 +1,9 @@
 """Videos that have not been fitted, for commands that take a clip folder or a video."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,26 @@ def is_clip(path: Path) -> bool:
     if (path / CANONICAL).exists():
         raise InputError(f"{path} holds no finished clip: give the gendef fit that made it once more, and it goes on")
     return False
+
+
+def refuse(arguments: Any, names: Iterable[str], what: str) -> None:
+    """Refuse options that are not for what was given.
+
+    Args:
+        arguments: of the command; its `clip` is what was given.
+        names: of the options.
+        what: they are for, and what was given.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} is for {what.format(clip=arguments.clip)}")
+
+
+NOT_FOR_CLIPS = "videos, and {clip} is a clip folder, whose size is its own"
+NOT_FOR_VIDEOS = "clips with layers, and {clip} is a video"
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ def read_start(path: Path, size: int, start: int | None, frames: int | None, fra
     Args:
         size, start, frames: see `read_footage`.
         frame: its number; default the first one read.
-        what: is followed, for notes.
+        what: is followed, with its verb ("the points are"), for notes.
 
     Raises:
         DataError, InputError: see `read_footage`; or the frame is not among those that were read.

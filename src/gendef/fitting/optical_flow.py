@@ -53,14 +53,23 @@ def found_flows(
     flows, trusts = torch.empty(2, count, 2, height, width), torch.empty(2, count, height, width)
     for t in range(count):
         for store, pair in zip(flows, ((t, t + interval), (t + interval, t)), strict=True):
-            flow = np.asarray(method(frames[pair[0]], frames[pair[1]]), np.float32)
-            if flow.shape != (height, width, 2) or not np.isfinite(flow).all():
-                raise InputError(f"the flow method gave {flow.shape} for frames of {height}x{width}, or endless values")
-            store[t] = torch.from_numpy(flow).movedim(-1, 0)
+            store[t] = found_flow(method, frames[pair[0]], frames[pair[1]])
         there, back = flows[:, t]
         trusts[0, t], trusts[1, t] = flow_trust(there, back), flow_trust(back, there)
         on_pair()
     return Flows(flows[0], flows[1], trusts[0], trusts[1], interval)
+
+
+def found_flow(method: FlowMethod, first: np.ndarray, second: np.ndarray) -> Tensor:
+    """Flow from one frame to another, (2, H, W) in pixels.
+
+    Raises:
+        InputError: the method returns another shape, or values that are not finite.
+    """
+    flow, (height, width) = np.asarray(method(first, second), np.float32), first.shape[:2]
+    if flow.shape != (height, width, 2) or not np.isfinite(flow).all():
+        raise InputError(f"the flow method gave {flow.shape} for frames of {height}x{width}, or endless values")
+    return torch.from_numpy(flow).movedim(-1, 0)
 
 
 def all_flows(

@@ -81,7 +81,7 @@ class MotionStatistics:
         return {
             "speed": float((self.speed * centres).sum() / self.speed.sum()),
             "acceleration": float((self.acceleration * centres).sum() / self.acceleration.sum()),
-            "displacement": self.displacement / self.starts,
+            "displacement": self.displacement / max(self.starts, 1),
             "straightness": self.displacement / self.way if self.way else 0.0,
         }
 
