@@ -59,6 +59,8 @@ def test_bad_files_of_points(tmp_path, content, message):
         read_points(tmp_path / "points.csv")
     with pytest.raises(InputError, match="does not exist"):
         read_points(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="not a text file"):
+        read_points(tmp_path)
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00,1")
     with pytest.raises(InputError, match="not a text file"):
         read_points(tmp_path / "bytes.csv")

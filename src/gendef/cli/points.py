@@ -47,7 +47,7 @@ def read_points(path: Path) -> list[tuple[float, float]]:
             rows = [row for row in csv.reader(file) if row]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, csv.Error):
+    except (UnicodeDecodeError, csv.Error, IsADirectoryError):
         raise InputError(f"{path} is not a text file of points, x,y in a line") from None
     columns = (0, 1)
     heading = [name.strip().lower() for name in rows[0]] if rows else []

@@ -43,7 +43,8 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
             canonical=CanonicalConfig(
                 kind="stylegan2", channel_base=canonical_base, channel_max=widest, conv_clamp=None
             ),
-            motion=MotionConfig(noise_dim=64, num_features=64),
+            # With 16 frames content sways instead of drifting on (docs/results.md).
+            motion=MotionConfig(noise_dim=64, num_features=64, distance=64, min_period=64.0),
             deformation=DeformationConfig(
                 channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, init="smooth", conv_clamp=None
             ),
