@@ -27,6 +27,7 @@ HOP = 0.01
 DOUBT = 0.1
 """The same for each factor of e by which trust in the flow falls short of 1."""
 LEAST_TRUST = 1e-6
+"""Less trust counts as this."""
 REACH = 6
 """Places around, in each direction, that are compared with the point."""
 LIKENESS = 0.1
@@ -82,7 +83,7 @@ def follow_points(
 
     Raises:
         InputError: there is no such frame, the points are not finite or outside it, or `flow` returns no flow.
-        MissingDependencyError: without `flow` OpenCV, or without `features` the network's weights are not installed.
+        MissingDependencyError: OpenCV, or without `features` the network's weights, are not installed.
     """
     if not 0 <= frame < len(frames):
         raise InputError(f"there is no frame {frame}: the video has {len(frames)} (0 to {len(frames) - 1})")

@@ -7,17 +7,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from gendef.applications.flow import view_size
+from gendef.applications.drawings import drawing_size, enlarged_frames, write_drawings
 from gendef.applications.staging import staged
-from gendef.applications.track_files import SHEET_FRAMES, VIEW, labelled_sheet
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, canonical_pictures
 from gendef.composite_format import layer_name
 from gendef.errors import InputError
-from gendef.media.drawing import spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_labels, label_palette
-from gendef.media.video import replacing, to_uint8, write_video
+from gendef.media.video import replacing, to_uint8
 from gendef.rendered import RenderedVideo
 
 
@@ -44,7 +42,7 @@ def write_masks(
         InputError: `folder` is a file, or labels exceed 65535.
     """
     planes = [canonical] if isinstance(canonical, Tensor) else list(canonical)
-    size = view_size(video.size, VIEW)
+    size = drawing_size(video.size)
     with staged(Path(folder)) as stage:
         sheet = {}
         for number, ((name, picture), plane) in enumerate(zip(canonical_pictures(video), planes, strict=True)):
@@ -71,9 +69,7 @@ def write_masks_of_frames(
     Raises:
         InputError: as there.
     """
-    wide_and_tall = view_size((frames[0].shape[0], frames[0].shape[1]), VIEW)[::-1]
-    shown = (np.asarray(Image.fromarray(frame).resize(wide_and_tall, Image.Resampling.BICUBIC)) for frame in frames)
-    drawn = (draw_labels(frame, mask.numpy()) for frame, mask in zip(shown, masks, strict=True))
+    drawn = (draw_labels(frame, mask.numpy()) for frame, mask in zip(enlarged_frames(frames), masks, strict=True))
     with staged(Path(folder)) as stage:
         _write_frames(stage, masks, drawn, fps, {}, numbers, on_frame)
 
@@ -83,24 +79,14 @@ def _write_frames(
     masks: Tensor,
     drawn: Iterable[np.ndarray],
     fps: float,
-    sheet: dict[str, np.ndarray],
+    first: dict[str, np.ndarray],
     numbers: Sequence[int],
     on_frame: Callable[[], None],
 ) -> None:
-    """Write the mask of each frame, the video of drawn frames, and the sheet with some of them added."""
+    """Write the mask of each frame, the video of drawn frames, and a sheet that begins with the pictures of `first`."""
     for number, mask in zip(numbers, masks, strict=True):
         write_labels(stage / "masks" / f"{number:05d}.png", mask.numpy())
-    chosen = spread_frames(len(masks), SHEET_FRAMES)
-
-    def frames() -> Iterator[np.ndarray]:
-        for t, frame in enumerate(drawn):
-            if t in chosen:
-                sheet[f"frame {numbers[t]}"] = frame
-            on_frame()
-            yield frame
-
-    write_video(stage / "overlay.mp4", frames(), fps)
-    write_image(stage / "segments.png", labelled_sheet(sheet))
+    write_drawings(stage / "overlay.mp4", stage / "segments.png", drawn, fps, first, numbers, on_frame)
 
 
 def drawn_masks(video: RenderedVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:

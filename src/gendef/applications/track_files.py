@@ -6,26 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from gendef.applications.flow import view_size
+from gendef.applications.drawings import drawing_size, enlarged_frames, write_drawings
 from gendef.applications.follow_points import FollowedPoints
 from gendef.applications.staging import staged
 from gendef.applications.track import Tracks
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, canonical_pictures
-from gendef.media.drawing import contact_sheet, spread_frames, write_image
 from gendef.media.images import resized
 from gendef.media.overlays import draw_tracks, point_colours
-from gendef.media.video import to_uint8, write_video
+from gendef.media.video import to_uint8
 from gendef.rendered import RenderedVideo
 
 TRAIL = 16
 """Frames that a trail is long."""
-SHEET_COLUMNS, SHEET_FRAMES = 4, 7
-VIEW = 384
-"""Shorter side of the drawings at least, in pixels."""
+VIDEO, SHEET = "tracks.mp4", "tracks.png"
 
 
 def write_tracks(
@@ -53,8 +49,8 @@ def write_tracks(
         _write_csv(stage / "tracks.csv", tracks, "residual", numbers)
         names = ("positions", "visible", "residual", "canonical", *(() if tracks.layer is None else ("layer",)))
         _write_npz(stage / "tracks.npz", tracks, names, video.size)
-        drawn = drawn_tracks(video, tracks)
-        _write_drawings(stage, drawn, video.fps, _canonical_drawings(video, tracks), numbers, on_frame)
+        drawn, first = drawn_tracks(video, tracks), _canonical_drawings(video, tracks)
+        write_drawings(stage / VIDEO, stage / SHEET, drawn, video.fps, first, numbers, on_frame)
 
 
 def write_tracks_of_frames(
@@ -78,15 +74,13 @@ def write_tracks_of_frames(
     Raises:
         InputError: as there.
     """
-    shown = view_size((frames[0].shape[0], frames[0].shape[1]), VIEW)
-    places = _enlarged(tracks.positions, size, shown)
-    pictures = (np.asarray(Image.fromarray(one).resize(shown[::-1], Image.Resampling.BICUBIC)) for one in frames)
-    drawn = _drawn(pictures, places, tracks.visible.numpy(), point_colours(tracks.points.numpy()), TRAIL)
+    places = _enlarged(tracks.positions, size, drawing_size((frames[0].shape[0], frames[0].shape[1])))
+    drawn = _drawn(enlarged_frames(frames), places, tracks.visible.numpy(), point_colours(tracks.points.numpy()), TRAIL)
     with staged(Path(folder)) as stage:
         _write_csv(stage / "tracks.csv", tracks, "deviation", numbers)
         names = ("points", "positions", "visible", "deviation")
         _write_npz(stage / "tracks.npz", tracks, names, size, frames=np.array(numbers))
-        _write_drawings(stage, drawn, fps, {}, numbers, on_frame)
+        write_drawings(stage / VIDEO, stage / SHEET, drawn, fps, {}, numbers, on_frame)
 
 
 def _write_csv(path: Path, tracks: Tracks | FollowedPoints, last: str, numbers: Sequence[int]) -> None:
@@ -106,31 +100,9 @@ def _write_npz(
     np.savez_compressed(path, **arrays, **others, size=np.array(size))
 
 
-def _write_drawings(
-    stage: Path,
-    drawn: Iterable[np.ndarray],
-    fps: float,
-    sheet: dict[str, np.ndarray],
-    numbers: Sequence[int],
-    on_frame: Callable[[], None],
-) -> None:
-    """Write the video of drawn frames, and a sheet of `sheet` and some of them."""
-    chosen, pictures = spread_frames(len(numbers), SHEET_FRAMES), dict(sheet)
-
-    def frames() -> Iterator[np.ndarray]:
-        for t, frame in enumerate(drawn):
-            if t in chosen:
-                pictures[f"frame {numbers[t]}"] = frame
-            on_frame()
-            yield frame
-
-    write_video(stage / "tracks.mp4", frames(), fps)
-    write_image(stage / "tracks.png", labelled_sheet(pictures))
-
-
 def drawn_tracks(video: RenderedVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3), with points and their trails over the last `length` frames."""
-    size = view_size(video.size, VIEW)
+    size = drawing_size(video.size)
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
     colours = point_colours(tracks.canonical.numpy())
     return _drawn(frames, _enlarged(tracks.positions, video.size, size), tracks.visible.numpy(), colours, length)
@@ -151,22 +123,10 @@ def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 
 def _canonical_drawings(video: CanonicalVideo | CompositeVideo, tracks: Tracks) -> dict[str, np.ndarray]:
     """The points on the canonical image, or on those of the layers."""
-    size = view_size(video.size, VIEW)
+    size = drawing_size(video.size)
     colours, pictures = point_colours(tracks.canonical.numpy()), {}
     for number, (name, canonical) in enumerate(canonical_pictures(video)):
         places = _enlarged(tracks.canonical, (canonical.shape[1], canonical.shape[2]), size)[:, None]
         there = np.ones(len(places), bool) if tracks.layer is None else (tracks.layer == number).numpy()
         pictures[name] = draw_tracks(to_uint8(resized(canonical, size)), places, there[:, None], colours)
     return pictures
-
-
-def labelled_sheet(pictures: dict[str, np.ndarray], columns: int = SHEET_COLUMNS, gap: int = 4) -> np.ndarray:
-    """Pictures of one size in rows, each with its name above it, on white."""
-    rows = []
-    names, images = list(pictures), list(pictures.values())
-    for first in range(0, len(images), columns):
-        part = slice(first, first + columns)
-        rows.append(contact_sheet([images[part]], gap, column_labels=names[part], text_size=18))
-    width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    return np.concatenate(padded)
