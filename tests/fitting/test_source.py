@@ -29,6 +29,13 @@ def test_size_start_and_count(tmp_path):
     assert read_footage(folder, 270).scenes[0].frames[0].shape == (32, 48, 3)  # never enlarged
 
 
+@pytest.mark.parametrize("size", [94, 111, 200, 269])
+def test_rounding_does_not_lead_outside_the_frame(tmp_path, size):
+    for name, (height, width) in {"upright": (480, 368), "lying": (368, 480)}.items():
+        footage = read_footage(write(tmp_path / name, [noise(0, height, width)]), size)
+        assert min(footage.scenes[0].frames[0].shape[:2]) == size
+
+
 def test_other_sizes_are_cut_to_the_first(tmp_path):
     footage = read_footage(write(tmp_path / "a", [noise(0), noise(0, 64, 64), noise(0, 40, 90)]), 270)
     assert {frame.shape for scene in footage.scenes for frame in scene.frames} == {(32, 48, 3)}

@@ -119,7 +119,7 @@ def _fitting(frame: Frame, size: int, like: tuple[int, ...] | None) -> np.ndarra
     if target == (height, width):
         return frame.image
     scale = max(target[0] / height, target[1] / width)
-    tall, wide = target[0] / scale, target[1] / scale
+    tall, wide = min(target[0] / scale, height), min(target[1] / scale, width)  # rounding must not lead outside
     left, top = (width - wide) / 2, (height - tall) / 2
     box = (left, top, left + wide, top + tall)
     return np.asarray(Image.fromarray(frame.image).resize(target[::-1], Image.Resampling.BICUBIC, box=box))
