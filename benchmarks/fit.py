@@ -8,11 +8,11 @@ processor time of all threads: on a machine that does nothing else, with two cor
 of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames after
 so many seconds of processor time.
 
-`drawn`: the canonical image is drawn on (a board of coloured squares over its middle); the value is the warping error
-of the edited video over that of the input (`gendef.metrics.temporal`, the flow of the input for both). `sepia` is the
-same for a look in other colours, `pencil` for the look of a pencil drawing (`gendef.applications.looks.edge`), and
-`plain` for the video rendered without an edit. Sharp, strong lines have a larger error than soft ones however well
-they move. `frames/s` is what `CanonicalVideo.render` does in a second of processor time.
+`plain` is the warping error of the video rendered without an edit over that of the input (`gendef.metrics.temporal`,
+the flow of the input for both). `sepia` and `pencil` (`gendef.applications.looks`): the canonical image gets a look, and
+the error is set against that of the input with the same look on every frame. `drawn`: the canonical image is drawn on (a
+board of coloured squares over its middle), against the input as it is, so that sharp, strong lines have a larger error
+than soft ones however well they move. `frames/s` is what `CanonicalVideo.render` does in a second of processor time.
 
 With --keep, fits and their reports are kept in that folder, and not made again when they are there.
 """
@@ -35,7 +35,7 @@ from PIL import Image, ImageOps
 from gendef import CanonicalVideo, fit_video
 from gendef.applications.looks import edge, sepia
 from gendef.fitting.fit import Moment
-from gendef.fitting.source import read_footage
+from gendef.fitting.source import read_footage, to_tensor
 from gendef.fitting.workers import available_cores
 from gendef.media.drawing import contact_sheet, write_image
 from gendef.media.video import to_uint8
@@ -97,10 +97,12 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict
     footage = read_footage(path, options.size, 0, options.frames)
     source = max(footage.scenes, key=lambda scene: len(scene.frames)).frames
     image = clip.canonical
-    edits = {"plain": image, "sepia": sepia(image), "pencil": edge(image), "drawn": board(*image.shape[1:])}
-    for name, edit in edits.items():
-        frames = list(to_uint8(clip.with_canonical(edit).render()))
-        report[name] = temporal(source, frames).summary()["edit_to_source"]
+    edits: dict[str, tuple[Any, Any]] = {"plain": (image, None), "drawn": (board(*image.shape[1:]), None)}
+    edits |= {"sepia": (sepia(image), sepia), "pencil": (edge(image), edge)}
+    for name, (edit, look) in edits.items():
+        aim = [to_uint8(look(frame)) for frame in to_tensor(source)] if look else source
+        edited, aimed = clip.with_canonical(edit).render(), temporal(source, aim).summary()["edit_warping_error"]
+        report[name] = temporal(source, list(to_uint8(edited))).summary()["edit_warping_error"] / aimed
     began, count = time.process_time(), 0
     while count == 0 or time.process_time() - began < 1:
         count += len(clip.render())

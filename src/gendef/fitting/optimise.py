@@ -20,8 +20,9 @@ LEAST_AREA = 0.05
 """Area factor, against the undeformed one, below which a field counts as folded."""
 LARGEST_STEP = 2.0
 """Pixels a field may move in one sweep: the colours' gradients say nothing beyond."""
-REFERENCE = 3.0
-"""How many times more the reference frame says about the canonical image than another."""
+REFERENCE_SHARE, LEAST_REFERENCE = 0.2, 3.0
+"""How much the reference frame says about the canonical image, as a share of what all frames say, and at least as
+many frames: what it does not show, other frames squeeze between its pixels, where it is seen and edited."""
 ITERATIONS = 8
 """Conjugate gradients for the step of a field."""
 
@@ -42,7 +43,7 @@ class Weights:
     """Of the distance to where the chained flow looks, as far as that is trusted."""
     damping: float = 0.03
     """Of the squared step."""
-    colour: float = 0.05
+    colour: float = 0.1
     """Difference in colour from which on it costs linearly, not squared."""
     guard: float = 4.0
     """How many times more smoothness counts where the field folds."""
@@ -129,10 +130,13 @@ class Refinement:
         return systems[0]
 
     def _add(self, system: CanonicalSystem, t: int) -> None:
-        factor = REFERENCE if t == self._clip.camera.reference else 1.0
-        weight = self._clip.weight
-        trust = self.trust[t] if weight is None else self.trust[t] * weight[t]
-        system.add(self._frames[t], self._pixels(t, self.deviation), trust * factor)
+        trust, weight = self.trust[t], self._clip.weight
+        if t == self._clip.camera.reference:
+            # All of it, also where the canonical image shows other things: those do not belong there.
+            trust = torch.full_like(trust, max(REFERENCE_SHARE * len(self._clip.frames), LEAST_REFERENCE))
+        if weight is not None:
+            trust = trust * weight[t]
+        system.add(self._frames[t], self._pixels(t, self.deviation), trust)
 
     def restore(self, deviation: Tensor, canonical: Tensor, trust: Tensor) -> None:
         """Continue from what a refinement of the same clip had reached."""
