@@ -8,11 +8,12 @@ processor time of all threads: on a machine that does nothing else, with two cor
 of it; on a busy one the seconds on the clock say little. `after` is the PSNR of the frames after
 so many seconds of processor time.
 
-`plain` is the warping error of the video rendered without an edit over that of the input (`gendef.metrics.temporal`,
-the flow of the input for both). `sepia` and `pencil` (`gendef.applications.looks`): the canonical image gets a look, and
-the error is set against that of the input with the same look on every frame. `drawn`: the canonical image is drawn on
-(a board of coloured squares over its middle), against the input as it is, so that sharp, strong lines have a larger
-error than soft ones however well they move. `frames/s` is what `CanonicalVideo.render` does in a second of processor time.
+`plain` is the warping error of the video rendered without an edit over that of the input (the flow of the input for
+both, `gendef.metrics.temporal`). `sepia` and `pencil` (`gendef.applications.looks`): the canonical image gets a look,
+and the error is set against that of the input with the same look on every frame. `drawn`: the canonical image is drawn
+on (a board of coloured squares over its middle), against the input as it is, so that sharp, strong lines have a larger
+error than soft ones however well they move. `frames/s` is what `CanonicalVideo.render` does in a second of processor
+time.
 
 With --keep, fits and their reports are kept in that folder, and not made again when they are there.
 """
