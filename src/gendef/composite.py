@@ -138,10 +138,9 @@ class CompositeVideo(RenderedVideo):
         return owner
 
     def parts(self, name: str) -> list[int]:
-        """Numbers of the layers of one name, in the order of time."""
-        return sorted(
-            (k for k, layer in enumerate(self.layers) if layer.name == name), key=lambda k: self.layers[k].start
-        )
+        """Numbers of the layers of one name, in the order of time: by the middle of their frames."""
+        mine = [k for k, layer in enumerate(self.layers) if layer.name == name]
+        return sorted(mine, key=lambda k: self.layers[k].start + self.layers[k].end)
 
     def checked_layer(self, number: int) -> int:
         """The number of a layer.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.applications.test_layers import scene, segments
+from tests.applications.test_layers import passing, scene, segments
 
 from gendef.applications.comparison import comparison_sheet
 from gendef.applications.figure import layers_figure, layers_figure_frames
@@ -48,6 +48,17 @@ def test_a_drawing_goes_on_in_the_next_segment():
             expected = torch.zeros(16, 24, dtype=torch.bool)
             expected[3:6, 14 - t : 18 - t] = True
             assert torch.equal(red[t], expected), t
+
+
+def test_a_drawing_passes_where_nothing_hides_it():
+    video = passing([5, 6])
+    before = video.render()
+    after = draw_on_frame(video, drawing(slice(4, 7), slice(13, 16)), 0).render()
+    red = reddened(before, after)
+    for t in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11):
+        expected = torch.zeros(16, 24, dtype=torch.bool)
+        expected[4:7, 13 - t : 16 - t] = True
+        assert torch.equal(red[t], expected), t
 
 
 def test_what_no_common_frame_shows_is_not_carried():

@@ -1,9 +1,12 @@
 """Points and masks in videos of layers, against motions that are known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.test_composite import shifted
 
+from gendef import CanonicalVideo
 from gendef.composite import CompositeVideo, Layer
 from gendef.errors import InputError
 
@@ -75,6 +78,66 @@ def test_points_go_on_in_the_next_segment():
         torch.testing.assert_close(tracks.positions[..., 0][inside], columns[inside], atol=1e-3, rtol=0)
         sure = inside | (columns < -1.01)  # a field goes on beyond the outer pixel centres, for half a pixel
         assert torch.equal(tracks.visible & sure, inside)
+
+
+def passing(hidden):
+    """The pan in two parts; a thing hides rows 3 to 9 and columns 5 to 16 in some frames. Behind it both parts are
+    wrong about the pan, by 4 pixels in opposite directions."""
+    video, _ = segments(fade=True)
+    alpha = torch.zeros(12, *SIZE, dtype=torch.uint8)
+    alpha[hidden, 3:10, 5:17] = 255
+    layers = []
+    for layer, wrong in zip(video.layers, (4, -4), strict=True):
+        field = layer.video.deformation.clone()
+        part = slice(layer.start, layer.end)
+        field[..., 0] += 2 * wrong / layer.video.canonical.shape[2] * (alpha[part] > 0)
+        layers.append(replace(layer, video=CanonicalVideo(layer.video.canonical, field)))
+    torch.manual_seed(3)
+    return CompositeVideo([*layers, shifted(torch.rand(3, *SIZE), [0] * 12, SIZE, "thing", alpha=alpha)])
+
+
+def test_points_and_masks_pass_where_nothing_hides_them():
+    video = passing([5, 6])
+    for start in (0, 11):
+        tracks = video.track([(14 - start, 6)], frame=start)
+        columns, seen = 14.0 - torch.arange(12), torch.tensor([t not in (5, 6) for t in range(12)])
+        torch.testing.assert_close(tracks.positions[0, seen, 0], columns[seen], atol=1e-3, rtol=0)
+        assert torch.equal(tracks.visible[0], seen)
+        mask = torch.zeros(SIZE, dtype=torch.bool)
+        mask[4:7, 13 - start : 16 - start] = True
+        carried = video.segment(mask, frame=start)
+        for t in range(12):
+            expected = torch.zeros(SIZE, dtype=torch.bool)
+            expected[4:7, 13 - t : 16 - t] = t not in (5, 6)
+            assert torch.equal(carried[t], expected), t
+
+
+def test_points_that_are_hidden_where_segments_overlap_are_not_found_again():
+    tracks = passing([4, 5, 6]).track([(14, 6), (14, 12)], frame=0)
+    assert tracks.visible[0].tolist() == [True] * 4 + [False] * 8
+    assert tracks.visible[1].all()
+
+
+@pytest.mark.parametrize("first", [(8, 14), (10, 14), (8, 20)])
+def test_parts_of_a_thing_need_not_begin_one_after_the_other(first):
+    """A thing that one segment shows in frames 8 to 13 or so, and the next in frames 8 to 19, or 6 to 19."""
+    torch.manual_seed(4)
+    world = torch.rand(3, 16, 48)
+    one = shifted(world, list(range(*first)), SIZE, start=first[0])
+    for begin in (6, 8, 10):
+        two = shifted(world[:, :, 3:], [t - 3 for t in range(begin, 20)], SIZE, start=begin)
+        video = CompositeVideo([shifted(world[:, :, 20:], [0] * 20, SIZE, "other"), one, two])
+        start = 13
+        tracks = video.track([(16, 5)], frame=start, layer=0)
+        times = torch.arange(max(begin, first[0]), 20)
+        expected = 16.0 + start - times
+        torch.testing.assert_close(tracks.positions[0, times, 0], expected, atol=1e-3, rtol=0)
+        assert tracks.visible[0, times].all()
+        # From the canonical image of the first part too.
+        canonical = one.video.track([(16, 5)], frame=start - first[0]).canonical
+        tracks = video.track(canonical, layer=1)
+        torch.testing.assert_close(tracks.positions[0, times, 0], expected, atol=1e-3, rtol=0)
+        assert tracks.visible[0, times].all()
 
 
 def test_points_that_left_before_the_next_segment_begins_are_not_invented():

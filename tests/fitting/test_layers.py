@@ -231,3 +231,12 @@ def test_layers_of_what_moves(crossing, monkeypatch):
 def test_where_nothing_moves_of_itself(pan, tmp_path, capsys):
     assert main.main(["fit", str(pan[0]), "--layers", "auto", "--out", str(tmp_path / "x")]) == 2
     assert "nothing moves against the background: give --masks" in capsys.readouterr().err
+
+
+def test_of_several_scenes_some_may_have_no_layers(pan, tmp_path, capsys):
+    frames = pan[1]
+    cut = write_frames(tmp_path / "cut", torch.cat((frames * 0.4 - 0.6, frames.flip(2) * 0.4 + 0.6)))
+    words = ["fit", str(cut), "--layers", "auto", "--quality", "fast", "--out", str(tmp_path / "x")]
+    assert main.main(words) == 0
+    assert f"nothing is before the background in frames 0 to {len(frames) - 1}" in capsys.readouterr().out
+    assert len(load_clip(tmp_path / "x" / "scene01").layers) == 1

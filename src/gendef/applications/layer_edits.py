@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gendef.applications.edit import overlay, overlay_frame
-from gendef.applications.track import checked_frame
+from gendef.applications.layers import shown_by
+from gendef.applications.track import checked_frame, shown_at
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo
 from gendef.errors import InputError
@@ -72,7 +73,9 @@ def carry_edit(video: CompositeVideo, number: int, edited: CanonicalVideo) -> Co
                 break
             middle = len(both) // 2
             frames = sorted({both[0], both[middle], both[-1]}, key=lambda t: abs(t - both[middle]))[:HANDOVERS]
-            drawing = _between(change, one.video, two.video, [(t - one.start, t - two.start) for t in frames])
+            shown = [shown_by(video, video.owners(t), one.name) for t in frames]
+            pairs = [(t - one.start, t - two.start) for t in frames]
+            drawing = _between(change, one.video, two.video, pairs, shown)
             result = result.with_layer(k, overlay(two.video, drawing.movedim(0, -1).contiguous().numpy()))
             last = k
     return result
@@ -84,23 +87,28 @@ def _change(before: Tensor, after: Tensor) -> Tensor:
     return torch.cat((after * alpha, alpha))
 
 
-def _between(change: Tensor, one: CanonicalVideo, two: CanonicalVideo, frames: list[tuple[int, int]]) -> Tensor:
+def _between(
+    change: Tensor, one: CanonicalVideo, two: CanonicalVideo, frames: list[tuple[int, int]], shown: list[Tensor]
+) -> Tensor:
     """A premultiplied change of one canonical image on the other, as uint8 RGBA (4, Hc, Wc).
 
     Args:
         frames: numbers of the frames that both show, in each, the most trusted first.
+        shown: (H, W) bool for each of these frames, where nothing else is before the two: behind other things both only
+            guess, so that these places count where no frame shows better ones.
     """
     size = (two.canonical.shape[1], two.canonical.shape[2])
     points = to_pixels(identity_grid(*size), size).reshape(-1, 2)
-    drawn, known = torch.zeros(4, *size), torch.zeros(size, dtype=torch.bool)
-    for here, there in frames:
+    drawn, best = torch.zeros(4, *size), torch.zeros(size, dtype=torch.long)
+    for (here, there), clear in zip(frames, shown, strict=True):
         found = invert_points(two.deformation[there : there + 1], points, size)
         where = to_normalised(found.positions[:, 0], two.size)
         offsets = sample(one.deformation[here].movedim(-1, 0)[None], where[None])[0].T
         layers = sample(change[None], (where + offsets)[None])[0].reshape(4, *size)
-        fresh = found.valid[:, 0].reshape(size) & ~known
-        drawn = torch.where(fresh, layers, drawn)
-        known |= fresh
+        valid = found.valid[:, 0]
+        rank = (valid.long() + (valid & shown_at(clear[None], found.positions)[:, 0])).reshape(size)
+        drawn = torch.where(rank > best, layers, drawn)
+        best = torch.maximum(best, rank)
     return _rgba(drawn[:3] / drawn[3:].clamp(min=1e-6), drawn[3:]).movedim(-1, 0)
 
 

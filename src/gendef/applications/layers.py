@@ -61,9 +61,7 @@ def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None,
     for number in which.unique().tolist():
         chosen = which == number
         begin = None if frame is None or start is None else (frame, start[chosen])
-        ways = _followed(video, number, canonical[chosen], begin)
-        positions[chosen], found[chosen], residual[chosen] = ways
-        found[chosen] &= _uncovered(video, video.layers[number].name, positions[chosen])
+        positions[chosen], found[chosen], residual[chosen] = _followed(video, number, canonical[chosen], begin)
     if frame is not None and start is not None:
         positions[:, frame], residual[:, frame], found[:, frame] = start, 0, True
     if video.visibility is not None:
@@ -82,10 +80,12 @@ def _any_layer(video: "CompositeVideo", frame: int) -> int:
 def _followed(
     video: "CompositeVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions (N, T, 2), where they are found (N, T), and residuals (N, T), of points of one layer and of those that
-    go on where it ends."""
-    parts = video.parts(video.layers[number].name)
+    """Positions (N, T, 2), where they are found and not covered (N, T), and residuals (N, T), of points of one layer
+    and of those that go on where it ends."""
+    name = video.layers[number].name
+    parts = video.parts(name)
     here = parts.index(number)
+    uncovered = torch.stack([shown_by(video, video.owners(t), name) for t in range(video.num_frames)])
     count = len(canonical)
     positions = torch.zeros(count, video.num_frames, 2)
     found = torch.zeros(count, video.num_frames, dtype=torch.bool)
@@ -110,16 +110,17 @@ def _followed(
 
     first = video.layers[number]
     ways = follow(number, canonical, begin, range(first.start, first.end))
-    for order in (parts[here + 1 :], parts[:here][::-1]):
+    for later, order in ((True, parts[here + 1 :]), (False, parts[:here][::-1])):
         last, (places, closed) = number, ways
         sure = torch.ones(count, dtype=torch.bool)
         for k in order:
             one, two = video.layers[last], video.layers[k]
             both = range(max(one.start, two.start), min(one.end, two.end))
-            later = two.start > one.start
             if not both:
                 break
-            frame, known = _handover(closed[:, both.start - one.start : both.stop - one.start], both)
+            shared = slice(both.start - one.start, both.stop - one.start)
+            shown = shown_at(uncovered[both.start : both.stop], places[:, shared])
+            frame, known = _handover(closed[:, shared], shown, both)
             sure = sure & known
             goes_on = torch.stack([places[n, t - one.start] for n, t in enumerate(frame.tolist())])
             there = torch.zeros(count, 2)
@@ -131,19 +132,23 @@ def _followed(
             found[:, frames.start : frames.stop] &= sure[:, None]
             last = k
     _hold(positions, covered)
-    return positions, found, residual
+    return positions, found & shown_at(uncovered, positions), residual
 
 
-def _handover(closed: Tensor, both: range) -> tuple[Tensor, Tensor]:
+def _handover(closed: Tensor, shown: Tensor, both: range) -> tuple[Tensor, Tensor]:
     """The frame (N,) in which each point changes layers, the nearest to the middle that shows it; and whether any does.
 
+    Behind other things both layers only guess where a point is, and where they guess differently it would go on as
+    another point.
+
     Args:
-        closed: (N, len(both)), frames that show the points.
+        closed: (N, len(both)), frames in which the points are inside the picture.
+        shown: (N, len(both)), frames in which nothing is before them.
     """
     away = (torch.arange(len(both)) - (len(both) - 1) / 2).abs()
-    score = torch.where(closed, away, away + len(both))
+    score = away + len(both) * ((~closed).float() + (~shown).float())
     best = score.argmin(dim=1)
-    return best + both.start, closed.any(dim=1)
+    return best + both.start, (closed & shown).any(dim=1)
 
 
 def _hold(positions: Tensor, covered: Tensor) -> None:
@@ -152,13 +157,6 @@ def _hold(positions: Tensor, covered: Tensor) -> None:
     places = frames[covered]
     nearest = places[(frames[:, None] - places[None]).abs().argmin(dim=1)]
     positions.copy_(positions[:, nearest])
-
-
-def _uncovered(video: "CompositeVideo", name: str, positions: Tensor) -> Tensor:
-    """Where layers of one name are the ones that show, (N, T)."""
-    own = torch.tensor([layer.name == name for layer in video.layers])
-    mine = torch.stack([own[video.owners(t).clamp(min=0)] for t in range(video.num_frames)])
-    return shown_at(mine, positions)
 
 
 def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
@@ -191,9 +189,9 @@ def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None,
     result = torch.zeros(count, *video.size, dtype=labels.dtype)
     here = owners[frame]
     names = {video.layers[k].name: k for k in here.unique().tolist() if k >= 0}
-    whole = _whole_layers(labels, {name: _of(video, here, name) for name in names})
+    whole = _whole_layers(labels, {name: shown_by(video, here, name) for name in names})
     for name, number in names.items():
-        mine = _of(video, here, name)
+        mine = shown_by(video, here, name)
         inside = labels * mine if labels.dtype != torch.bool else labels & mine
         for label in whole.values():
             inside = torch.where(inside == label, torch.zeros_like(inside), inside)
@@ -201,7 +199,7 @@ def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None,
         if inside.any():
             _paint(video, result, owners, number, segment(part.video, inside, frame - part.start), name)
         if name in whole:
-            shown = torch.stack([_of(video, owner, name) for owner in owners])
+            shown = torch.stack([shown_by(video, owner, name) for owner in owners])
             result[shown & (result == 0)] = whole[name]
     result[frame] = labels
     return result
@@ -243,8 +241,8 @@ def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
     return whole
 
 
-def _of(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
-    """Pixels (H, W) that layers of one name show."""
+def shown_by(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
+    """Pixels (H, W) that layers of one name show, by the numbers of the layers that show in a frame (H, W)."""
     own = torch.tensor([layer.name == name for layer in video.layers])
     return own[owner.clamp(min=0)] & (owner >= 0)
 
@@ -262,7 +260,10 @@ def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int,
             if not both:
                 break
             middle = (both.start + both.stop) // 2
-            now = segment(two.video, now[middle - one.start], middle - two.start)
+            # In the frame that shows most of it, for what is behind other things both layers only guess.
+            areas = [int((now[t - one.start].bool() & shown_by(video, owners[t], name)).sum()) for t in both]
+            _, _, frame = max((area, -abs(t - middle), t) for t, area in zip(both, areas, strict=True))
+            now = segment(two.video, now[frame - one.start], frame - two.start)
             _put(video, result, owners, k, now)
             last = k
 

@@ -77,7 +77,7 @@ class Arguments:
     residual: bool = False
     """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
     segment: int = SEGMENT
-    """Frames that one canonical image holds at most; longer clips become overlapping segments (not with layers)."""
+    """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -116,7 +116,8 @@ def main(argv: list[str]) -> int | None:
         if arguments.masks is not None:
             labels = layer_masks(arguments.masks, footage, following(_Preview(None, progress)))
             bare = [scene for scene, of_scene in zip(scenes, labels, strict=True) if of_scene is None]
-            footage.notes.extend(f"no masks in frames {one.numbers[0]} to {one.numbers[-1]}: one image" for one in bare)
+            instead = "one image" if arguments.layers == "one" else "what moves of itself is a layer"
+            footage.notes.extend(f"no masks in frames {one.numbers[0]} to {one.numbers[-1]}: {instead}" for one in bare)
         shares = scene_options(footage, options)
         for scene, folder, share, of_scene in zip(scenes, folders, shares, labels, strict=True):
             clip = _fit(scene, footage, share, arguments, of_scene, folder, progress)
@@ -166,22 +167,34 @@ def _fit(
     def state_of(part: int) -> StateFile:
         return StateFile(folder / LAYER_STATE.format(layer_name(part)), {**job, "part": part})
 
-    whole = labels is None and arguments.layers == "one"
-    if whole and len(scene.frames) > arguments.segment:
+    if labels is not None:
+        job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+    elif arguments.layers != "one":
+        job["layers"] = arguments.layers
+    name = str(arguments.video)
+    if len(scene.frames) > arguments.segment:
         job["segment"] = arguments.segment
-        name = str(arguments.video)
-        long = fit_segments(scene, footage, options, name, arguments.segment, watcher=show, state_file=state_of)
+        long = fit_segments(
+            scene,
+            footage,
+            options,
+            name,
+            arguments.segment,
+            labels,
+            arguments.layers,
+            watcher=show,
+            state_file=state_of,
+        )
         long.save(folder)  # in the place of the folder with the states
         return long
-    if whole:
+    if labels is None and arguments.layers == "one":
         state = StateFile(folder / STATE, job)
-        clip = fit_scene(scene, footage, options, str(arguments.video), watcher=show, state_file=state)
+        clip = fit_scene(scene, footage, options, name, watcher=show, state_file=state)
         clip.save(folder)
         state.remove()
         return clip
-    if labels is not None:
-        job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
-    layered = fit_layers(scene, footage, options, str(arguments.video), labels, watcher=show, state_file=state_of)
+    needed = len(footage.scenes) == 1  # of several scenes, one may well be still
+    layered = fit_layers(scene, footage, options, name, labels, watcher=show, state_file=state_of, needed=needed)
     layered.save(folder)
     return layered
 

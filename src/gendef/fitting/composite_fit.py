@@ -16,7 +16,7 @@ from gendef.fitting.layered import FittedLayer, fit_all_layers
 from gendef.fitting.measure import coloured, in_one_light, most_around, psnr, ssim
 from gendef.fitting.optical_flow import all_flows
 from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Watcher
-from gendef.fitting.separate import moving_things
+from gendef.fitting.separate import NothingMoves, moving_things
 from gendef.fitting.source import Footage, Scene, to_tensor
 from gendef.fitting.state import StateFile
 from gendef.fitting.workers import workers
@@ -36,15 +36,18 @@ def fit_layers(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     state_file: Callable[[int], StateFile] | None = None,
+    needed: bool = True,
 ) -> CompositeVideo:
     """Fit one scene in layers.
 
     Args:
         name: of the source, for the clip's info.
-        labels: (T, H, W) uint8 without gaps, 0 the background; see `gendef.fitting.masks`. None: what moves of itself
-            is before the background, see `gendef.fitting.separate`.
+        labels: (T, H, W) uint8, 0 the background; see `gendef.fitting.masks`. Each that occurs is a layer named after
+            it, such as `object 2`. None: what moves of itself is before the background, see `gendef.fitting.separate`.
         flow, watcher: see `gendef.fit_video`.
         state_file: number of a layer -> where to continue from, and where to save what is reached now and then.
+        needed: whether it is an error that nothing moves of itself; otherwise there is the background alone, and a note
+            in `footage` says so.
 
     Returns:
         The clip, the background at the back; `report` is as that of `gendef.fit_video`, with an entry `layers`.
@@ -52,9 +55,7 @@ def fit_layers(
     Raises:
         InputError: the masks are not of the frames' size, or nothing moves of itself.
     """
-    expected = (len(scene.frames), *scene.frames[0].shape[:2])
-    if labels is not None and tuple(labels.shape) != expected:
-        raise InputError(f"masks must be {expected} like the frames, got {tuple(labels.shape)}")
+    check_labels(labels, scene)
     clock = Clock(time.perf_counter(), options.budget)
     used = [t for t in range(len(scene.frames)) if t not in scene.blank]
     frames = to_tensor([scene.frames[t] for t in used])
@@ -64,10 +65,18 @@ def fit_layers(
     with workers() as pool:
         if labels is None:
             watcher(Moment("finding what moves", FLOW_SHARE))
-            mine = moving_things(pictures, flows[0], options.seed)
+            try:
+                mine = moving_things(pictures, flows[0], options.seed)
+            except NothingMoves:
+                if needed:
+                    raise
+                mine = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8)
         else:
             mine = labels[used]
         fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
+    if len(fitted) == 1:
+        first, last = scene.numbers[0], scene.numbers[-1]
+        footage.notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
     watcher(Moment("measuring", 0.99))
     layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
     result = CompositeVideo(layers, footage.fps)
@@ -77,7 +86,7 @@ def fit_layers(
         "frames": [scene.numbers[0], scene.numbers[-1]],
         **asdict(options),
     }
-    _measure(result, fitted, to_tensor(scene.frames), used)
+    _measure(result, fitted, scene, used)
     result.report |= {
         "seconds": clock.elapsed(),
         "sweeps": sum(one.sweeps for one in fitted),
@@ -88,6 +97,17 @@ def fit_layers(
     }
     watcher(Moment("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
     return result
+
+
+def check_labels(labels: Tensor | None, scene: Scene) -> None:
+    """Refuse labels that are not of the frames' number and size.
+
+    Raises:
+        InputError: so it is.
+    """
+    expected = (len(scene.frames), *scene.frames[0].shape[:2])
+    if labels is not None and tuple(labels.shape) != expected:
+        raise InputError(f"masks must be {expected} like the frames, got {tuple(labels.shape)}")
 
 
 def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
@@ -103,9 +123,9 @@ def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
     return Layer(video, alpha, int(frames[0]), layer.name)
 
 
-def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, used: list[int]) -> None:
+def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
     """Set the report and the visibility of a composite."""
-    rendered = video.render()
+    rendered, truth = video.render(), to_tensor(scene.frames)
     visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
     right = coloured(rendered, truth)
     for number, t in enumerate(used):
@@ -133,7 +153,7 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], truth: Tensor, us
                 "name": one.layer.name,
                 "camera": one.camera,
                 "seen": one.seen,
-                "reference_frame": used[one.reference],
+                "reference_frame": scene.numbers[used[one.reference]],
                 "explained": float(_share(video, visible, number)),
             }
             for number, one in enumerate(fitted)

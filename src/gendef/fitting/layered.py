@@ -274,17 +274,21 @@ def fit_all_layers(
     watcher: Watcher,
     state_file: Callable[[int], StateFile] | None,
 ) -> list[FittedLayer]:
-    """All layers of labels (T, H, W), the background first; arguments as for `fit_layer`."""
-    count = int(labels.max()) + 1
+    """The background, and the layers of all labels (T, H, W) that occur, in their order; arguments as for `fit_layer`.
+
+    Args:
+        state_file: number of a layer in the result -> where to continue from, and where to save.
+    """
+    present = [0, *(int(label) for label in labels.unique() if label)]
     costs = [float(labels[0].numel())]
-    for label in range(1, count):
+    for label in present[1:]:
         window, _ = _windows(labels == label)
         costs.append(float(window[0] * window[1]))
     fitted, light = [], Light(frames) if options.residual else None
-    for label in range(count):
-        if label == 1 and light:
+    for number, label in enumerate(present):
+        if number == 1 and light:
             frames = light.removed(frames)
-        before, share = sum(costs[:label]) / sum(costs), costs[label] / sum(costs)
+        before, share = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
 
         def part(moment: Moment, before: float = before, share: float = share, label: int = label) -> None:
             name = "background" if label == 0 else f"object {label}"
@@ -293,7 +297,7 @@ def fit_all_layers(
 
         mine = options
         if options.budget is not None:
-            left = max(options.budget - clock.elapsed(), 1.0) * costs[label] / sum(costs[label:])
+            left = max(options.budget - clock.elapsed(), 1.0) * costs[number] / sum(costs[number:])
             mine = replace(options, budget=clock.elapsed() + left)
         fitted.append(
             fit_layer(
@@ -306,7 +310,7 @@ def fit_all_layers(
                 Clock(clock.began, mine.budget),
                 pool,
                 part,
-                state_file(label) if state_file else None,
+                state_file(number) if state_file else None,
                 light,
             )
         )

@@ -1,7 +1,7 @@
-"""Long clips: overlapping segments, each with a canonical image of its own, one fading into the next."""
+"""Long clips: overlapping segments, each with canonical images of its own, one fading into the next."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from torch import Tensor
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, Layer
 from gendef.errors import InputError
-from gendef.fitting.fit import fit_scene
+from gendef.fitting.composite_fit import Layers, check_labels, fit_layers
+from gendef.fitting.fit import fit_scene, following, scene_options
+from gendef.fitting.masks import layer_masks
 from gendef.fitting.measure import psnr, ssim
 from gendef.fitting.refine import Moment, Options, Quality, Watcher
 from gendef.fitting.source import Footage, Scene, read_footage, to_tensor
@@ -20,8 +22,8 @@ from gendef.media.optical_flow import FlowMethod
 
 SEGMENT = 120
 """Frames that one canonical image holds at most, if nothing else is said."""
-TOLD = ("frames", "psnr", "camera", "reference_frame")
-"""What the report says about each segment."""
+TOLD = ("psnr", "camera", "reference_frame", "layers")
+"""What the report says about each segment; the last if it is in layers."""
 OVERLAP = 8
 """Frames that a segment has in common with the next."""
 
@@ -38,22 +40,32 @@ def fit_long(
     watcher: Watcher = lambda moment: None,
     segment: int = SEGMENT,
     residual: bool = False,
+    *,
+    masks: str | Path | None = None,
+    layers: Layers = "one",
 ) -> list[CanonicalVideo | CompositeVideo]:
     """As `gendef.fitting.fit_scenes`, but scenes of more than `segment` frames become several segments each.
 
+    Args:
+        masks, layers: see `gendef.fit_video`; a scene without masks is fitted as `layers` says.
+
     Raises:
-        InputError: also if a segment is shorter than two overlaps.
+        InputError: also if a segment is shorter than two overlaps, or the masks cannot be used.
     """
     options = Options(quality, seed, budget, residual)
     footage = read_footage(source, size, start, frames)
-    total = sum(len(scene.frames) for scene in footage.scenes)
+    labels: list[Tensor | None] = [None] * len(footage.scenes)
+    if masks:
+        labels = layer_masks(masks, footage, following(watcher))
     clips: list[CanonicalVideo | CompositeVideo] = []
-    for scene in footage.scenes:
-        share = options if budget is None else replace(options, budget=budget * len(scene.frames) / total)
-        if len(scene.frames) <= segment:
+    for scene, mine, share in zip(footage.scenes, labels, scene_options(footage, options), strict=True):
+        if len(scene.frames) > segment:
+            clips.append(fit_segments(scene, footage, share, str(source), segment, mine, layers, flow, watcher))
+        elif mine is None and layers == "one":
             clips.append(fit_scene(scene, footage, share, str(source), flow, watcher))
         else:
-            clips.append(fit_segments(scene, footage, share, str(source), segment, flow, watcher))
+            needed = len(footage.scenes) == 1
+            clips.append(fit_layers(scene, footage, share, str(source), mine, flow, watcher, needed=needed))
     return clips
 
 
@@ -78,6 +90,8 @@ def fit_segments(
     options: Options,
     name: str,
     longest: int,
+    labels: Tensor | None = None,
+    kind: Layers = "one",
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     state_file: Callable[[int], StateFile] | None = None,
@@ -87,17 +101,24 @@ def fit_segments(
     Args:
         name: of the source, for the clip's info.
         longest: frames of a segment, at most.
+        labels: of the scene's frames, (T, H, W) uint8, 0 the background: each segment is fitted in layers, those of its
+            frames' labels; see `gendef.fitting.composite_fit.fit_layers`.
+        kind: without labels, auto fits each segment in layers of what moves of itself in it.
         flow, watcher: see `gendef.fit_video`.
-        state_file: number of a segment -> where to continue from, and where to save what is reached.
+        state_file: number of a layer of the clip -> where to continue from, and where to save what is reached.
 
     Returns:
-        The clip; its layers are the segments, all of one name. `report` holds an entry `segments`.
+        The clip; its layers are those of the first segment, then those of the second, and so on. A label has the same
+        name in every segment that shows it. `report` holds an entry `segments`, and in its `notes` are segments that
+        have no layer but the background.
 
     Raises:
-        InputError: segments would be too short.
+        InputError: segments would be too short, or the labels are not of the frames' size.
     """
     began, parts = time.perf_counter(), split(len(scene.frames), longest)
-    layers, reports = [], []
+    check_labels(labels, scene)
+    layers: list[Layer] = []
+    clips: list[CompositeVideo] = []
     for number, part in enumerate(parts):
 
         def inner(moment: Moment, number: int = number) -> None:
@@ -108,10 +129,11 @@ def fit_segments(
         if options.budget is not None:
             left = max(options.budget - (time.perf_counter() - began), 1.0)
             mine = replace(options, budget=left / (len(parts) - number))
-        state = state_file(number) if state_file else None
-        clip = fit_scene(_part(scene, part), footage, mine, name, flow, inner, state, keep_state=True)
-        layers.append(Layer(clip, _fading(clip) if number else None, part.start))
-        reports.append({"frames": clip.info["frames"], **clip.report})
+        shown = None if labels is None else labels[part.start : part.stop]
+        states = _from(len(layers), state_file)
+        clip = _fit_part(_part(scene, part), footage, mine, name, shown, kind, flow, inner, states)
+        layers.extend(_placed(clip, part.start))
+        clips.append(clip)
     result = CompositeVideo(layers, footage.fps)
     result.info = {
         "kind": "fit",
@@ -119,7 +141,8 @@ def fit_segments(
         "frames": [scene.numbers[0], scene.numbers[-1]],
         **asdict(options),
     }
-    _measure(result, scene)
+    _measure(result, scene, clips, parts)
+    reports = [clip.report for clip in clips]
     result.report |= {
         "folded": _mean(reports, "folded"),
         "seen": _mean(reports, "seen"),
@@ -128,10 +151,37 @@ def fit_segments(
         "sweeps": sum(report["sweeps"] for report in reports),
         "blank_frames": [scene.numbers[t] for t in scene.blank],
         "notes": footage.notes,
-        "segments": [{key: report[key] for key in TOLD} for report in reports],
+        "segments": [
+            {"frames": clip.info["frames"], **{key: clip.report[key] for key in TOLD if key in clip.report}}
+            for clip in clips
+        ],
     }
     watcher(Moment("done", 1.0, result.report["psnr"], layers[0].video.canonical))
     return result
+
+
+def _fit_part(
+    scene: Scene,
+    footage: Footage,
+    options: Options,
+    name: str,
+    labels: Tensor | None,
+    kind: Layers,
+    flow: FlowMethod | None,
+    watcher: Watcher,
+    states: Callable[[int], StateFile] | None,
+) -> CompositeVideo:
+    """Fit one segment; arguments as for `fit_segments`, `states` by the number of a layer of the segment."""
+    if labels is None and kind == "one":
+        state = states(0) if states else None
+        one = fit_scene(scene, footage, options, name, flow, watcher, state, keep_state=True)
+        return CompositeVideo([Layer(one)], info=one.info, report=one.report, visibility=one.visibility)
+    return fit_layers(scene, footage, options, name, labels, flow, watcher, states, needed=False)
+
+
+def _from(first: int, state_file: Callable[[int], StateFile] | None) -> Callable[[int], StateFile] | None:
+    """The same, with numbers from `first` on."""
+    return (lambda number: state_file(first + number)) if state_file else None
 
 
 def _mean(reports: list[dict], name: str) -> float:
@@ -145,22 +195,37 @@ def _part(scene: Scene, frames: range) -> Scene:
     return Scene(scene.frames[cut], scene.numbers[cut], [] if len(blank) == len(frames) else blank)
 
 
-def _fading(clip: CanonicalVideo) -> Tensor:
-    """Alpha of a segment that fades in over the one before it, (n, H, W) uint8."""
-    alpha = torch.full((clip.num_frames, *clip.size), 255, dtype=torch.uint8)
-    for t in range(OVERLAP):
-        alpha[t] = round(255 * (t + 1) / (OVERLAP + 1))
-    return alpha
+def _placed(clip: CompositeVideo, start: int) -> list[Layer]:
+    """The layers of a segment that begins at a frame of the whole clip; all but the first fade in over the one before.
+
+    In the frames that both have, a layer has the weight of the fade where it is the one that shows in its segment, and
+    none elsewhere. So the background leaves out the things before it: it does not come between a thing and the same
+    thing of the segment before, which would be seen through. What is seen is the mean of both segments'
+    pictures in these weights, also where their masks differ; and whole frames pass to the later one at once.
+    """
+    placed = []
+    for number, layer in enumerate(clip.layers):
+        alpha = layer.alpha
+        if start:
+            size = (layer.video.num_frames, *clip.size)
+            alpha = torch.full(size, 255, dtype=torch.uint8) if alpha is None else alpha.clone()
+            for t in range(layer.start, min(layer.end, OVERLAP)):
+                weight = round(255 * (t + 1) / (OVERLAP + 1))
+                alpha[t - layer.start] = weight * (clip.owners(t) == number)
+        placed.append(replace(layer, alpha=alpha, start=start + layer.start))
+    return placed
 
 
-def _measure(video: CompositeVideo, scene: Scene) -> None:
-    """Set report and visibility."""
+def _measure(video: CompositeVideo, scene: Scene, clips: Sequence[CompositeVideo], parts: Sequence[range]) -> None:
+    """Set report and visibility of the segments `clips`, at frames `parts`, as one video."""
     visible = torch.zeros(video.num_frames, *video.size, dtype=torch.bool)
     quality, similarity = _compared(video, scene)
+    segment = [number for number, clip in enumerate(clips) for _ in clip.layers]
     for t in range(video.num_frames):
-        layer = video.layers[int(video.owners(t)[0, 0])]
-        if layer.video.visibility is not None:
-            visible[t] = layer.video.visibility[t - layer.start]
+        number = segment[int(video.owners(t)[0, 0])]  # all of a frame is of one segment, see `_placed`
+        seen = clips[number].visibility
+        if seen is not None:
+            visible[t] = seen[t - parts[number].start]
     video.visibility = visible
     video.report = {
         "psnr": float(quality.mean()),

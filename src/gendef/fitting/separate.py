@@ -28,6 +28,10 @@ COLOURED = 2
 """Rounds of GrabCut."""
 
 
+class NothingMoves(InputError):
+    """Nothing moves before the background, or nearly everything does."""
+
+
 def moving_things(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor:
     """Where something moves before the background, (T, H, W) uint8: 1 there, else 0.
 
@@ -40,7 +44,7 @@ def moving_things(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor
         flows: between them.
 
     Raises:
-        InputError: nothing moves of itself.
+        NothingMoves: nothing moves of itself, or more than `LARGEST` of the picture.
     """
     evidence = _along_time(_deviations(flows, seed), flows)
     smallest = SMALLEST * evidence[0].numel()
@@ -53,7 +57,7 @@ def moving_things(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor
     share = float(masks.float().mean())
     if not masks.any() or share > LARGEST:
         found = "nothing moves" if not masks.any() else f"{100 * share:.0f} % of the picture moves"
-        raise InputError(f"{found} against the background: give --masks, or fit without layers")
+        raise NothingMoves(f"{found} against the background: give --masks, or fit without layers")
     return masks.to(torch.uint8)
 
 
