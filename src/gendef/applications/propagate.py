@@ -46,7 +46,8 @@ def propagate(
         frames: uint8 (H, W, 3), all of one size.
         mask: as for `gendef.applications.segment.segment`.
         frame: the number of the frame on which it lies.
-        features: of a frame; default those of EfficientNet-Lite0 (Tan and Le 2019) at strides 8 and 16.
+        features: of a frame; default those of EfficientNet-Lite0 (Tan and Le 2019) at strides 8 and 16, of the frame
+            and its mirror image.
         on_frame: called after every frame.
 
     Returns:
@@ -66,7 +67,7 @@ def propagate(
         raise InputError(f"the mask is empty at {size[1]}x{size[0]} pixels: nothing is to be followed")
     if count > MOST_LABELS:
         raise InputError(f"the mask holds {count} labels: at most {MOST_LABELS} can be followed")
-    found = features or efficientnet_features()
+    found = features or efficientnet_features(mirrored=True)
     result = given.expand(len(frames), *size).clone()
     first = _unit(found(frames[frame]))
     shares = F.interpolate((given == values[:, None, None])[None].float(), size=first.shape[1:], mode="area")[0]
@@ -88,7 +89,9 @@ def _unit(features: Tensor) -> Tensor:
     return F.normalize(features, dim=0)
 
 
-def efficientnet_features(side: int = FEATURE_SIDE, purpose: str = "to follow a mask through a video") -> FeatureMap:
+def efficientnet_features(
+    side: int = FEATURE_SIDE, purpose: str = "to follow a mask through a video", mirrored: bool = False
+) -> FeatureMap:
     """Features of EfficientNet-Lite0 at strides 8 and 16, on the raster of stride 16.
 
     Each is freed of its mean over the frame and brought to unit length, and both count alike.
@@ -96,6 +99,8 @@ def efficientnet_features(side: int = FEATURE_SIDE, purpose: str = "to follow a 
     Args:
         side: shorter side at which the network sees a frame, in pixels; more is finer, and slower.
         purpose: what they are for, if the error has to say it.
+        mirrored: add the features of the mirror image at the same places, for twice the time: what depends on the
+            direction in which a thing looks, and on where the network's raster begins, evens out.
 
     Returns:
         A function from a frame to (152, h, w), h and w a sixteenth of what the network sees.
@@ -105,14 +110,19 @@ def efficientnet_features(side: int = FEATURE_SIDE, purpose: str = "to follow a 
     """
     network = load_efficientnet_lite0(extra="fit", purpose=purpose)
 
+    def looked(picture: Tensor) -> Tensor:
+        maps = network(picture, levels=3)
+        raster = maps[2].shape[2:]
+        levels = [F.interpolate(one, size=raster, mode="area")[0] for one in maps[1:3]]
+        return torch.cat([_unit(one - one.mean(dim=(1, 2), keepdim=True)) for one in levels])
+
     @torch.inference_mode()
     def features(frame: np.ndarray) -> Tensor:
         picture = torch.from_numpy(np.array(frame)).movedim(-1, 0)[None].float() / 127.5 - 1
         scale = side / min(frame.shape[:2]) / STRIDE
         seen = tuple(max(round(length * scale), 1) * STRIDE for length in frame.shape[:2])
-        maps = network(F.interpolate(picture, size=seen, mode="bicubic", antialias=True), levels=3)
-        raster = maps[2].shape[2:]
-        levels = [F.interpolate(one, size=raster, mode="area")[0] for one in maps[1:3]]
-        return torch.cat([_unit(one - one.mean(dim=(1, 2), keepdim=True)) for one in levels])
+        picture = F.interpolate(picture, size=seen, mode="bicubic", antialias=True)
+        found = looked(picture)
+        return found + looked(picture.flip(-1)).flip(-1) if mirrored else found
 
     return features
