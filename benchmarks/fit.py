@@ -103,7 +103,8 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict
     for name, (edit, look) in edits.items():
         aim = [to_uint8(look(frame)) for frame in to_tensor(source)] if look else source
         edited, aimed = clip.with_canonical(edit).render(), temporal(source, aim).summary()["edit_warping_error"]
-        report[name] = temporal(source, list(to_uint8(edited))).summary()["edit_warping_error"] / aimed
+        reached = temporal(source, list(to_uint8(edited))).summary()["edit_warping_error"]
+        report[name] = reached / aimed if aimed else float("nan")
     began, count = time.process_time(), 0
     while count == 0 or time.process_time() - began < 1:
         count += len(clip.render())

@@ -120,7 +120,7 @@ def test_points_that_are_hidden_where_segments_overlap_are_not_found_again():
 
 @pytest.mark.parametrize("first", [(8, 14), (10, 14), (8, 20)])
 def test_parts_of_a_thing_need_not_begin_one_after_the_other(first):
-    """A thing that one segment shows in frames 8 to 13 or so, and the next in frames 8 to 19, or 6 to 19."""
+    """A thing that one segment shows in frames 8 to 13 or so, and the next from frame 6, 8 or 10 on."""
     torch.manual_seed(4)
     world = torch.rand(3, 16, 48)
     one = shifted(world, list(range(*first)), SIZE, start=first[0])

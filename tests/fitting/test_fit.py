@@ -79,6 +79,17 @@ def test_what_comes_from_nowhere_is_not_explained(tmp_path, pixels):
     assert clip.visibility[2].float().mean() > 0.97
 
 
+def test_the_canonical_image_is_that_of_the_reference_frame(tmp_path, pan):
+    folder, frames = pan
+    number = gendef.fit_video(folder, quality="fast").report["reference_frame"]
+    # No other frame shows the patch; five frames against one must not paint over it.
+    frames[number, :, 20:30, 28:38] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    clip = gendef.fit_video(write_frames(tmp_path / "patch", frames), quality="fast")
+    assert clip.report["reference_frame"] == number
+    shown = clip.render(frames=[number])[0, :, 20:30, 28:38]
+    assert float((shown - frames[number, :, 20:30, 28:38]).abs().mean()) < 0.2
+
+
 def test_any_flow_method_can_be_used(pan):
     calls = []
 

@@ -233,10 +233,23 @@ def test_where_nothing_moves_of_itself(pan, tmp_path, capsys):
     assert "nothing moves against the background: give --masks" in capsys.readouterr().err
 
 
-def test_of_several_scenes_some_may_have_no_layers(pan, tmp_path, capsys):
-    frames = pan[1]
+def test_of_several_scenes_some_may_have_no_layers(crossing, monkeypatch, tmp_path, capsys):
+    _, masks, frames, _ = crossing
+    labels = read_masks(masks, list(range(COUNT)), (40, 56))
     cut = write_frames(tmp_path / "cut", torch.cat((frames * 0.4 - 0.6, frames.flip(2) * 0.4 + 0.6)))
+    found = [labels, None]
+
+    def finding(pictures, flows, seed):
+        mine = found.pop(0)
+        if mine is None:
+            raise separate.NothingMoves("nothing moves")
+        return mine
+
+    monkeypatch.setattr(composite_fit, "moving_things", finding)
     words = ["fit", str(cut), "--layers", "auto", "--quality", "fast", "--out", str(tmp_path / "x")]
     assert main.main(words) == 0
-    assert f"nothing is before the background in frames 0 to {len(frames) - 1}" in capsys.readouterr().out
-    assert len(load_clip(tmp_path / "x" / "scene01").layers) == 1
+    note = f"nothing is before the background in frames {COUNT} to {2 * COUNT - 1}: one image there"
+    assert f"note: {note}" in capsys.readouterr().out
+    clips = [load_clip(tmp_path / "x" / f"scene0{number}") for number in range(2)]
+    assert [len(clip.layers) for clip in clips] == [2, 1]
+    assert [note in clip.report["notes"] for clip in clips] == [False, True]

@@ -10,7 +10,7 @@ from tests.fitting.conftest import scenery, write_frames
 from gendef.cli import fit, main
 from gendef.composite import load_clip
 from gendef.errors import InputError
-from gendef.fitting import composite_fit, fit_long
+from gendef.fitting import composite_fit, fit_long, long
 from gendef.fitting.fit import Options
 from gendef.fitting.long import fit_segments
 from gendef.fitting.separate import NothingMoves
@@ -200,6 +200,41 @@ def test_each_segment_finds_what_moves(tmp_path, monkeypatch):
     assert extents(clip) == [("background", 0, FIRST), ("object 1", 0, 5), ("background", SECOND, COUNT)]
     assert clip.report["notes"] == ["nothing is before the background in frames 6 to 19: one image there"]
     assert clip.report["psnr"] > 33
+
+
+@pytest.mark.parametrize(("second", "name"), [(1, "object 1"), (2, "object 2")])
+def test_what_moves_keeps_its_name_only_if_it_is_the_same_thing(tmp_path, monkeypatch, second, name):
+    frames, labels = crossing({1: range(COUNT), 2: range(COUNT)})
+    found = [labels[:FIRST] == 1, labels[SECOND:] == second]
+    monkeypatch.setattr(composite_fit, "moving_things", lambda pictures, flows, seed: found.pop(0).to(torch.uint8))
+    (clip,) = fit_long(write_frames(tmp_path / "frames", frames), quality="fast", segment=16, layers="auto")
+    assert [layer.name for layer in clip.layers] == ["background", "object 1", "background", name]
+    assert [entry["name"] for entry in clip.report["segments"][1]["layers"]] == ["background", name]
+    carried = clip.segment(labels[2] == 1, frame=2)
+    assert bool(carried[COUNT - 1].any()) == (second == 1)
+
+
+def test_more_layers_than_a_clip_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(long, "MAX_LAYERS", 3)
+    frames, labels = crossing({1: range(COUNT)})
+    footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
+    with pytest.raises(InputError, match="2 segments of 2 layers are more than the 3 layers of a clip"):
+        fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, labels)
+
+
+def test_a_budget_is_not_spent_twice(tmp_path):
+    frames, labels = crossing({1: range(COUNT)})
+    footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
+
+    def states(number):
+        return StateFile(tmp_path / f"{number}.safetensors", {"part": number}, every=0.0)
+
+    def sweeps():
+        options = Options("fast", budget=4.0)
+        return fit_segments(footage.scenes[0], footage, options, "x", 16, labels, state_file=states).report["sweeps"]
+
+    first = sweeps()
+    assert sweeps() - first <= 4  # at most one more for each of four layers
 
 
 def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):

@@ -51,7 +51,8 @@ def carry_edit(video: CompositeVideo, number: int, edited: CanonicalVideo) -> Co
     """Put an edited video in the place of a layer's, and carry its change on to the layers before and after it.
 
     Layers of one name are one thing; the frames that two of them share say where each place of one canonical image lies
-    in the other, by exact inversion. What none of these frames shows is not carried.
+    in the other, by exact inversion. What is outside the picture in all of them is not carried; what is behind other
+    things in all of them goes where the fields guess it.
 
     Args:
         number: of the layer that was edited.

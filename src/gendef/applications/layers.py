@@ -247,6 +247,11 @@ def shown_by(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
     return own[owner.clamp(min=0)] & (owner >= 0)
 
 
+def _share(mask: Tensor, shown: Tensor) -> float:
+    """Share of a mask (H, W) that shows; 0 for an empty one."""
+    return float((mask & shown).sum() / mask.sum().clamp(min=1))
+
+
 def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
     """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
     parts = video.parts(name)
@@ -260,9 +265,9 @@ def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int,
             if not both:
                 break
             middle = (both.start + both.stop) // 2
-            # In the frame that shows most of it, for what is behind other things both layers only guess.
-            areas = [int((now[t - one.start].bool() & shown_by(video, owners[t], name)).sum()) for t in both]
-            _, _, frame = max((area, -abs(t - middle), t) for t, area in zip(both, areas, strict=True))
+            # In the frame that hides least of it, for what is behind other things both layers only guess.
+            shares = [_share(now[t - one.start].bool(), shown_by(video, owners[t], name)) for t in both]
+            _, _, frame = max((round(share, 2), -abs(t - middle), t) for t, share in zip(both, shares, strict=True))
             now = segment(two.video, now[frame - one.start], frame - two.start)
             _put(video, result, owners, k, now)
             last = k

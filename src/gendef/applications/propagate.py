@@ -94,7 +94,8 @@ def efficientnet_features(
 ) -> FeatureMap:
     """Features of EfficientNet-Lite0 at strides 8 and 16, on the raster of stride 16.
 
-    Each is freed of its mean over the frame and brought to unit length, and both count alike.
+    Each is freed of its mean over the frame and brought to unit length, and both count alike. With `mirrored` the
+    result is a sum of two such features.
 
     Args:
         side: shorter side at which the network sees a frame, in pixels; more is finer, and slower.

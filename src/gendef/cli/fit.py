@@ -122,10 +122,11 @@ def main(argv: list[str]) -> int | None:
         for scene, folder, share, of_scene in zip(scenes, folders, shares, labels, strict=True):
             clip = _fit(scene, footage, share, arguments, of_scene, folder, progress)
             reports.append({"clip": str(folder), "frames": clip.info["frames"], **clip.report})
+    notes = list(dict.fromkeys([*footage.notes, *(note for report in reports for note in report["notes"])]))
     if arguments.json:
-        print(json.dumps({"clips": reports, "notes": footage.notes}))
+        print(json.dumps({"clips": reports, "notes": notes}))
         return 0
-    for note in footage.notes:
+    for note in notes:
         print(f"note: {note}")
     for report in reports:
         print(

@@ -47,7 +47,7 @@ def fit_layers(
         flow, watcher: see `gendef.fit_video`.
         state_file: number of a layer -> where to continue from, and where to save what is reached now and then.
         needed: whether it is an error that nothing moves of itself; otherwise there is the background alone, and a note
-            in `footage` says so.
+            in the report says so.
 
     Returns:
         The clip, the background at the back; `report` is as that of `gendef.fit_video`, with an entry `layers`.
@@ -73,10 +73,12 @@ def fit_layers(
                 mine = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8)
         else:
             mine = labels[used]
+        clock = Clock(clock.began - _spent(mine, state_file), options.budget)
         fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
+    notes = list(footage.notes)
     if len(fitted) == 1:
         first, last = scene.numbers[0], scene.numbers[-1]
-        footage.notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
+        notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
     watcher(Moment("measuring", 0.99))
     layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
     result = CompositeVideo(layers, footage.fps)
@@ -93,10 +95,18 @@ def fit_layers(
         "reference_frame": scene.numbers[used[fitted[0].reference]],
         "camera": fitted[0].camera,
         "blank_frames": [scene.numbers[t] for t in scene.blank],
-        "notes": footage.notes,
+        "notes": notes,
     }
     watcher(Moment("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
     return result
+
+
+def _spent(labels: Tensor, state_file: Callable[[int], StateFile] | None) -> float:
+    """Seconds that an interrupted fit of these labels has taken already."""
+    if state_file is None:
+        return 0.0
+    states = [state_file(number).load() for number in range(len({0, *labels.unique().tolist()}))]
+    return max((state.seconds for state in states if state), default=0.0)
 
 
 def check_labels(labels: Tensor | None, scene: Scene) -> None:

@@ -235,7 +235,7 @@ def fit_scene(
         "reference_frame": scene.numbers[reference],
         "camera": camera.kind,
         "blank_frames": [scene.numbers[t] for t in scene.blank],
-        "notes": footage.notes,
+        "notes": list(footage.notes),
     }
     result.info = {
         "kind": "fit",

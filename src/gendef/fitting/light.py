@@ -23,7 +23,7 @@ SMOOTH, STEADY, SMALL = 0.05, 0.05, 0.002
 """Weights of the squared gradient from cell to cell, of the squared change in time of the gain's shape, and of the
 squared gain; the squared error of all pixels of a cell together counts 1, and brightness is in [0, 2]."""
 COLOUR = 0.05
-"""Difference in colour from which on it costs linearly, not squared, as in the fit."""
+"""Difference in colour from which on it costs linearly, not squared."""
 ITERATIONS = 40
 LEAST, MOST = -0.8, 4.0
 """Limits of the gain, so that frames can be divided by it."""

@@ -1,7 +1,7 @@
 """Long clips: overlapping segments, each with canonical images of its own, one fading into the next."""
 
-import time
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gendef.canonical_video import CanonicalVideo
-from gendef.composite import CompositeVideo, Layer
+from gendef.composite import SHOWN, CompositeVideo, Layer
+from gendef.composite_format import MAX_LAYERS
 from gendef.errors import InputError
 from gendef.fitting.composite_fit import Layers, check_labels, fit_layers
 from gendef.fitting.fit import fit_scene, following, scene_options
@@ -24,6 +25,9 @@ SEGMENT = 120
 """Frames that one canonical image holds at most, if nothing else is said."""
 TOLD = ("psnr", "camera", "reference_frame", "layers")
 """What the report says about each segment; the last if it is in layers."""
+SAME_THING = 0.5
+"""Share of the smaller of two masks, in the frames that two segments have in common, which both must have to be of one
+thing."""
 OVERLAP = 8
 """Frames that a segment has in common with the next."""
 
@@ -115,8 +119,10 @@ def fit_segments(
     Raises:
         InputError: segments would be too short, or the labels are not of the frames' size.
     """
-    began, parts = time.perf_counter(), split(len(scene.frames), longest)
+    parts = split(len(scene.frames), longest)
     check_labels(labels, scene)
+    _check_count(len(parts), labels)
+    fresh = itertools.count(1)
     layers: list[Layer] = []
     clips: list[CompositeVideo] = []
     for number, part in enumerate(parts):
@@ -127,11 +133,14 @@ def fit_segments(
 
         mine = options
         if options.budget is not None:
-            left = max(options.budget - (time.perf_counter() - began), 1.0)
+            left = max(options.budget - sum(clip.report["seconds"] for clip in clips), 1.0)
             mine = replace(options, budget=left / (len(parts) - number))
         shown = None if labels is None else labels[part.start : part.stop]
         states = _from(len(layers), state_file)
         clip = _fit_part(_part(scene, part), footage, mine, name, shown, kind, flow, inner, states)
+        if labels is None:
+            apart = part.start - parts[number - 1].start if number else 0
+            clip = _named(clip, clips[-1] if clips else None, apart, fresh)
         layers.extend(_placed(clip, part.start))
         clips.append(clip)
     result = CompositeVideo(layers, footage.fps)
@@ -147,10 +156,10 @@ def fit_segments(
         "folded": _mean(reports, "folded"),
         "seen": _mean(reports, "seen"),
         "reference_difference": _mean(reports, "reference_difference"),
-        "seconds": time.perf_counter() - began,
+        "seconds": sum(report["seconds"] for report in reports),
         "sweeps": sum(report["sweeps"] for report in reports),
         "blank_frames": [scene.numbers[t] for t in scene.blank],
-        "notes": footage.notes,
+        "notes": list(dict.fromkeys(note for report in reports for note in report["notes"])),
         "segments": [
             {"frames": clip.info["frames"], **{key: clip.report[key] for key in TOLD if key in clip.report}}
             for clip in clips
@@ -182,6 +191,46 @@ def _fit_part(
 def _from(first: int, state_file: Callable[[int], StateFile] | None) -> Callable[[int], StateFile] | None:
     """The same, with numbers from `first` on."""
     return (lambda number: state_file(first + number)) if state_file else None
+
+
+def _check_count(segments: int, labels: Tensor | None) -> None:
+    """Refuse more layers than a clip can hold.
+
+    Raises:
+        InputError: so it is.
+    """
+    each = 2 if labels is None else len({0, *labels.unique().tolist()})
+    if segments * each > MAX_LAYERS:
+        raise InputError(
+            f"{segments} segments of {each} layers are more than the {MAX_LAYERS} layers of a clip: "
+            "take longer segments, fewer labels, or fewer frames"
+        )
+
+
+def _named(clip: CompositeVideo, before: CompositeVideo | None, apart: int, fresh: Iterator[int]) -> CompositeVideo:
+    """A segment that found by itself what moves, its things named after those of the segment before that they are.
+
+    Each segment sees for itself what moves, and what moves in one need not be what moves in the next.
+
+    Args:
+        before: the segment before, which begins `apart` frames earlier.
+        fresh: numbers for things that were not there.
+    """
+    layers, report = [clip.layers[0]], dict(clip.report)
+    for layer in clip.layers[1:]:
+        mine = torch.stack([layer.opacity(t) >= SHOWN for t in range(OVERLAP)])
+        same = None
+        for other in before.layers[1:] if before else []:
+            theirs = torch.stack([other.opacity(apart + t) >= SHOWN for t in range(OVERLAP)])
+            smaller = min(int(mine.sum()), int(theirs.sum()))
+            if smaller and int((mine & theirs).sum()) > SAME_THING * smaller:
+                same = other.name
+        layers.append(replace(layer, name=same or f"object {next(fresh)}"))
+    if "layers" in report:
+        report["layers"] = [
+            {**entry, "name": layer.name} for entry, layer in zip(report["layers"], layers, strict=True)
+        ]
+    return CompositeVideo(layers, clip.fps, info=clip.info, report=report, visibility=clip.visibility)
 
 
 def _mean(reports: list[dict], name: str) -> float:

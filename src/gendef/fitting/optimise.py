@@ -84,7 +84,7 @@ class Refinement:
         canonical: (3, Hc, Wc).
         canvas: height and width of the canonical image.
         mass: (Hc, Wc), how much each canonical pixel was seen, in frame pixels.
-        trust: (T, H, W), how much the frames' pixels count for the canonical image.
+        trust: (T, H, W), how much the frames' pixels count for the canonical image, but for the reference frame's.
         psnr: (T,), of the frames as they were before the last sweep's step.
     """
 
