@@ -1,6 +1,7 @@
 """Long clips in layers: things keep their names, looks, points and masks from one segment to the next."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -222,19 +223,22 @@ def test_more_layers_than_a_clip_holds_are_refused(tmp_path, monkeypatch):
         fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, labels)
 
 
-def test_a_budget_is_not_spent_twice(tmp_path):
+def test_time_that_was_spent_before_a_stop_counts(tmp_path):
     frames, labels = crossing({1: range(COUNT)})
     footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
 
     def states(number):
-        return StateFile(tmp_path / f"{number}.safetensors", {"part": number}, every=0.0)
+        return StateFile(tmp_path / f"{number}.safetensors", {"part": number})
 
-    def sweeps():
-        options = Options("fast", budget=4.0)
-        return fit_segments(footage.scenes[0], footage, options, "x", 16, labels, state_file=states).report["sweeps"]
+    def report():
+        options = Options("fast", budget=2.0)
+        return fit_segments(footage.scenes[0], footage, options, "x", 16, labels, state_file=states).report
 
-    first = sweeps()
-    assert sweeps() - first <= 4  # at most one more for each of four layers
+    assert report()["seconds"] < 500
+    for number in range(4):
+        states(number).save(replace(states(number).load(), seconds=500.0 + number))
+    # Layers 0 and 1 are of the first segment, 2 and 3 of the second; a state holds the time since its segment began.
+    assert 501 + 503 < report()["seconds"] < 1500
 
 
 def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
