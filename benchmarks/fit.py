@@ -26,6 +26,7 @@ import resource
 import tempfile
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +102,19 @@ def measure(path: Path, folder: Path, options: argparse.Namespace) -> tuple[dict
     edits: dict[str, tuple[Any, Any]] = {"plain": (image, None), "drawn": (board(*image.shape[1:]), None)}
     edits |= {"sepia": (sepia(image), sepia), "pencil": (edge(image), edge)}
     for name, (edit, look) in edits.items():
-        aim = [to_uint8(look(frame)) for frame in to_tensor(source)] if look else source
-        edited, aimed = clip.with_canonical(edit).render(), temporal(source, aim).summary()["edit_warping_error"]
-        reached = temporal(source, list(to_uint8(edited))).summary()["edit_warping_error"]
-        report[name] = reached / aimed if aimed else float("nan")
+        report[name] = to_source(source, to_uint8(clip.with_canonical(edit).render()))
+        if look:
+            report[name] /= to_source(source, (to_uint8(look(frame)) for frame in to_tensor(source)))
     began, count = time.process_time(), 0
     while count == 0 or time.process_time() - began < 1:
         count += len(clip.render())
     report["render_rate"] = count / (time.process_time() - began)
     return report, clip
+
+
+def to_source(source: list[np.ndarray], edited: Iterable[np.ndarray]) -> float:
+    """Warping error of an edited video over that of its source; NaN if the source stands still."""
+    return temporal(source, edited).summary()["edit_to_source"]
 
 
 def board(height: int, width: int) -> Image.Image:

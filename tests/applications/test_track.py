@@ -178,7 +178,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gendef.applications.drawings.write_image", fail)
+    monkeypatch.setattr("gendef.applications.drawn_files.write_image", fail)
     video = moving("zoom")
     with pytest.raises(OSError, match="No space"):
         write_tracks(video, video.track([(3, 3)]), tmp_path / "out")

@@ -221,6 +221,9 @@ def test_more_layers_than_a_clip_holds_are_refused(tmp_path, monkeypatch):
     footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
     with pytest.raises(InputError, match="2 segments of 2 layers are more than the 3 layers of a clip"):
         fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, labels)
+    with pytest.raises(InputError, match="2 segments of 2 layers"):
+        fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, kind="auto")
+    assert len(fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16).layers) == 2
 
 
 def test_time_that_was_spent_before_a_stop_counts(tmp_path):

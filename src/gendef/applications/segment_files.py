@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from gendef.applications.drawings import drawing_size, enlarged_frames, write_drawings
+from gendef.applications.drawn_files import drawing_size, enlarged_frames, write_drawings
 from gendef.applications.staging import staged
 from gendef.canonical_video import CanonicalVideo
 from gendef.composite import CompositeVideo, canonical_pictures

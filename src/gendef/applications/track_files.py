@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gendef.applications.drawings import drawing_size, enlarged_frames, write_drawings
+from gendef.applications.drawn_files import drawing_size, enlarged_frames, write_drawings
 from gendef.applications.follow_points import FollowedPoints
 from gendef.applications.staging import staged
 from gendef.applications.track import Tracks

@@ -117,11 +117,11 @@ def fit_segments(
         have no layer but the background.
 
     Raises:
-        InputError: segments would be too short, or the labels are not of the frames' size.
+        InputError: segments would be too short, the labels are not of the frames' size, or there are too many layers.
     """
     parts = split(len(scene.frames), longest)
     check_labels(labels, scene)
-    _check_count(len(parts), labels)
+    _check_count(len(parts), labels, kind)
     fresh = itertools.count(1)
     layers: list[Layer] = []
     clips: list[CompositeVideo] = []
@@ -138,7 +138,7 @@ def fit_segments(
         shown = None if labels is None else labels[part.start : part.stop]
         states = _from(len(layers), state_file)
         clip = _fit_part(_part(scene, part), footage, mine, name, shown, kind, flow, inner, states)
-        if labels is None:
+        if labels is None:  # labels name their layers, what was found by itself has no name yet
             apart = part.start - parts[number - 1].start if number else 0
             clip = _named(clip, clips[-1] if clips else None, apart, fresh)
         layers.extend(_placed(clip, part.start))
@@ -193,13 +193,13 @@ def _from(first: int, state_file: Callable[[int], StateFile] | None) -> Callable
     return (lambda number: state_file(first + number)) if state_file else None
 
 
-def _check_count(segments: int, labels: Tensor | None) -> None:
+def _check_count(segments: int, labels: Tensor | None, kind: Layers) -> None:
     """Refuse more layers than a clip can hold.
 
     Raises:
         InputError: so it is.
     """
-    each = 2 if labels is None else len({0, *labels.unique().tolist()})
+    each = len({0, *labels.unique().tolist()}) if labels is not None else 1 if kind == "one" else 2
     if segments * each > MAX_LAYERS:
         raise InputError(
             f"{segments} segments of {each} layers are more than the {MAX_LAYERS} layers of a clip: "
@@ -208,7 +208,7 @@ def _check_count(segments: int, labels: Tensor | None) -> None:
 
 
 def _named(clip: CompositeVideo, before: CompositeVideo | None, apart: int, fresh: Iterator[int]) -> CompositeVideo:
-    """A segment that found by itself what moves, its things named after those of the segment before that they are.
+    """A segment's things named after the same things of the segment before, or else anew.
 
     Each segment sees for itself what moves, and what moves in one need not be what moves in the next.
 

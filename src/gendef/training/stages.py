@@ -387,12 +387,7 @@ def _split(frames: Representation, shown: int, count: int) -> tuple[Representati
 
 
 def build_stage(
-    name: str,
-    config: TrainConfig,
-    generator: AnyGenerator,
-    critic: Critic,
-    device: torch.device,
-    group: Group = ALONE,
+    name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
 ) -> Stage:
     """The stage called `name`, "pretrain" or "finetune"."""
     if name == Pretrain.name:
