@@ -2,6 +2,7 @@
 
     python benchmarks/train.py --preset mini64 [--steps 10] [--json]
     python benchmarks/train.py --preset sky256 --batch 1 --steps 1 --stage finetune --literal
+    python benchmarks/train.py --preset sky256 --batch 8 --steps 1 --stage finetune --micro-batch 1
     python benchmarks/train.py --preset mini64 --processes 2
     torchrun --standalone --nproc-per-node 8 benchmarks/train.py --preset sky256
 
@@ -28,6 +29,7 @@ from gendef.training.critics import build_critic
 from gendef.training.distribution import Group, process_group, started_together
 from gendef.training.launch import start_processes
 from gendef.training.loop import choose_device
+from gendef.training.parts import Parts
 from gendef.training.precision import uses_bf16
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage
@@ -73,6 +75,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, help="clips or images of a step, other than the preset's")
     parser.add_argument("--stage", choices=("pretrain", "finetune"), help="measure one of the two")
+    parser.add_argument("--micro-batch", type=int, help="clips or images that are computed at once")
     parser.add_argument("--literal", action="store_true")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -98,7 +101,10 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):
         if options.stage not in (None, name):
             continue
-        stage = build_stage(name, config, Generator(config.generator), build_critic(config), device, group)
+        parts = Parts(options.micro_batch)
+        stage = build_stage(
+            name, config, Generator(config.generator), build_critic(config, parts), device, group, parts
+        )
         stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
         with literal_path() if options.literal else contextlib.nullcontext():
             seconds = measure(stage, options.steps)

@@ -18,6 +18,7 @@ def test_every_preset_is_consistent():
         (["--preset", "mini64"], "prepare the data with --resolution 64"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--minutes", "-1"], "--minutes must be positive"),
+        (["--micro-batch", "0"], "--micro-batch must be at least 1, got 0"),
         (["--config", "missing.yaml"], "cannot be read as YAML"),
         (["--device", "abacus"], "cannot be used here"),
     ],

@@ -163,11 +163,8 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(0, top, config.mapping_layers, condition_dim=condition, track_average=False)
         self.b4 = Epilogue(top, top if condition else 1, config.minibatch_std_group, config.conv_clamp)
 
-    def forward(self, video: Tensor, times: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """video (B, T, 3, R, R) in [-1, 1], times (B, T) in frames, labels (B, num_classes) -> logits (B,).
-
-        T is `num_frames`, or 1. Times may be left out for one frame.
-        """
+    def features(self, video: Tensor) -> Tensor:
+        """video (B, T, 3, R, R) -> (B, C, 4, 4): what is known of each clip for itself. T is `num_frames`, or 1."""
         batch, count = video.shape[:2]
         if count not in (1, self.config.num_frames):
             raise ValueError(f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}")
@@ -177,15 +174,24 @@ class Discriminator(nn.Module):
             if size <= self.config.concat_resolution and not merged:
                 x, merged = x.reshape(batch, count, *x.shape[1:]).mean(dim=1), True
             x = block(x, 1 if merged else count)
-        if not merged:
-            x = x.reshape(batch, count, *x.shape[1:]).mean(dim=1)
-        features = self.b4(x)
+        return x if merged else x.reshape(batch, count, *x.shape[1:]).mean(dim=1)
+
+    def logits(self, features: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
+        """`features` of a batch, times (B, T) in frames or None for single frames, labels -> (B,)."""
+        output = self.b4(features)
         if not hasattr(self, "mapping"):
-            return features.squeeze(1)
+            return output.squeeze(1)
         parts = [] if labels is None else [labels]
         if self.config.num_frames > 1:
-            if count == 1 or times is None:
-                times = torch.zeros(batch, self.config.num_frames, device=video.device)
+            if times is None:
+                times = torch.zeros(len(features), self.config.num_frames, device=features.device)
             parts.append(self.time_encoder(times))
         projection = self.mapping(None, torch.cat(parts, dim=1))
-        return (features * projection).sum(dim=1) / math.sqrt(features.shape[1])
+        return (output * projection).sum(dim=1) / math.sqrt(output.shape[1])
+
+    def forward(self, video: Tensor, times: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        """video (B, T, 3, R, R) in [-1, 1], times (B, T) in frames, labels (B, num_classes) -> logits (B,).
+
+        T is `num_frames`, or 1; a single frame has no times.
+        """
+        return self.logits(self.features(video), None if video.shape[1] == 1 else times, labels)

@@ -10,6 +10,7 @@ from gendef.networks.discriminator import Discriminator
 from gendef.networks.efficientnet import load_efficientnet_lite0
 from gendef.networks.projected import ProjectedDiscriminator
 from gendef.training.config import TrainConfig
+from gendef.training.parts import WHOLE, Parts
 
 Representation = list[Tensor]
 
@@ -18,6 +19,10 @@ class Critic(nn.Module):
     """What a training step needs of a discriminator."""
 
     loss: str
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.parts = parts
 
     def represent(self, video: Tensor) -> Representation:
         """video (B, T, 3, R, R) -> tensors of leading size B * T, video-major."""
@@ -40,18 +45,22 @@ class PaperCritic(Critic):
 
     loss = "logistic"
 
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
+    def __init__(self, config: TrainConfig, parts: Parts) -> None:
+        super().__init__(parts)
         self.network = Discriminator(config.stylegan_v)
 
     def represent(self, video: Tensor) -> Representation:
         return [video.flatten(0, 1)]
 
     def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
-        return self.network(frames[0][:, None], None, labels)
+        return self._judged(frames[0][:, None], None, labels)
 
     def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
-        return self.network(frames[0].unflatten(0, times.shape), times, labels)
+        return self._judged(frames[0].unflatten(0, times.shape), times, labels)
+
+    def _judged(self, video: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
+        (features,) = self.parts.run(lambda part: (self.network.features(part),), video)
+        return self.network.logits(features, times, labels)
 
 
 class ProjectedCritic(Critic):
@@ -59,12 +68,12 @@ class ProjectedCritic(Critic):
 
     loss = "hinge"
 
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
+    def __init__(self, config: TrainConfig, parts: Parts) -> None:
+        super().__init__(parts)
         self.network = ProjectedDiscriminator(config.projected, load_efficientnet_lite0())
 
     def represent(self, video: Tensor) -> Representation:
-        return self.network.extract(video.flatten(0, 1))
+        return list(self.parts.run(lambda part: tuple(self.network.extract(part.flatten(0, 1))), video))
 
     def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
         return self.network.image_logits(frames, labels)
@@ -76,10 +85,10 @@ class ProjectedCritic(Critic):
         self.network.start_video_heads()
 
 
-def build_critic(config: TrainConfig) -> Critic:
-    """The critic that `config.discriminator` names.
+def build_critic(config: TrainConfig, parts: Parts = WHOLE) -> Critic:
+    """The critic that `config.discriminator` names; what is costly in it is computed in `parts`.
 
     Raises:
         MissingDependencyError: the frozen features' weights are not installed.
     """
-    return ProjectedCritic(config) if config.discriminator == "projected" else PaperCritic(config)
+    return ProjectedCritic(config, parts) if config.discriminator == "projected" else PaperCritic(config, parts)

@@ -11,9 +11,10 @@ def average_of(generator: nn.Module) -> nn.Module:
     return copy.deepcopy(generator).eval().requires_grad_(False)
 
 
-def running_means(module: nn.Module) -> list[torch.Tensor]:
+def running_means(module: nn.Module) -> dict[str, torch.Tensor]:
     """Buffers that follow what a process saw of a batch: the mean latent, and the sizes of StyleGAN3's features."""
-    return [buffer for name, buffer in module.named_buffers() if name.endswith(("w_avg", "magnitude_ema"))]
+    buffers = module.named_buffers()
+    return {name: buffer for name, buffer in buffers if name.endswith(("w_avg", "magnitude_ema"))}
 
 
 @torch.no_grad()

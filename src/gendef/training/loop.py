@@ -24,6 +24,7 @@ from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save
 from gendef.training.config import TrainConfig, first_difference
 from gendef.training.critics import build_critic
 from gendef.training.distribution import ALONE, Group
+from gendef.training.parts import Parts
 from gendef.training.precision import uses_bf16
 from gendef.training.presets import fit_to_data
 from gendef.training.report import Reporter, count_parameters, describe, preview
@@ -47,6 +48,8 @@ class RunOptions:
     snapshot_minutes: float = 10.0
     device: str = "auto"
     quiet: bool = False
+    micro_batch: int | None = None
+    """Samples of a process that are computed at once (`Parts`), None for all."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stages that end when they have cost so many seconds (see `Stage.seconds`), however few images they saw."""
 
@@ -81,6 +84,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = ALONE) -> None:
         self.options, self.group, self.folder = options, group, options.out
+        self.parts = Parts(options.micro_batch)
         self._deadline = float("inf")
         self._stop = threading.Event()
         with group.together():
@@ -140,14 +144,20 @@ class Trainer:
         """Train until the stages are done, the minutes are over, or the process is asked to stop.
 
         Raises:
-            Stopped: asked to stop; the state is saved. TrainingError: the run diverged again and again.
+            Stopped: asked to stop; the state is saved. TrainingError: the run diverged again and again, or a step does
+                not fit the memory.
         """
         if self.options.minutes is not None:
             self._deadline = time.monotonic() + self.options.minutes * 60
         with _stop_signals(self._stop):
             for name in self.options.stages:
                 if name in self.config.stages:
-                    self._run_stage(name)
+                    try:
+                        self._run_stage(name)
+                    except RuntimeError as error:
+                        if not _out_of_memory(error):
+                            raise
+                        raise TrainingError(self._too_large(name)) from error
 
     def _run_stage(self, name: str) -> None:
         torch.manual_seed(self.config.seed)
@@ -180,11 +190,11 @@ class Trainer:
     def build(self, name: str) -> Stage:
         """The stage called `name`, as its newest checkpoint left it or as the stage before prepared it."""
         with self.group.together():
-            generator, critic = build_generator(self.config.generator), build_critic(self.config)
+            generator, critic = build_generator(self.config.generator), build_critic(self.config, self.parts)
         state = self._latest(name)
         if name == "finetune" and not state:
             self._start_from_pretrained(generator, critic)
-        stage = build_stage(name, self.config, generator, critic, self.device, self.group)
+        stage = build_stage(name, self.config, generator, critic, self.device, self.group, self.parts)
         # Other machines may draw other initial weights from the same seed.
         stage.load_state_dict(state or self.group.from_first(stage.state_dict))
         return stage
@@ -292,6 +302,17 @@ class Trainer:
         save_generator(self.folder / ("model" if stage.name == "finetune" else "pretrained"), average, info)
         preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
 
+    def _too_large(self, name: str) -> str:
+        """What to do about a step of stage `name` that does not fit the memory."""
+        share = self.group.share_of(f"{name}.batch_size", getattr(self.config, name).batch_size)
+        now = min(self.options.micro_batch or share, share)
+        if now > 1:
+            return (
+                f"a step of {name} does not fit the memory of {self.device}: continue with --micro-batch {now // 2}"
+                f" (now {now}), which gives the same result"
+            )
+        return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
+
     def _say(self, text: str) -> None:
         if self.group.first and not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
@@ -304,6 +325,10 @@ def check_shares(config: TrainConfig, stages: tuple[str, ...], group: Group) -> 
     """
     for name in set(stages) & set(config.stages):
         group.share_of(f"{name}.batch_size", getattr(config, name).batch_size)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _unit(stage: Stage) -> str:

@@ -1,6 +1,5 @@
 """One step of each stage: pretraining on single frames, finetuning on clips (GenDeF section 3.4)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,166 +9,25 @@ from torch import Tensor
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
 from gendef.networks.painting import AnyGenerator, PaintingGenerator
-from gendef.training.ada import AdaptiveAugment
-from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
+from gendef.training.config import FinetuneConfig, TrainConfig
 from gendef.training.critics import Critic, Representation
-from gendef.training.diffaug import diffaug
 from gendef.training.distribution import ALONE, Group
-from gendef.training.ema import average_of, running_means, update_average
 from gendef.training.losses import (
     discriminator_loss,
     field_statistics,
     folding_penalty,
     generator_loss,
-    r1_penalty,
     slowness_penalty,
     spatial_smoothness,
     temporal_smoothness,
 )
+from gendef.training.parts import WHOLE, Parts
 from gendef.training.precision import autocast
-
-Metrics = dict[str, Tensor]
+from gendef.training.stage import Metrics, Outputs, Stage
 
 
 def _detached(frames: Representation) -> Representation:
     return [item.detach() for item in frames]
-
-
-class Stage:
-    """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
-
-    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike.
-    """
-
-    name = ""
-    num_frames = 1
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        settings: StageConfig,
-        generator: AnyGenerator,
-        critic: Critic,
-        device: torch.device,
-        group: Group = ALONE,
-    ) -> None:
-        self.config, self.settings, self.device, self.group = config, settings, device, group
-        self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
-        self.average = average_of(self.generator)
-        self.noise = torch.Generator().manual_seed(config.seed)
-        self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
-        self.step_number, self.images_seen = 0, 0
-        self.seconds = 0.0
-        """What training has cost so far: processor seconds on a CPU, elsewhere seconds of the clock."""
-        betas = (settings.beta1, settings.beta2)
-        self.generator_optimiser = torch.optim.Adam(self._generator_groups(), betas=betas, eps=1e-8)
-        # Lazy regularisation stretches the critic's time scale (Karras et al. 2020, appendix B).
-        lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_gamma else 1.0
-        self.critic_parameters = [p for p in self.critic.parameters() if p.requires_grad]
-        self.critic_optimiser = torch.optim.Adam(
-            self.critic_parameters,
-            lr=settings.lr_discriminator * lazy,
-            betas=(betas[0] ** lazy, betas[1] ** lazy),
-            eps=1e-8,
-        )
-
-    def _generator_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.generator.content_parameters()), "lr": self.settings.lr_generator}]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        return {
-            "generator": self.generator.state_dict(),
-            "average": self.average.state_dict(),
-            "critic": self.critic.state_dict(),
-            "generator_optimiser": self.generator_optimiser.state_dict(),
-            "critic_optimiser": self.critic_optimiser.state_dict(),
-            "ada": self.ada.state_dict() if self.ada else {},
-            "noise": self.noise.get_state(),
-            "step_number": self.step_number,
-            "images_seen": self.images_seen,
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.generator.load_state_dict(state["generator"])
-        self.average.load_state_dict(state["average"])
-        self.critic.load_state_dict(state["critic"])
-        self.generator_optimiser.load_state_dict(state["generator_optimiser"])
-        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
-        if self.ada:
-            self.ada.load_state_dict(state["ada"])
-        self.noise.set_state(state["noise"])
-        self.step_number, self.images_seen = state["step_number"], state["images_seen"]
-        self.seconds = state.get("seconds", 0.0)  # checkpoints of version 0.1 do not count them
-
-    def latents(self, batch: int) -> Tensor:
-        """(batch, z_dim)."""
-        return self.normal(batch, self.generator.z_dim)
-
-    def normal(self, batch: int, *shape: int) -> Tensor:
-        """Normal noise (batch, *shape): this process's share of the group's."""
-        everywhere = torch.randn(batch * self.group.size, *shape, generator=self.noise)
-        return everywhere[self.group.share].to(self.device)
-
-    def augmented(self, video: Tensor) -> Tensor:
-        """What the critic is shown instead of `video` (B, T, 3, R, R)."""
-        if self.ada is not None:
-            return self.ada(video, self.noise, self.group)
-        return diffaug(video, self.noise, self.group) if self.settings.augment == "diffaug" else video
-
-    def real(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Augmented real clips in [-1, 1], their times and labels, on the device."""
-        video = batch.video.to(self.device).float() / 127.5 - 1
-        labels = None if batch.labels is None else batch.labels.to(self.device)
-        return self.augmented(video), batch.times.to(self.device), labels
-
-    def step(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
-        """One update of critic and generator from one batch; returns what to log, as scalars."""
-        metrics = self._update(batch, fake_times)
-        self._freeze_critic(False)
-        size = len(batch.video) * self.group.size
-        self.group.average_((*running_means(self.generator), metrics["sign_real"]))
-        self.step_number += 1
-        self.images_seen += size
-        if self.ada is not None:
-            self.ada.update(metrics["sign_real"], size, self.settings.ada_target, self.settings.ada_images)
-            metrics["ada_p"] = self.ada.p.clone()
-        update_average(self.average, self.generator, size, self.images_seen, self.settings.ema_images)
-        return metrics
-
-    def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
-        raise TypeError(f"{type(self).__name__} has no update")
-
-    def _step_critic(self, loss: Tensor, real: Representation, logits: Callable[[Representation], Tensor]) -> Metrics:
-        """Descend `loss` plus, every r1_interval steps, R1 on the representation of the real frames.
-
-        The paper's discriminator represents frames by themselves, which makes this the usual R1; on frozen features it
-        keeps the heads smooth at the price of the heads alone.
-        """
-        self.critic_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        metrics = {}
-        if self.settings.r1_gamma and self.step_number % self.settings.r1_interval == 0:
-            leaves = [item.detach().requires_grad_() for item in real]
-            penalty = r1_penalty(logits(leaves), leaves)
-            (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
-            metrics["r1"] = penalty.detach()
-        self.group.average_gradients(self.critic_parameters)
-        self.critic_optimiser.step()
-        return metrics
-
-    def _freeze_critic(self, frozen: bool) -> None:
-        for parameter in self.critic_parameters:
-            parameter.requires_grad_(not frozen)
-
-    def _step_generator(self, loss: Tensor) -> None:
-        """Descend `loss`, with the critic frozen since its own step."""
-        self.generator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.group.average_gradients(self.generator.parameters())
-        self.generator_optimiser.step()
 
 
 class Pretrain(Stage):
@@ -181,14 +39,19 @@ class Pretrain(Stage):
         critic, kind = self.critic, self.critic.loss
         real, _, labels = self.real(batch)
         with autocast(self.config, self.device):
-            image = self.generator.images(self.latents(len(real)), labels)
+            latents = self.latents(len(real))
+            (image,) = self.generated(lambda z, labels: (self.generator.images(z, labels),), latents, labels)
             fake = critic.represent(self.augmented(image[:, None]))
             with torch.no_grad():
                 real_frames = critic.represent(real)
             real_logits = critic.image_logits(real_frames, labels)
             fake_logits = critic.image_logits(_detached(fake), labels)
             loss_d = discriminator_loss(real_logits, fake_logits, kind)
-        metrics = self._step_critic(loss_d, real_frames, lambda frames: critic.image_logits(frames, labels))
+
+        def judged(frames: Representation, part: slice) -> Tensor:
+            return critic.image_logits(frames, None if labels is None else labels[part])
+
+        metrics = self._step_critic(loss_d, real_frames, len(real), judged)
         self._freeze_critic(True)
         with autocast(self.config, self.device):
             loss_g = generator_loss(critic.image_logits(fake, labels), kind)
@@ -220,11 +83,10 @@ class Finetune(Stage):
     name = "finetune"
     num_frames = 3
 
-    def __init__(
-        self, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
-    ) -> None:
-        self.finetune: FinetuneConfig = config.finetune
-        super().__init__(config, config.finetune, generator, critic, device, group)
+    @property
+    def finetune(self) -> FinetuneConfig:
+        """Settings of this stage."""
+        return self.config.finetune
 
     def _motion_noise(self, batch: int, last_time: float) -> Tensor:
         """(B, N, motion_dim) for times in [0, last_time]."""
@@ -267,14 +129,16 @@ class Finetune(Stage):
                 fake_images = critic.image_logits(_detached(clip), each)
                 loss_d = loss_d + discriminator_loss(real_images, fake_images, kind)
 
-        def judged(frames: Representation) -> Tensor:
-            logits = critic.video_logits(frames, times, labels).reshape(len(times), -1).mean(dim=1)
+        def judged(frames: Representation, part: slice) -> Tensor:
+            own_times, own = times[part], None if labels is None else labels[part]
+            logits = critic.video_logits(frames, own_times, own).reshape(len(own_times), -1).mean(dim=1)
             if judges_images:
-                images = critic.image_logits(frames, each).reshape(*times.shape, -1).mean(dim=2)
+                of_each = None if own is None else own.repeat_interleave(count, dim=0)
+                images = critic.image_logits(frames, of_each).reshape(*own_times.shape, -1).mean(dim=2)
                 logits = logits + images.sum(dim=1)
             return logits
 
-        metrics = self._step_critic(loss_d, real_frames, judged)
+        metrics = self._step_critic(loss_d, real_frames, len(real), judged)
         self._freeze_critic(True)
         with autocast(self.config, self.device):
             loss_g = generator_loss(critic.video_logits(clip, fake_times, labels), kind)
@@ -325,14 +189,18 @@ class FinetuneFields(Finetune):
         z_content, z_motion = self.latents(batch), self.latents(batch)
         if generator.config.shared_latent:
             z_motion = z_content
-        content = generator.content(z_content, labels, 1.0, noise, times[:, 0])
         near = times[:, :1] + torch.tensor([1.0, 2.0], device=self.device)
         every = torch.cat((times, near), dim=1) if self.finetune.smoothness or self.finetune.least_speed else times
-        fields = generator.deform(content, z_motion, noise, every, labels)
         count = times.shape[1]
+
+        def clips(z_content: Tensor, z_motion: Tensor, noise: Tensor, every: Tensor, labels: Tensor | None) -> Outputs:
+            content = generator.content(z_content, labels, 1.0, noise, every[:, 0])
+            fields = generator.deform(content, z_motion, noise, every, labels)
+            return generator.render(content, fields[:, :count]), content.image, fields
+
+        video, image, fields = self.generated(clips, z_content, z_motion, noise, every, labels)
         neighbours = torch.cat((fields[:, :1], fields[:, count:]), dim=1)
-        video = generator.render(content, fields[:, :count])
-        return GeneratedClips(video, content.image, fields[:, :count], neighbours)
+        return GeneratedClips(video, image, fields[:, :count], neighbours)
 
     def _statistics(self, clips: GeneratedClips) -> Metrics:
         assert clips.fields is not None and clips.near is not None
@@ -377,7 +245,11 @@ class FinetunePainting(Finetune):
         if self.generator.begins_at_zero:
             times = times - times[:, :1]
         noise = self._motion_noise(len(times), float(times.max()))
-        return GeneratedClips(self.generator(self.latents(len(times)), noise, times, labels=labels))
+
+        def clips(z: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None) -> Outputs:
+            return (self.generator(z, noise, times, labels=labels),)
+
+        return GeneratedClips(*self.generated(clips, self.latents(len(times)), noise, times, labels))
 
 
 def _split(frames: Representation, shown: int, count: int) -> tuple[Representation, Representation]:
@@ -387,10 +259,16 @@ def _split(frames: Representation, shown: int, count: int) -> tuple[Representati
 
 
 def build_stage(
-    name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
+    name: str,
+    config: TrainConfig,
+    generator: AnyGenerator,
+    critic: Critic,
+    device: torch.device,
+    group: Group = ALONE,
+    parts: Parts = WHOLE,
 ) -> Stage:
-    """The stage called `name`, "pretrain" or "finetune"."""
+    """The stage called `name`, "pretrain" or "finetune"; the critic has the same `parts`."""
     if name == Pretrain.name:
-        return Pretrain(config, config.pretrain, generator, critic, device, group)
+        return Pretrain(config, config.pretrain, generator, critic, device, group, parts)
     kind = FinetuneFields if isinstance(generator, Generator) else FinetunePainting
-    return kind(config, generator, critic, device, group)
+    return kind(config, config.finetune, generator, critic, device, group, parts)

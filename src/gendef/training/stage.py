@@ -1,0 +1,171 @@
+"""What both stages of training have in common: networks, optimisers, noise, and the two updates of a step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendef.data.clips import ClipBatch
+from gendef.networks.painting import AnyGenerator
+from gendef.training.ada import AdaptiveAugment
+from gendef.training.config import StageConfig, TrainConfig
+from gendef.training.critics import Critic, Representation
+from gendef.training.diffaug import diffaug
+from gendef.training.distribution import ALONE, Group
+from gendef.training.ema import average_of, running_means, update_average
+from gendef.training.losses import r1_penalty
+from gendef.training.parts import WHOLE, Parts
+
+Metrics = dict[str, Tensor]
+Outputs = tuple[Tensor, ...]
+
+
+class Stage:
+    """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
+
+    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike. `parts` says how
+    much of that is computed at once.
+    """
+
+    name = ""
+    num_frames = 1
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        settings: StageConfig,
+        generator: AnyGenerator,
+        critic: Critic,
+        device: torch.device,
+        group: Group = ALONE,
+        parts: Parts = WHOLE,
+    ) -> None:
+        self.config, self.settings, self.device, self.group, self.parts = config, settings, device, group, parts
+        self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
+        self.average = average_of(self.generator)
+        self.noise = torch.Generator().manual_seed(config.seed)
+        self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
+        self.step_number, self.images_seen = 0, 0
+        self.seconds = 0.0
+        """What training has cost so far: processor seconds on a CPU, elsewhere seconds of the clock."""
+        betas = (settings.beta1, settings.beta2)
+        self.generator_optimiser = torch.optim.Adam(self._generator_groups(), betas=betas, eps=1e-8)
+        # Lazy regularisation stretches the critic's time scale (Karras et al. 2020, appendix B).
+        lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_gamma else 1.0
+        self.critic_parameters = [p for p in self.critic.parameters() if p.requires_grad]
+        self.critic_optimiser = torch.optim.Adam(
+            self.critic_parameters,
+            lr=settings.lr_discriminator * lazy,
+            betas=(betas[0] ** lazy, betas[1] ** lazy),
+            eps=1e-8,
+        )
+
+    def _generator_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.generator.content_parameters()), "lr": self.settings.lr_generator}]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "generator": self.generator.state_dict(),
+            "average": self.average.state_dict(),
+            "critic": self.critic.state_dict(),
+            "generator_optimiser": self.generator_optimiser.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "ada": self.ada.state_dict() if self.ada else {},
+            "noise": self.noise.get_state(),
+            "step_number": self.step_number,
+            "images_seen": self.images_seen,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.generator.load_state_dict(state["generator"])
+        self.average.load_state_dict(state["average"])
+        self.critic.load_state_dict(state["critic"])
+        self.generator_optimiser.load_state_dict(state["generator_optimiser"])
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        if self.ada:
+            self.ada.load_state_dict(state["ada"])
+        self.noise.set_state(state["noise"])
+        self.step_number, self.images_seen = state["step_number"], state["images_seen"]
+        self.seconds = state.get("seconds", 0.0)  # checkpoints of version 0.1 do not count them
+
+    def latents(self, batch: int) -> Tensor:
+        """(batch, z_dim)."""
+        return self.normal(batch, self.generator.z_dim)
+
+    def normal(self, batch: int, *shape: int) -> Tensor:
+        """Normal noise (batch, *shape): this process's share of the group's."""
+        everywhere = torch.randn(batch * self.group.size, *shape, generator=self.noise)
+        return everywhere[self.group.share].to(self.device)
+
+    def augmented(self, video: Tensor) -> Tensor:
+        """What the critic is shown instead of `video` (B, T, 3, R, R)."""
+        if self.ada is not None:
+            return self.ada(video, self.noise, self.group)
+        return diffaug(video, self.noise, self.group) if self.settings.augment == "diffaug" else video
+
+    def real(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Augmented real clips in [-1, 1], their times and labels, on the device."""
+        video = batch.video.to(self.device).float() / 127.5 - 1
+        labels = None if batch.labels is None else batch.labels.to(self.device)
+        return self.augmented(video), batch.times.to(self.device), labels
+
+    def generated(self, function: Callable[..., Outputs], *inputs: Tensor | None) -> Outputs:
+        """What `function` makes of `inputs` with the generator, in parts."""
+        return self.parts.run(function, *inputs, module=self.generator)
+
+    def step(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
+        """One update of critic and generator from one batch; returns what to log, as scalars."""
+        metrics = self._update(batch, fake_times)
+        self._freeze_critic(False)
+        size = len(batch.video) * self.group.size
+        self.group.average_((*running_means(self.generator).values(), metrics["sign_real"]))
+        self.step_number += 1
+        self.images_seen += size
+        if self.ada is not None:
+            self.ada.update(metrics["sign_real"], size, self.settings.ada_target, self.settings.ada_images)
+            metrics["ada_p"] = self.ada.p.clone()
+        update_average(self.average, self.generator, size, self.images_seen, self.settings.ema_images)
+        return metrics
+
+    def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
+        raise TypeError(f"{type(self).__name__} has no update")
+
+    def _step_critic(
+        self, loss: Tensor, real: Representation, clips: int, logits: Callable[[Representation, slice], Tensor]
+    ) -> Metrics:
+        """Descend `loss` plus, every r1_interval steps, R1 on the representation of the real frames.
+
+        `logits` of frames that stand for a part of all `clips`.
+
+        The paper's discriminator represents frames by themselves, which makes this the usual R1; on frozen features it
+        keeps the heads smooth at the price of the heads alone.
+        """
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        metrics = {}
+        if self.settings.r1_gamma and self.step_number % self.settings.r1_interval == 0:
+            metrics["r1"] = loss.new_zeros(())
+            for part in self.parts.of(clips):
+                own = [item.unflatten(0, (clips, -1))[part].flatten(0, 1) for item in real]
+                leaves = [item.detach().requires_grad_() for item in own]
+                penalty = r1_penalty(logits(leaves, part), leaves) * ((part.stop - part.start) / clips)
+                (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
+                metrics["r1"] += penalty.detach()
+        self.group.average_gradients(self.critic_parameters)
+        self.critic_optimiser.step()
+        return metrics
+
+    def _freeze_critic(self, frozen: bool) -> None:
+        for parameter in self.critic_parameters:
+            parameter.requires_grad_(not frozen)
+
+    def _step_generator(self, loss: Tensor) -> None:
+        """Descend `loss`, with the critic frozen since its own step."""
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.group.average_gradients(self.generator.parameters())
+        self.generator_optimiser.step()
