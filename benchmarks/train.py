@@ -25,12 +25,12 @@ import torch
 from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
+from gendef.precision import compute_dtype, name_of
 from gendef.training.critics import build_critic
 from gendef.training.distribution import Group, process_group, started_together
 from gendef.training.launch import start_processes
 from gendef.training.loop import choose_device
 from gendef.training.parts import Parts
-from gendef.training.precision import uses_bf16
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage
 
@@ -95,7 +95,7 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
     report: dict[str, object] = {
         "machine": f"{platform.machine()}, {group.size} processes of {torch.get_num_threads()} threads, {device}",
         "torch": torch.__version__,
-        "precision": "bfloat16" if uses_bf16(config, device) else "float32",
+        "precision": name_of(compute_dtype(config.precision, device)),
         "preset": options.preset,
     }
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):

@@ -14,7 +14,8 @@ from gendef.clip_format import ClipWriter
 from gendef.errors import InputError, ModelError
 from gendef.model_io import load_generator, save_generator
 from gendef.model_names import find_model
-from gendef.networks.generator import Content, Generator
+from gendef.networks.generator import Content, Generator, VideoGenerator
+from gendef.precision import compute_dtype, name_of
 
 CHUNK_PIXELS = 2**18
 """Pixels whose fields are computed at a time; larger chunks leave the cache and gain nothing."""
@@ -67,7 +68,14 @@ def draw_label(count: int, label: int | None, noise: torch.Generator) -> tuple[i
 
 
 def how_made(
-    name: str, weights: str, content_seed: int, motion_seed: int, truncation: float, times: Tensor, label: int | None
+    name: str,
+    weights: str,
+    generator: VideoGenerator,
+    content_seed: int,
+    motion_seed: int,
+    truncation: float,
+    times: Tensor,
+    label: int | None,
 ) -> dict[str, Any]:
     """What is kept with a video, so that it can be made again."""
     whole = bool((times == torch.arange(len(times))).all())
@@ -80,6 +88,7 @@ def how_made(
         "truncation": float(truncation),
         "times": None if whole else times.tolist(),
         "label": label,
+        "precision": name_of(generator.compute_dtype or torch.float32),
     }
 
 
@@ -107,11 +116,18 @@ class GenDeF:
         self.name = name
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path, *, device: str | torch.device = "cpu") -> "GenDeF":
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32"
+    ) -> "GenDeF":
         """A built-in model by name, a model folder, or a repository on the Hugging Face hub ("user/name").
+
+        Args:
+            precision: of feature maps: float32, bfloat16 or float16 (nearly the same videos), or auto, which is
+                bfloat16 where the device multiplies it faster.
 
         Raises:
             ModelError: there is no such model, its files are damaged, or it paints frames and has no field.
+            ConfigError: there is no such precision.
         """
         name = str(name_or_folder)
         generator, info = load_generator(find_model(name))
@@ -120,6 +136,7 @@ class GenDeF:
                 f"{name} is a {generator.config.model} model: it paints every frame and has no canonical image and no"
                 " field; its videos come from `gendef sample` or gendef.painted.load_model, and nothing follows an edit"
             )
+        generator.compute_dtype = compute_dtype(precision, torch.device(device))
         return cls(generator.to(device), info, name)
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
@@ -253,7 +270,9 @@ class SamplePlan:
         first = self.times[:1].to(device)
         with torch.no_grad():
             self.content: Content = generator.content(z_content, self._labels, self.truncation, self._noise, first)
-        self.info = how_made(model.name, model.fingerprint, content_seed, motion_seed, truncation, self.times, label)
+        self.info = how_made(
+            model.name, model.fingerprint, generator, content_seed, motion_seed, truncation, self.times, label
+        )
 
     @torch.no_grad()
     def fields(self) -> Iterator[Tensor]:

@@ -24,6 +24,7 @@ from gendef.model_io import load_generator
 from gendef.model_names import find_model
 from gendef.networks.generator import Generator
 from gendef.networks.painting import PaintingGenerator
+from gendef.precision import compute_dtype
 
 
 @dataclass
@@ -110,17 +111,20 @@ class PaintingModel:
         codes = generator.motion_encoder(noise, chosen[None].to(device))
         step = max(CHUNK_PIXELS // generator.resolution**2, 1)
         frames = torch.cat([generator.paint(w, part)[0].cpu() for part in codes.split(step, dim=1)])
-        info = how_made(self.name, self.fingerprint, content_seed, motion_seed, truncation, chosen, label)
+        info = how_made(self.name, self.fingerprint, generator, content_seed, motion_seed, truncation, chosen, label)
         return PaintedVideo(frames, self.fps, info)
 
 
-def load_model(name_or_folder: str | Path, *, device: str | torch.device = "cpu") -> GenDeF | PaintingModel:
-    """A model of either sort: by built-in name, folder, or hub repository.
+def load_model(
+    name_or_folder: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32"
+) -> GenDeF | PaintingModel:
+    """A model of either sort: by built-in name, folder, or hub repository; `precision` as for `GenDeF`.
 
     Raises:
-        ModelError: there is no such model, or its files are damaged.
+        ModelError: there is no such model, or its files are damaged. ConfigError: there is no such precision.
     """
     name = str(name_or_folder)
     generator, info = load_generator(find_model(name))
     generator = generator.to(device)
+    generator.compute_dtype = compute_dtype(precision, torch.device(device))
     return GenDeF(generator, info, name) if isinstance(generator, Generator) else PaintingModel(generator, info, name)

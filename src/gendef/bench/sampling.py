@@ -15,6 +15,7 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.media.video import VideoWriter, to_uint8
 from gendef.model import CHUNK_PIXELS
 from gendef.networks.generator import Content, Generator, Motion
+from gendef.precision import name_of
 
 PHASES = ("canonical", "once a video", "fields", "warp", "encode")
 REFERENCE_FRAMES = 4
@@ -80,12 +81,14 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    rate = matmul_rate(device, torch.float32)
+    dtype = generator.compute_dtype or torch.float32
+    rate = matmul_rate(device, dtype)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)
     total = sum(medians.values())
     report: dict[str, Any] = {
         "machine": describe(device),
+        "precision": name_of(dtype),
         "matmul_gflops": rate,
         "resolution": generator.resolution,
         "frames": frames,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -16,6 +16,7 @@ from gendef.errors import InputError
 from gendef.media.video import replacing
 from gendef.model import GenDeF
 from gendef.networks.generator import Generator
+from gendef.precision import compute_dtype
 from gendef.training.loop import choose_device
 from gendef.training.presets import PRESETS, preset
 
@@ -45,6 +46,8 @@ class Arguments:
     """Threads of the processor; default all."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Of the feature maps; the literal path has the same."""
     out: Path | None = None
     """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
     json: bool = False
@@ -86,18 +89,22 @@ def main(argv: list[str]) -> int | None:
 def _generator(arguments: Arguments) -> Generator:
     device = choose_device(arguments.device)
     if arguments.preset is None:
-        return GenDeF.from_pretrained(arguments.model or "sky", device=device).generator
+        name = arguments.model or "sky"
+        return GenDeF.from_pretrained(name, device=device, precision=arguments.precision).generator
     if arguments.preset not in PRESETS:
         raise InputError(f"unknown preset {arguments.preset!r}; one of: {', '.join(PRESETS)}")
     torch.manual_seed(0)
-    return Generator(preset(arguments.preset).generator).eval().requires_grad_(False).to(device)
+    generator = Generator(preset(arguments.preset).generator).eval().requires_grad_(False).to(device)
+    generator.compute_dtype = compute_dtype(arguments.precision, device)
+    return generator
 
 
 def _show(report: dict[str, Any]) -> None:
     machine, console = report["machine"], Console()
     console.print(
         f"{machine['processor']}, {machine['device']}, {machine['threads']} threads, Python {machine['python']}, torch "
-        f"{machine['torch']}, gendef {machine['gendef']}; matrix products at {report['matmul_gflops']:.0f} GFLOP/s"
+        f"{machine['torch']}, gendef {machine['gendef']}; {report['precision']}, matrix products at "
+        f"{report['matmul_gflops']:.0f} GFLOP/s"
     )
     table = Table(
         title=f"{report['model']}: {report['frames']} frames of {report['resolution']}x{report['resolution']}"

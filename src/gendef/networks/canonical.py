@@ -216,16 +216,19 @@ class StyleGAN3Canonical(nn.Module):
         )
         self.layer_names = [f"L{index}_{plan.size}_{plan.channels}" for index, plan in enumerate(plans)]
 
-    def forward(self, w: Tensor, motion: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """w (B, w_dim), motion code (B, motion_dim) -> image (B, 3, R, R), f_c (B, C, h, w)."""
+    def forward(
+        self, w: Tensor, motion: Tensor | None = None, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """w (B, w_dim), motion code (B, motion_dim) -> image (B, 3, R, R), f_c (B, C, h, w) in `dtype`."""
         styles = w if motion is None else self.affine_w(torch.cat((w, motion), dim=1))
-        x = self.input(w, motion)
+        x = self.input(w, motion).to(dtype)
         feature = x
         for index, layer in enumerate(self.layers):
+            x = at_least_float32(x) if index == self.num_layers else x
             x = layer(x, styles, self.training and torch.is_grad_enabled())
             if index == self.feature_layer:
                 feature = x
-        return at_least_float32(x) * self.output_scale, feature
+        return x * self.output_scale, feature
 
 
 class StyleGAN2Canonical(nn.Module):
@@ -257,10 +260,12 @@ class StyleGAN2Canonical(nn.Module):
             self.outputs.append(ModulatedConv2d(width, 3, 1, w_dim, demodulate=False))
             self.output_biases.append(nn.Parameter(torch.zeros(3)))
 
-    def forward(self, w: Tensor, motion: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """w (B, w_dim) -> image (B, 3, R, R), f_c (B, C, h, w); takes no motion code."""
+    def forward(
+        self, w: Tensor, motion: Tensor | None = None, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """w (B, w_dim) -> image (B, 3, R, R), f_c (B, C, h, w) in `dtype`; takes no motion code."""
         assert motion is None
-        x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.const.to(dtype).expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         feature = x
         for index, (conv, bias) in enumerate(zip(self.convs, self.biases, strict=True)):
@@ -269,11 +274,11 @@ class StyleGAN2Canonical(nn.Module):
                 feature = x
             if index % 2 == 0:  # a block ends
                 block = index // 2
-                rgb = self.outputs[block](x, w, bias=self.output_biases[block])
+                rgb = self.outputs[block](at_least_float32(x), w, bias=self.output_biases[block])
                 image = rgb if image is None else upsample_2x(image) + rgb
         assert image is not None
-        image = at_least_float32(image) * self.output_scale
-        return image, image if self.feature_layer == len(self.convs) else feature
+        image = image * self.output_scale
+        return image, image.to(dtype) if self.feature_layer == len(self.convs) else feature
 
 
 def build_canonical(

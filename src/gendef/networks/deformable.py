@@ -63,8 +63,12 @@ def grid_sampled(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Ten
     batch, _, height, width = x.shape
     taps, out_height, out_width = y.shape[1:]
     grid = torch.stack(((2 * x_position + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    # A map has the type of its grid, and places of less than float32 would be rounded.
     samples = F.grid_sample(
-        x, grid.reshape(batch, taps * out_height, out_width, 2).to(x.dtype), padding_mode="zeros", align_corners=False
+        x.to(grid.dtype),
+        grid.reshape(batch, taps * out_height, out_width, 2),
+        padding_mode="zeros",
+        align_corners=False,
     )
-    samples = samples.unflatten(2, (taps, out_height)) * masks[:, None]
+    samples = samples.unflatten(2, (taps, out_height)).to(x.dtype) * masks[:, None]
     return samples.permute(0, 3, 4, 2, 1).reshape(batch, out_height * out_width, -1)

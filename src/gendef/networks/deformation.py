@@ -90,7 +90,8 @@ class FieldOutput(nn.Module):
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        x = at_least_float32(self.conv.convolve(x, ready, self.bias))
+        # Eight bits of a position are not enough.
+        x = self.conv.convolve(at_least_float32(x), ready, self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -124,7 +125,7 @@ class DeformationBlock(nn.Module):
         if self.resolution > 4:
             ready.append(self.conv0.modulate(w, resize_feature(feature, self.resolution // 2)))
         ready.append(self.conv1.modulate(w, resize_feature(feature, self.resolution)))
-        return [*ready, self.torgb.conv.modulate(w, feature.dtype)]
+        return [*ready, self.torgb.conv.modulate(w, torch.promote_types(feature.dtype, torch.float32))]
 
     def forward(self, x: Tensor, ready: list[Modulated]) -> tuple[Tensor, Tensor]:
         """Features of the block before -> features, output (N, field_channels, H, W)."""

@@ -124,6 +124,9 @@ class VideoGenerator(nn.Module):
 
     config: GeneratorConfig
     motion_encoder: nn.Module
+    compute_dtype: torch.dtype | None = None
+    """Type of the feature maps, None for that of the weights, which latents, styles, demodulation, motion codes, fields
+    and images have in any case."""
     content_modules: tuple[str, ...]
     """Names of the modules and parameters of the image generator."""
 
@@ -218,7 +221,7 @@ class Generator(VideoGenerator):
                 raise ValueError("canonical_motion needs the motion noise and the first time")
             code = self.canonical_motion_encoder(motion_noise, first_time[:, None])[:, 0]
             motion = code * self.motion_mask
-        return Content(*self.canonical(w, motion))
+        return Content(*self.canonical(w, motion, dtype=self.compute_dtype))
 
     def deform(
         self,

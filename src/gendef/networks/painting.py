@@ -92,10 +92,10 @@ class FramePainter(nn.Module):
             for index, size in enumerate(sizes)
         )
 
-    def forward(self, w: Tensor, codes: Tensor) -> Tensor:
-        """w (B, w_dim), motion codes (B, T, motion_dim) -> frames (B, T, 3, R, R)."""
+    def forward(self, w: Tensor, codes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """w (B, w_dim), motion codes (B, T, motion_dim), type of the feature maps -> frames (B, T, 3, R, R)."""
         batch, count = codes.shape[:2]
-        no_feature = w.new_zeros(batch, 1, 4, 4)
+        no_feature = w.new_zeros(batch, 1, 4, 4, dtype=dtype)
         plane = codes.flatten(0, 1)[:, :, None, None].expand(-1, -1, 4, 4)
         x = torch.cat((self.const.expand(batch * count, -1, -1, -1), plane), dim=1)
         image: Tensor | None = None
@@ -148,14 +148,14 @@ class PaintingGenerator(VideoGenerator):
 
     def images(self, z_content: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Still images (B, 3, R, R) of the image generator alone: stage 1 of stylesv-mtm."""
-        return self.canonical(self.style(z_content, labels, truncation))[0]
+        return self.canonical(self.style(z_content, labels, truncation), dtype=self.compute_dtype)[0]
 
     def paint(self, w: Tensor, codes: Tensor) -> Tensor:
         """w (B, w_dim), motion codes (B, T, code_dim) -> frames (B, T, 3, R, R)."""
         if self.config.model != "stylesv-mtm":
-            return self.painter(w, codes)
+            return self.painter(w, codes, self.compute_dtype)
         styles = w[:, None] + self.motion_style(codes)
-        return self.canonical(styles.flatten(0, 1))[0].unflatten(0, codes.shape[:2])
+        return self.canonical(styles.flatten(0, 1), dtype=self.compute_dtype)[0].unflatten(0, codes.shape[:2])
 
     def forward(
         self,

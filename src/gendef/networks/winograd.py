@@ -33,6 +33,8 @@ def worthwhile(x: Tensor, out_channels: int) -> bool:
     """Whether this is the faster way to give x (N, I, H, W) so many channels by a 3x3 convolution."""
     tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
     channels = min(x.shape[1], out_channels)
+    if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
+        return False
     return x.device.type == "cpu" and x.dtype == torch.float32 and channels >= MIN_CHANNELS and tiles >= MIN_TILES
 
 

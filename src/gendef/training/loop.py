@@ -20,12 +20,12 @@ from gendef.media.video import replacing
 from gendef.model_io import save_generator
 from gendef.networks.generator import Generator
 from gendef.networks.painting import AnyGenerator, PaintingGenerator, build_generator
+from gendef.precision import name_of
 from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
 from gendef.training.config import TrainConfig, first_difference
 from gendef.training.critics import build_critic
 from gendef.training.distribution import ALONE, Group
 from gendef.training.parts import Parts
-from gendef.training.precision import uses_bf16
 from gendef.training.presets import fit_to_data
 from gendef.training.report import Reporter, count_parameters, describe, preview
 from gendef.training.stages import Stage, build_stage
@@ -210,7 +210,7 @@ class Trainer:
             "discriminator": count_parameters(stage.critic),
         }
         data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
-        precision = "bfloat16" if uses_bf16(self.config, self.device) else "float32"
+        precision = name_of(stage.dtype)
         with self.group.together():
             self._say(describe(self.config, counts, self.folder, data, precision, self.group))
             if stage.images_seen:

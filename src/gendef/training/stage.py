@@ -1,6 +1,7 @@
 """What both stages of training have in common: networks, optimisers, noise, and the two updates of a step."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from gendef.data.clips import ClipBatch
 from gendef.networks.painting import AnyGenerator
+from gendef.precision import autocast, compute_dtype
 from gendef.training.ada import AdaptiveAugment
 from gendef.training.config import StageConfig, TrainConfig
 from gendef.training.critics import Critic, Representation
@@ -44,6 +46,8 @@ class Stage:
         self.config, self.settings, self.device, self.group, self.parts = config, settings, device, group, parts
         self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
         self.average = average_of(self.generator)
+        self.dtype = compute_dtype(config.precision, device)
+        self.generator.compute_dtype = self.dtype
         self.noise = torch.Generator().manual_seed(config.seed)
         self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
         self.step_number, self.images_seen = 0, 0
@@ -116,6 +120,10 @@ class Stage:
     def generated(self, function: Callable[..., Outputs], *inputs: Tensor | None) -> Outputs:
         """What `function` makes of `inputs` with the generator, in parts."""
         return self.parts.run(function, *inputs, module=self.generator)
+
+    def judging(self) -> AbstractContextManager[object]:
+        """Context for the critic's forward passes; the generator knows its precision itself."""
+        return autocast(self.dtype, self.device)
 
     def step(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         """One update of critic and generator from one batch; returns what to log, as scalars."""

@@ -22,7 +22,6 @@ from gendef.training.losses import (
     temporal_smoothness,
 )
 from gendef.training.parts import WHOLE, Parts
-from gendef.training.precision import autocast
 from gendef.training.stage import Metrics, Outputs, Stage
 
 
@@ -38,10 +37,11 @@ class Pretrain(Stage):
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         critic, kind = self.critic, self.critic.loss
         real, _, labels = self.real(batch)
-        with autocast(self.config, self.device):
-            latents = self.latents(len(real))
-            (image,) = self.generated(lambda z, labels: (self.generator.images(z, labels),), latents, labels)
-            fake = critic.represent(self.augmented(image[:, None]))
+        latents = self.latents(len(real))
+        (image,) = self.generated(lambda z, labels: (self.generator.images(z, labels),), latents, labels)
+        shown = self.augmented(image[:, None])
+        with self.judging():
+            fake = critic.represent(shown)
             with torch.no_grad():
                 real_frames = critic.represent(real)
             real_logits = critic.image_logits(real_frames, labels)
@@ -53,7 +53,7 @@ class Pretrain(Stage):
 
         metrics = self._step_critic(loss_d, real_frames, len(real), judged)
         self._freeze_critic(True)
-        with autocast(self.config, self.device):
+        with self.judging():
             loss_g = generator_loss(critic.image_logits(fake, labels), kind)
         self._step_generator(loss_g)
         return {
@@ -109,14 +109,13 @@ class Finetune(Stage):
         real, times, labels = self.real(batch)
         fake_times = fake_times.to(self.device)
         judges_images = settings.image_weight > 0 or settings.canonical_weight > 0
-        with autocast(self.config, self.device):
-            clips = self._generate(fake_times, labels)
-            video = clips.video
-            count = video.shape[1]
-            shown = video
-            if settings.canonical_weight and clips.canonical is not None:
-                shown = torch.cat((video, clips.canonical[:, None]), dim=1)
-            frames = critic.represent(self.augmented(shown))
+        clips = self._generate(fake_times, labels)
+        count, shown = clips.video.shape[1], clips.video
+        if settings.canonical_weight and clips.canonical is not None:
+            shown = torch.cat((shown, clips.canonical[:, None]), dim=1)
+        shown = self.augmented(shown)
+        with self.judging():
+            frames = critic.represent(shown)
             clip, canonical = _split(frames, shown.shape[1], count)
             with torch.no_grad():
                 real_frames = critic.represent(real)
@@ -140,7 +139,7 @@ class Finetune(Stage):
 
         metrics = self._step_critic(loss_d, real_frames, len(real), judged)
         self._freeze_critic(True)
-        with autocast(self.config, self.device):
+        with self.judging():
             loss_g = generator_loss(critic.video_logits(clip, fake_times, labels), kind)
             metrics["loss_g_video"] = loss_g.detach()
             if settings.image_weight:
