@@ -18,7 +18,15 @@ from gendef.networks.generator import Content, Generator, VideoGenerator
 from gendef.precision import compute_dtype, name_of
 
 CHUNK_PIXELS = 2**18
-"""Pixels whose fields are computed at a time; larger chunks leave the cache and gain nothing."""
+"""Pixels whose fields a processor computes at a time; larger chunks leave the cache and gain nothing."""
+GPU_CHUNKS = 8
+"""So many chunks at a time fill a GPU."""
+
+
+def frames_at_once(resolution: int, device: torch.device) -> int:
+    """Frames of a video that are computed together."""
+    pixels = CHUNK_PIXELS if device.type == "cpu" else CHUNK_PIXELS * GPU_CHUNKS
+    return max(pixels // resolution**2, 1)
 
 
 def random_numbers(purpose: str, seed: int) -> torch.Generator:
@@ -278,7 +286,7 @@ class SamplePlan:
     def fields(self) -> Iterator[Tensor]:
         """Fields in chunks, (n, R, R, 2)."""
         generator = self.model.generator
-        step = max(CHUNK_PIXELS // generator.resolution**2, 1)
+        step = frames_at_once(generator.resolution, self.model.device)
         motion = generator.motion(self.content, self._z_motion, self._labels, self.truncation)
         for start in range(0, len(self.times), step):
             times = self.times[None, start : start + step].to(self.model.device)

@@ -21,7 +21,7 @@ def step(precision, discriminator, stage, archive_path, folder, watch):
     watch(made)
     stream = trainer.stream(made)
     metrics = made.step(next(stream.iterate(0)), stream.sample_times(0))
-    assert all(torch.isfinite(value).all() for value in metrics.values())
+    assert all(torch.isfinite(value).all() and value.dtype == torch.float32 for value in metrics.values())
     return made
 
 

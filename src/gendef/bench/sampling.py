@@ -13,7 +13,7 @@ from gendef.bench.machine import describe, matmul_rate, timed
 from gendef.bench.reference import literal_path
 from gendef.canonical_video import CanonicalVideo
 from gendef.media.video import VideoWriter, to_uint8
-from gendef.model import CHUNK_PIXELS
+from gendef.model import frames_at_once
 from gendef.networks.generator import Content, Generator, Motion
 from gendef.precision import name_of
 
@@ -41,7 +41,7 @@ class SampledVideo:
         return self.generator.motion(content, self.z_motion, self.labels)
 
     def fields(self, motion: Motion, frames: int) -> torch.Tensor:
-        step = max(CHUNK_PIXELS // self.generator.resolution**2, 1)
+        step = frames_at_once(self.generator.resolution, self.device)
         times = torch.arange(frames, device=self.device, dtype=torch.float32)
         parts = [
             self.generator.deform_at(motion, self.motion_noise, times[None, start : start + step])[0]

@@ -4,10 +4,12 @@ A training step represents the generated frames once. The critic's own update wo
 the generator's on the attached one.
 """
 
+import torch
 from torch import Tensor, nn
 
 from gendef.networks.discriminator import Discriminator
 from gendef.networks.efficientnet import load_efficientnet_lite0
+from gendef.networks.layers import at_least_float32
 from gendef.networks.projected import ProjectedDiscriminator
 from gendef.training.config import TrainConfig
 from gendef.training.parts import WHOLE, Parts
@@ -60,7 +62,8 @@ class PaperCritic(Critic):
 
     def _judged(self, video: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
         (features,) = self.parts.run(lambda part: (self.network.features(part),), video)
-        return self.network.logits(features, times, labels)
+        with torch.autocast(video.device.type, enabled=False):  # what compares clips takes all digits
+            return self.network.logits(at_least_float32(features), times, labels)
 
 
 class ProjectedCritic(Critic):
@@ -76,10 +79,10 @@ class ProjectedCritic(Critic):
         return list(self.parts.run(lambda part: tuple(self.network.extract(part.flatten(0, 1))), video))
 
     def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
-        return self.network.image_logits(frames, labels)
+        return at_least_float32(self.network.image_logits(frames, labels))
 
     def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
-        return self.network.video_logits(frames, times, labels)
+        return at_least_float32(self.network.video_logits(frames, times, labels))
 
     def start_video(self) -> None:
         self.network.start_video_heads()
