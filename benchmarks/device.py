@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from train import measure, synthetic
 
@@ -49,9 +50,8 @@ def trained(
     """Samples a second, peak memory and kernels of a step, or that it does not fit."""
     config = replace(preset(name), precision=precision)
     config = replace(config, **{stage: replace(getattr(config, stage), batch_size=options.batch)})
-    parts = Parts(micro_batch)
-    generator, critic = Generator(config.generator), build_critic(config, parts)
-    built = build_stage(stage, config, generator, critic, device, parts=parts)
+    generator, critic = Generator(config.generator), build_critic(config, Parts(micro_batch))
+    built = build_stage(stage, config, generator, critic, device)
     built.images_seen = getattr(built.settings, "warmup", 0)  # the generator learns too
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -74,7 +74,7 @@ def kernels(run: Any, device: torch.device) -> list[dict[str, Any]]:
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiled:
         run()
-    events = profiled.key_averages()
+    events = [e for e in profiled.key_averages() if not on_gpu or e.device_type == DeviceType.CUDA]
     times = {(e.key, e.count): e.self_device_time_total if on_gpu else e.self_cpu_time_total for e in events}
     whole = sum(times.values()) or 1
     first = sorted(times, key=lambda item: -times[item])[:KERNELS]

@@ -9,8 +9,6 @@ to frame; beside it the speed of the field itself.
 import argparse
 import json
 
-import torch
-
 from gendef.canonical_video import CanonicalVideo
 from gendef.model import GenDeF
 from gendef.precision import PRECISIONS
@@ -46,7 +44,6 @@ def main() -> None:
             means = {key: round(sum(one[key] for one in found) / len(found), 4) for key in found[0]}
             report = {"model": name, "precision": precision, **means}
             print(json.dumps(report) if options.json else "  ".join(f"{key} {value}" for key, value in report.items()))
-        model.generator.compute_dtype = torch.float32
 
 
 if __name__ == "__main__":

@@ -102,9 +102,7 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
         if options.stage not in (None, name):
             continue
         parts = Parts(options.micro_batch)
-        stage = build_stage(
-            name, config, Generator(config.generator), build_critic(config, parts), device, group, parts
-        )
+        stage = build_stage(name, config, Generator(config.generator), build_critic(config, parts), device, group)
         stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
         with literal_path() if options.literal else contextlib.nullcontext():
             seconds = measure(stage, options.steps)

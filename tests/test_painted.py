@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_video_whatever_its_length(folder, monkeypa
     model = load_model(folder)
     assert isinstance(model, PaintingModel) and model.fps == 12.5
     long = model.sample(seed=3, num_frames=7)
-    monkeypatch.setattr("gendef.model.CHUNK_PIXELS", 2 * 16**2)
+    monkeypatch.setattr("gendef.painted.CHUNK_PIXELS", 2 * 16**2)
     short = model.sample(seed=3, num_frames=5)
     torch.testing.assert_close(long.frames[:5], short.frames, atol=1e-5, rtol=1e-4)
     assert (model.sample(seed=4, num_frames=1).frames - long.frames[:1]).abs().max() > 1e-3

@@ -1,12 +1,15 @@
 """bfloat16 feature maps: close to float32, with everything that is a position or a scale untouched."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import gendef
 from gendef.errors import ConfigError
 from gendef.networks.canonical import CanonicalConfig
-from gendef.networks.generator import Generator, GeneratorConfig
+from gendef.networks.generator import Generator
+from gendef.networks.modulated import ModulatedConv2d
 from gendef.networks.painting import build_generator
 from gendef.precision import autocast, compute_dtype, name_of
 
@@ -15,42 +18,51 @@ from .conftest import tiny_config
 CPU = torch.device("cpu")
 
 
-def test_names():
-    assert compute_dtype("float32", torch.device("cuda")) == torch.float32
-    assert compute_dtype("auto", torch.device("cuda")) == torch.bfloat16
-    assert compute_dtype("auto", torch.device("mps")) == torch.float32
+def test_names(monkeypatch):
+    assert compute_dtype("float32", torch.device("cuda")) is None
+    for supported in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, found=supported: found)
+        assert (compute_dtype("auto", torch.device("cuda")) == torch.bfloat16) == supported
+    assert compute_dtype("auto", torch.device("mps")) is None
     assert compute_dtype("bfloat16", CPU) == torch.bfloat16
-    assert name_of(torch.bfloat16) == "bfloat16"
+    assert (name_of(torch.bfloat16), name_of(None)) == ("bfloat16", "float32")
     with pytest.raises(ConfigError, match="precision must be auto, float32, bfloat16, float16, got 'half'"):
         compute_dtype("half", CPU)
-    with autocast(torch.float32, CPU):
+    with autocast(None, CPU):
         assert not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan3"])
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
-def test_generator(kind, dtype, rounding):
+def test_generator(kind, dtype, rounding, monkeypatch):
     """Feature maps have few bits, motion codes and what is returned have 24."""
     torch.manual_seed(0)
     config = tiny_config()
     if kind == "stylegan3":
         canonical = CanonicalConfig(channel_base=1024, channel_max=32, mtm_sizes=(36,))
-        config = GeneratorConfig.from_dict({**config.to_dict(), "resolution": 32, "canonical": canonical})
+        deformation = replace(config.deformation, mtm_resolutions=(4, 8))
+        config = GeneratorConfig.from_dict(
+            {**config.to_dict(), "resolution": 32, "canonical": canonical, "deformation": deformation}
+        )
     generator = Generator(config).eval()
     noise = torch.randn(2, generator.motion_noise_length(8.0), generator.motion_dim)
     times = torch.tensor([[0.0, 2.5, 8.0], [1.0, 2.0, 7.0]])
     inputs = (torch.randn(2, 16), torch.randn(2, 16), noise, times)
-    types, codes = set(), []
-    for module in generator.modules():
-        if type(module).__name__ == "ModulatedConv2d":
-            module.register_forward_pre_hook(lambda _, arguments: types.add(arguments[0].dtype))
+    types, codes, convolve = set(), [], ModulatedConv2d.convolve
+
+    def watched(layer, x, ready, bias=None):
+        types.add((layer.kernel_size, x.dtype, ready.weight.dtype))
+        return convolve(layer, x, ready, bias)
+
+    monkeypatch.setattr(ModulatedConv2d, "convolve", watched)
     generator.motion_encoder.register_forward_hook(lambda _, __, result: codes.append(result))
     with torch.no_grad():
         exact = generator(*inputs)
-        assert types == {torch.float32}
+        assert types == {(kernel, torch.float32, torch.float32) for kernel in (1, 3)}
+        types.clear()
         generator.compute_dtype = dtype
         rounded = generator(*inputs)
-    assert types == {torch.float32, dtype}, "the output layers stay as they are"
+    assert types == {(1, torch.float32, torch.float32), (3, dtype, dtype)}, "the output layers stay as they are"
     assert torch.equal(*codes)
     for name in ("canonical", "deformation", "video"):
         one, other = getattr(exact, name), getattr(rounded, name)

@@ -20,12 +20,12 @@ from gendef.precision import compute_dtype, name_of
 CHUNK_PIXELS = 2**18
 """Pixels whose fields a processor computes at a time; larger chunks leave the cache and gain nothing."""
 GPU_CHUNKS = 8
-"""So many chunks at a time fill a GPU."""
+"""Times as many on a CUDA GPU, which has more to keep busy; not measured."""
 
 
 def frames_at_once(resolution: int, device: torch.device) -> int:
-    """Frames of a video that are computed together."""
-    pixels = CHUNK_PIXELS if device.type == "cpu" else CHUNK_PIXELS * GPU_CHUNKS
+    """Frames whose fields are computed together."""
+    pixels = CHUNK_PIXELS * (GPU_CHUNKS if device.type == "cuda" else 1)
     return max(pixels // resolution**2, 1)
 
 
@@ -96,7 +96,7 @@ def how_made(
         "truncation": float(truncation),
         "times": None if whole else times.tolist(),
         "label": label,
-        "precision": name_of(generator.compute_dtype or torch.float32),
+        "precision": name_of(generator.compute_dtype),
     }
 
 
@@ -130,8 +130,8 @@ class GenDeF:
         """A built-in model by name, a model folder, or a repository on the Hugging Face hub ("user/name").
 
         Args:
-            precision: of feature maps: float32, bfloat16 or float16 (nearly the same videos), or auto, which is
-                bfloat16 where the device multiplies it faster.
+            precision: of feature maps in sampling: float32, bfloat16 or float16 (nearly the same videos), or auto,
+                which is bfloat16 where the hardware multiplies it. Inversion is float32 in any case.
 
         Raises:
             ModelError: there is no such model, its files are damaged, or it paints frames and has no field.

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gendef.media.video import to_uint8, write_gif, write_video
 from gendef.model import (
+    CHUNK_PIXELS,
     GenDeF,
     checked_times,
     draw_label,
-    frames_at_once,
     hash_of_weights,
     how_made,
     normal_rows,
@@ -109,7 +109,7 @@ class PaintingModel:
         noise = normal_rows(rows, generator.motion_dim, motion)[None].to(device)
         w = generator.style(z_content, None if labels is None else labels.to(device), truncation)
         codes = generator.motion_encoder(noise, chosen[None].to(device))
-        step = frames_at_once(generator.resolution, device)
+        step = max(CHUNK_PIXELS // generator.resolution**2, 1)
         frames = torch.cat([generator.paint(w, part)[0].cpu() for part in codes.split(step, dim=1)])
         info = how_made(self.name, self.fingerprint, generator, content_seed, motion_seed, truncation, chosen, label)
         return PaintedVideo(frames, self.fps, info)

@@ -6,8 +6,8 @@ import torch
 
 from gendef.errors import ConfigError
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Names of types of feature maps; "auto" is bfloat16 on CUDA GPUs and on CPUs that multiply it in hardware."""
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of feature maps, None for that of the weights; "auto" is bfloat16 where the hardware multiplies it."""
 
 
 def cpu_has_bf16() -> bool:
@@ -16,25 +16,31 @@ def cpu_has_bf16() -> bool:
     return any(getattr(torch.cpu, check)() for check in checks if hasattr(torch.cpu, check))
 
 
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and cpu_has_bf16()
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The type of feature maps that `precision`, a name or "auto", stands for on `device`.
 
     Raises:
         ConfigError: it is none of them.
     """
     if precision == "auto":
-        fast = device.type == "cuda" or (device.type == "cpu" and cpu_has_bf16())
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if has_bf16(device) else None
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {precision!r}")
     return PRECISIONS[precision]
 
 
-def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
     """Context in which networks that do not choose for themselves convolve in `dtype`."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
-def name_of(dtype: torch.dtype) -> str:
-    """Such as "float32"."""
-    return str(dtype).removeprefix("torch.")
+def name_of(dtype: torch.dtype | None) -> str:
+    """The name in PRECISIONS."""
+    return next(name for name, known in PRECISIONS.items() if known == dtype)

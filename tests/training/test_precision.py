@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gendef.data.clips import ClipBatch
+from gendef.networks.layers import EqualizedConv2d
+from gendef.networks.painting import build_generator
+from gendef.training import stages
+from gendef.training.critics import build_critic
 from gendef.training.loop import RunOptions, Trainer
+from gendef.training.parts import Parts
+from gendef.training.presets import fit_to_data
+from gendef.training.stages import build_stage
 
 from .conftest import tiny_training
 
@@ -27,19 +35,29 @@ def step(precision, discriminator, stage, archive_path, folder, watch):
 
 @pytest.mark.parametrize("discriminator", ["stylegan-v", "projected"])
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_gradients(discriminator, stage, archive_path, tmp_path):
-    codes, judged = [], set()
+def test_gradients(discriminator, stage, archive_path, tmp_path, monkeypatch):
+    codes, judged, logits = [], set(), []
 
     def watch(made):
         made.generator.motion_encoder.register_forward_hook(lambda _, __, result: codes.append(result.detach()))
         for module in made.critic.modules():
-            if isinstance(module, torch.nn.Conv2d):
+            if isinstance(module, (torch.nn.Conv2d, EqualizedConv2d)):
                 module.register_forward_hook(lambda _, __, result: judged.add(result.dtype))
+        loss = stages.discriminator_loss
+
+        def noted(real, fake, kind):
+            logits.append(real.detach())
+            return loss(real, fake, kind)
+
+        monkeypatch.setattr(stages, "discriminator_loss", noted)
 
     exact = step("float32", discriminator, stage, archive_path, tmp_path, watch)
-    assert judged <= {torch.float32}
+    assert judged == {torch.float32}
+    logits.clear()
     rounded = step("bfloat16", discriminator, stage, archive_path, tmp_path, watch)
-    assert (torch.bfloat16 in judged) == (discriminator == "projected"), "the paper's has no Conv2d modules"
+    assert judged == {torch.float32, torch.bfloat16}
+    for found in logits:
+        assert not torch.equal(found, found.bfloat16().float()), "logits have all digits"
     if stage == "finetune":
         assert torch.equal(*codes), "motion codes stay as they are"
     assert rounded.generator.compute_dtype == torch.bfloat16 and rounded.average.compute_dtype is None
@@ -52,3 +70,30 @@ def test_gradients(discriminator, stage, archive_path, tmp_path):
         similarity = float(torch.cosine_similarity(ours, theirs, dim=0))
         assert similarity > (0.9 if discriminator == "projected" else 0.99), network
         assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("discriminator", ["stylegan-v", "projected"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_labels_in_parts(discriminator, stage, precision):
+    """Labels reach every part, R1 included, in either precision."""
+    config = fit_to_data(replace(tiny_training(discriminator, "none"), precision=precision), 16, 3)
+    if discriminator == "stylegan-v":
+        config = replace(config, stylegan_v=replace(config.stylegan_v, minibatch_std_group=1))
+    frames = {"pretrain": 1, "finetune": 3}[stage]
+    noise = torch.Generator().manual_seed(0)
+    video = torch.randint(256, (4, frames, 3, 16, 16), dtype=torch.uint8, generator=noise)
+    times = torch.tensor([[0.0, 2.0, 5.0]] * 4)[:, :frames]
+    found = []
+    for size in (None, 3):
+        for labels in (torch.eye(3)[[0, 1, 2, 0]], torch.eye(3)[[0, 1, 2, 1]]):
+            torch.manual_seed(0)
+            critic = build_critic(config, Parts(size))
+            made = build_stage(stage, config, build_generator(config.generator), critic, torch.device("cpu"))
+            metrics = made.step(ClipBatch(video, times, labels), times)
+            found.append(torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None]))
+            assert metrics["r1"] > 0
+    whole, other, apart, _ = found
+    tolerance = 1e-4 if precision == "float32" else 0.05
+    assert (whole - apart).norm() < tolerance * whole.norm()
+    assert (whole - other).norm() > 2 * tolerance * whole.norm(), "the last clip's label matters"

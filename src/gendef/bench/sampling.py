@@ -81,14 +81,13 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    dtype = generator.compute_dtype or torch.float32
-    rate = matmul_rate(device, dtype)
+    rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)
     total = sum(medians.values())
     report: dict[str, Any] = {
         "machine": describe(device),
-        "precision": name_of(dtype),
+        "precision": name_of(generator.compute_dtype),
         "matmul_gflops": rate,
         "resolution": generator.resolution,
         "frames": frames,

@@ -61,8 +61,7 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of feature maps: 16 bits are faster on GPUs, and bfloat16 on CPUs that multiply it, for nearly the same videos;
-    auto: bfloat16 where it is faster."""
+    """Of feature maps; 16 bits give nearly the same videos, on hardware made for them; auto: bfloat16 there."""
     json: bool = False
     """Print what was written as JSON."""
 

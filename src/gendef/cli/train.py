@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int | None:
         device: str = "auto"
         """cpu, cuda, mps, or auto."""
         micro_batch: int | None = None
-        """Compute so many samples of a process's batch at once: less memory, a third more time, the same result."""
+        """Compute so many samples of a process's batch at once: less memory for one more forward pass."""
         processes: int = 1
         """Processes to train with on this machine, one a GPU, or with a part of the CPU's threads each; torchrun starts
         them on several machines."""

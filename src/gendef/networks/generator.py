@@ -125,8 +125,8 @@ class VideoGenerator(nn.Module):
     config: GeneratorConfig
     motion_encoder: nn.Module
     compute_dtype: torch.dtype | None = None
-    """Type of the feature maps, None for that of the weights, which latents, styles, demodulation, motion codes, fields
-    and images have in any case."""
+    """Type of the feature maps; None: that of the weights, in which latents, styles, demodulation, motion codes, fields
+    and images are computed in any case."""
     content_modules: tuple[str, ...]
     """Names of the modules and parameters of the image generator."""
 

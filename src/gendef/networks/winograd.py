@@ -31,10 +31,10 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 def worthwhile(x: Tensor, out_channels: int) -> bool:
     """Whether this is the faster way to give x (N, I, H, W) so many channels by a 3x3 convolution."""
-    tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
-    channels = min(x.shape[1], out_channels)
     if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
         return False
+    tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
+    channels = min(x.shape[1], out_channels)
     return x.device.type == "cpu" and x.dtype == torch.float32 and channels >= MIN_CHANNELS and tiles >= MIN_TILES
 
 

@@ -4,6 +4,9 @@ A training step represents the generated frames once. The critic's own update wo
 the generator's on the attached one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,13 @@ from gendef.training.config import TrainConfig
 from gendef.training.parts import WHOLE, Parts
 
 Representation = list[Tensor]
+
+
+@contextmanager
+def in_float32(*features: Tensor) -> Iterator[Representation]:
+    """Raises what the costly layers gave to float32, for the judgement on it: autocast is off inside."""
+    with torch.autocast(features[0].device.type, enabled=False):
+        yield [at_least_float32(item) for item in features]
 
 
 class Critic(nn.Module):
@@ -62,8 +72,8 @@ class PaperCritic(Critic):
 
     def _judged(self, video: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
         (features,) = self.parts.run(lambda part: (self.network.features(part),), video)
-        with torch.autocast(video.device.type, enabled=False):  # what compares clips takes all digits
-            return self.network.logits(at_least_float32(features), times, labels)
+        with in_float32(features) as (whole,):
+            return self.network.logits(whole, times, labels)
 
 
 class ProjectedCritic(Critic):
@@ -79,10 +89,12 @@ class ProjectedCritic(Critic):
         return list(self.parts.run(lambda part: tuple(self.network.extract(part.flatten(0, 1))), video))
 
     def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
-        return at_least_float32(self.network.image_logits(frames, labels))
+        with in_float32(*frames) as whole:
+            return self.network.image_logits(whole, labels)
 
     def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
-        return at_least_float32(self.network.video_logits(frames, times, labels))
+        with in_float32(*frames) as whole:
+            return self.network.video_logits(whole, times, labels)
 
     def start_video(self) -> None:
         self.network.start_video_heads()

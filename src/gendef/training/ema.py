@@ -1,12 +1,15 @@
 """The averaged generator."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def average_of(generator: nn.Module) -> nn.Module:
+
+def average_of(generator: Network) -> Network:
     """A frozen copy to average into."""
     return copy.deepcopy(generator).eval().requires_grad_(False)
 

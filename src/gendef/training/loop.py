@@ -84,10 +84,10 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = ALONE) -> None:
         self.options, self.group, self.folder = options, group, options.out
-        self.parts = Parts(options.micro_batch)
         self._deadline = float("inf")
         self._stop = threading.Event()
         with group.together():
+            self.parts = Parts(options.micro_batch)
             self.archive = VideoArchive(data)
             self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
             if not set(options.stages) & set(self.config.stages):
@@ -152,12 +152,7 @@ class Trainer:
         with _stop_signals(self._stop):
             for name in self.options.stages:
                 if name in self.config.stages:
-                    try:
-                        self._run_stage(name)
-                    except RuntimeError as error:
-                        if not _out_of_memory(error):
-                            raise
-                        raise TrainingError(self._too_large(name)) from error
+                    self._run_stage(name)
 
     def _run_stage(self, name: str) -> None:
         torch.manual_seed(self.config.seed)
@@ -194,7 +189,7 @@ class Trainer:
         state = self._latest(name)
         if name == "finetune" and not state:
             self._start_from_pretrained(generator, critic)
-        stage = build_stage(name, self.config, generator, critic, self.device, self.group, self.parts)
+        stage = build_stage(name, self.config, generator, critic, self.device, self.group)
         # Other machines may draw other initial weights from the same seed.
         stage.load_state_dict(state or self.group.from_first(stage.state_dict))
         return stage
@@ -247,7 +242,7 @@ class Trainer:
         """Train `stage` to its end.
 
         Raises:
-            FloatingPointError: a loss is no longer finite. Stopped: asked to stop.
+            FloatingPointError: a loss is no longer finite. Stopped: asked to stop. TrainingError: a step does not fit.
         """
         settings = stage.settings
         stream = self.stream(stage, attempt)
@@ -260,7 +255,13 @@ class Trainer:
         began, before = clock(), stage.seconds
         try:
             while not self._complete(stage):
-                reporter.add(stage.step(next(batches), stream.sample_times(stage.step_number)))
+                clips, times = next(batches), stream.sample_times(stage.step_number)
+                try:
+                    reporter.add(stage.step(clips, times))
+                except RuntimeError as error:
+                    if not _out_of_memory(error):
+                        raise
+                    raise TrainingError(self._too_large(stage.name)) from error
                 stopping, spent = self._agree(clock() - began)
                 stage.seconds = before + spent
                 if reporter.due_estimate():
@@ -309,7 +310,7 @@ class Trainer:
         if now > 1:
             return (
                 f"a step of {name} does not fit the memory of {self.device}: continue with --micro-batch {now // 2}"
-                f" (now {now}), which gives the same result"
+                f" (now {now})"
             )
         return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
 

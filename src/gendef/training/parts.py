@@ -40,7 +40,7 @@ class Parts:
         *inputs: Tensor | None,
         module: nn.Module | None = None,
     ) -> tuple[Tensor, ...]:
-        """`function` of inputs with a sample a row (or None), whose outputs have a sample a row.
+        """`function` of inputs with a sample a row (or None), whose outputs are in the order of the samples.
 
         Args:
             function: depends on nothing else that changes, but the running means of `module`, which it may update.

@@ -9,6 +9,7 @@ from torch import Tensor
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
 from gendef.networks.painting import AnyGenerator, PaintingGenerator
+from gendef.training.base_stage import Metrics, Outputs, Stage
 from gendef.training.config import FinetuneConfig, TrainConfig
 from gendef.training.critics import Critic, Representation
 from gendef.training.distribution import ALONE, Group
@@ -21,8 +22,6 @@ from gendef.training.losses import (
     spatial_smoothness,
     temporal_smoothness,
 )
-from gendef.training.parts import WHOLE, Parts
-from gendef.training.stage import Metrics, Outputs, Stage
 
 
 def _detached(frames: Representation) -> Representation:
@@ -258,16 +257,10 @@ def _split(frames: Representation, shown: int, count: int) -> tuple[Representati
 
 
 def build_stage(
-    name: str,
-    config: TrainConfig,
-    generator: AnyGenerator,
-    critic: Critic,
-    device: torch.device,
-    group: Group = ALONE,
-    parts: Parts = WHOLE,
+    name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
 ) -> Stage:
-    """The stage called `name`, "pretrain" or "finetune"; the critic has the same `parts`."""
+    """The stage called `name`, "pretrain" or "finetune"."""
     if name == Pretrain.name:
-        return Pretrain(config, config.pretrain, generator, critic, device, group, parts)
+        return Pretrain(config, config.pretrain, generator, critic, device, group)
     kind = FinetuneFields if isinstance(generator, Generator) else FinetunePainting
-    return kind(config, config.finetune, generator, critic, device, group, parts)
+    return kind(config, config.finetune, generator, critic, device, group)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gendef.data.clips import ClipBatch
+from gendef.networks.layers import at_least_float32
 from gendef.networks.painting import AnyGenerator
 from gendef.precision import autocast, compute_dtype
 from gendef.training.ada import AdaptiveAugment
@@ -17,7 +18,6 @@ from gendef.training.diffaug import diffaug
 from gendef.training.distribution import ALONE, Group
 from gendef.training.ema import average_of, running_means, update_average
 from gendef.training.losses import r1_penalty
-from gendef.training.parts import WHOLE, Parts
 
 Metrics = dict[str, Tensor]
 Outputs = tuple[Tensor, ...]
@@ -26,8 +26,8 @@ Outputs = tuple[Tensor, ...]
 class Stage:
     """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
 
-    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike. `parts` says how
-    much of that is computed at once.
+    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike. The critic's
+    `parts` say how much of that is computed at once.
     """
 
     name = ""
@@ -41,13 +41,13 @@ class Stage:
         critic: Critic,
         device: torch.device,
         group: Group = ALONE,
-        parts: Parts = WHOLE,
     ) -> None:
-        self.config, self.settings, self.device, self.group, self.parts = config, settings, device, group, parts
+        self.config, self.settings, self.device, self.group = config, settings, device, group
+        self.parts = critic.parts
         self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
         self.average = average_of(self.generator)
-        self.dtype = compute_dtype(config.precision, device)
-        self.generator.compute_dtype = self.dtype
+        self.average.compute_dtype = None
+        self.dtype = self.generator.compute_dtype = compute_dtype(config.precision, device)
         self.noise = torch.Generator().manual_seed(config.seed)
         self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
         self.step_number, self.images_seen = 0, 0
@@ -159,7 +159,7 @@ class Stage:
             metrics["r1"] = loss.new_zeros(())
             for part in self.parts.of(clips):
                 own = [item.unflatten(0, (clips, -1))[part].flatten(0, 1) for item in real]
-                leaves = [item.detach().requires_grad_() for item in own]
+                leaves = [at_least_float32(item.detach()).requires_grad_() for item in own]
                 penalty = r1_penalty(logits(leaves, part), leaves) * ((part.stop - part.start) / clips)
                 (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
                 metrics["r1"] += penalty.detach()
