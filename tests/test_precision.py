@@ -41,9 +41,7 @@ def test_generator(kind, dtype, rounding, monkeypatch):
     if kind == "stylegan3":
         canonical = CanonicalConfig(channel_base=1024, channel_max=32, mtm_sizes=(36,))
         deformation = replace(config.deformation, mtm_resolutions=(4, 8))
-        config = GeneratorConfig.from_dict(
-            {**config.to_dict(), "resolution": 32, "canonical": canonical, "deformation": deformation}
-        )
+        config = replace(config, resolution=32, canonical=canonical, deformation=deformation)
     generator = Generator(config).eval()
     noise = torch.randn(2, generator.motion_noise_length(8.0), generator.motion_dim)
     times = torch.tensor([[0.0, 2.5, 8.0], [1.0, 2.0, 7.0]])
