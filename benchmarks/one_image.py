@@ -1,0 +1,90 @@
+"""What one image and a field can hold of real clips, as a detector sees it: a bound for every model of this kind.
+
+    python benchmarks/one_image.py ARCHIVE --detector-weights FILE [--frames 128] [--count 24] [--rows "one image" ...]
+
+One half of the archive's clips (one of each video) is compared with the other half: as it is, and as its middle frame
+moved by chained optical flow; that with each frame's mean colour given back, and with the real frame where the
+field leaves the image.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.media.optical_flow import FlowMethod, dis_flow
+from gendef.metrics.clip_sets import open_clips
+from gendef.metrics.detectors import Detector, find_detector
+from gendef.metrics.sampling import Sampling
+from gendef.warp import identity_grid, sample, warp
+from metrics import distances, features
+
+ROWS = ("real", "one image", "mean colours", "real outside")
+ENLARGED = 4
+"""Flow is computed at so many times the size: the clips are small."""
+
+
+def frame_flow(first: Tensor, second: Tensor, flow: FlowMethod) -> Tensor:
+    """Where pixels of one frame (3, H, W) uint8 go in another, (H, W, 2) in normalised units."""
+    height, width = first.shape[1:]
+    large = [
+        cv2.resize(frame.permute(1, 2, 0).numpy(), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        for frame in (first, second)
+    ]
+    small = cv2.resize(flow(*large), (width, height), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small / (ENLARGED * np.array([width, height]) / 2)).float()
+
+
+def chained(clip: Tensor, flow: FlowMethod) -> Tensor:
+    """Fields (T, H, W, 2) of a clip (T, 3, H, W) that read its middle frame."""
+    middle, (height, width) = len(clip) // 2, clip.shape[2:]
+    fields, grid = torch.zeros(len(clip), height, width, 2), identity_grid(height, width)
+    for step, last in ((1, len(clip)), (-1, -1)):
+        for t in range(middle + step, last, step):
+            back = frame_flow(clip[t], clip[t - step], flow)
+            before = fields[t - step].permute(2, 0, 1)[None]
+            fields[t] = back + sample(before, (grid + back)[None])[0].permute(1, 2, 0)
+    return fields
+
+
+def held(clip: Tensor, row: str, flow: FlowMethod) -> Tensor:
+    """A clip (T, 3, H, W) uint8 as `row` says."""
+    if row == "real":
+        return clip
+    fields, real = chained(clip, flow), clip.float() / 127.5 - 1
+    video = warp(real[None, len(clip) // 2], fields[None])[0]
+    if row == "mean colours":
+        video = video + (real - video).mean(dim=(2, 3), keepdim=True)
+    if row == "real outside":
+        outside = (identity_grid(*clip.shape[2:]) + fields).abs().amax(dim=-1) > 1
+        video = torch.where(outside[:, None], real, video)
+    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive")
+    parser.add_argument("--detector", default="i3d")
+    parser.add_argument("--detector-weights", type=Path)
+    parser.add_argument("--frames", type=int, default=128)
+    parser.add_argument("--count", type=int, default=24, help="clips of each half")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    options = parser.parse_args()
+    detector = Detector(find_detector(options.detector), options.detector_weights)
+    sampling = Sampling(frames=options.frames, clips_per_video=1, count=2 * options.count)
+    clips = list(open_clips(options.archive).clips(sampling))
+    order = np.random.default_rng(0).permutation(len(clips))
+    mine, theirs = ([clips[i] for i in half] for half in np.array_split(order[: 2 * options.count], 2))
+    others, flow = features(detector, theirs), dis_flow()
+    for row in options.rows:
+        found = distances(features(detector, [held(clip, row, flow) for clip in mine]), others)
+        print(json.dumps({"row": row, "clips": len(mine), **{k: round(v, 2) for k, v in found.items()}}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
