@@ -16,17 +16,15 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from train import measure, synthetic
+from train import measure, prepared, synthetic
 
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
 from gendef.networks.generator import Generator
 from gendef.precision import PRECISIONS
-from gendef.training.critics import build_critic
 from gendef.training.loop import choose_device
-from gendef.training.parts import Parts
 from gendef.training.presets import preset
-from gendef.training.stages import Stage, build_stage
+from gendef.training.stages import Stage
 
 KERNELS = 12
 """Kernels that are listed."""
@@ -49,10 +47,7 @@ def trained(
 ) -> dict[str, Any]:
     """Samples a second, peak memory and kernels of a step, or that it does not fit."""
     config = replace(preset(name), precision=precision)
-    config = replace(config, **{stage: replace(getattr(config, stage), batch_size=options.batch)})
-    generator, critic = Generator(config.generator), build_critic(config, Parts(micro_batch))
-    built = build_stage(stage, config, generator, critic, device)
-    built.images_seen = getattr(built.settings, "warmup", 0)  # the generator learns too
+    built = prepared(config, stage, device, batch=options.batch, micro_batch=micro_batch)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:

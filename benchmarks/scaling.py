@@ -9,20 +9,17 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
-from train import synthetic
+from train import prepared, synthetic
 
 from gendef.bench.machine import describe, timed
 from gendef.bench.sampling import SampledVideo
 from gendef.networks.generator import Generator
-from gendef.training.critics import build_critic
 from gendef.training.presets import preset
-from gendef.training.stages import build_stage
 
 FRAMES = (1, 4, 16, 64, 256)
 PRESETS = {32: "tiny32", 64: "mini64", 128: "base128"}
@@ -46,10 +43,7 @@ def sampling(name: str, frames: int) -> Callable[[], Any]:
 
 def training(name: str, stage_name: str, batch: int) -> Callable[[], Any]:
     """A training step."""
-    config = preset(name)
-    config = replace(config, **{stage_name: replace(getattr(config, stage_name), batch_size=batch)})
-    stage = build_stage(stage_name, config, Generator(config.generator), build_critic(config), torch.device("cpu"))
-    stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
+    stage = prepared(preset(name), stage_name, torch.device("cpu"), batch=batch)
     clips, times = synthetic(stage)
     return lambda: float(stage.step(clips, times)["loss_d"])
 

@@ -26,13 +26,32 @@ from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
 from gendef.networks.generator import Generator
 from gendef.precision import compute_dtype, name_of
+from gendef.training.config import TrainConfig
 from gendef.training.critics import build_critic
-from gendef.training.distribution import Group, process_group, started_together
+from gendef.training.distribution import ALONE, Group, process_group, started_together
 from gendef.training.launch import start_processes
 from gendef.training.loop import choose_device
 from gendef.training.parts import Parts
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage
+
+
+def prepared(
+    config: TrainConfig,
+    name: str,
+    device: torch.device,
+    group: Group = ALONE,
+    *,
+    batch: int | None = None,
+    micro_batch: int | None = None,
+) -> Stage:
+    """The stage called `name`, past its warm-up so that the generator learns too; `batch` replaces its batch size."""
+    if batch:
+        config = replace(config, **{name: replace(getattr(config, name), batch_size=batch)})
+    critic = build_critic(config, Parts(micro_batch))
+    stage = build_stage(name, config, Generator(config.generator), critic, device, group)
+    stage.images_seen = getattr(stage.settings, "warmup", 0)
+    return stage
 
 
 def synthetic(stage: Stage) -> tuple[ClipBatch, torch.Tensor]:
@@ -86,12 +105,6 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
     """What is printed."""
     torch.manual_seed(0)
     config = preset(options.preset)
-    if options.batch:
-        config = replace(
-            config,
-            pretrain=replace(config.pretrain, batch_size=options.batch),
-            finetune=replace(config.finetune, batch_size=options.batch),
-        )
     report: dict[str, object] = {
         "machine": f"{platform.machine()}, {group.size} processes of {torch.get_num_threads()} threads, {device}",
         "torch": torch.__version__,
@@ -101,9 +114,7 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
     for name, unit in (("pretrain", "images"), ("finetune", "clips")):
         if options.stage not in (None, name):
             continue
-        parts = Parts(options.micro_batch)
-        stage = build_stage(name, config, Generator(config.generator), build_critic(config, parts), device, group)
-        stage.images_seen = getattr(stage.settings, "warmup", 0)  # the generator learns too
+        stage = prepared(config, name, device, group, batch=options.batch, micro_batch=options.micro_batch)
         with literal_path() if options.literal else contextlib.nullcontext():
             seconds = measure(stage, options.steps)
         size = stage.settings.batch_size

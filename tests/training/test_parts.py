@@ -143,14 +143,21 @@ def test_gradients_of_a_step(kind, stage, archive_path, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:115] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+@pytest.mark.parametrize(
     ("micro_batch", "message"), [(None, "--micro-batch 3 "), (4, "--micro-batch 2 "), (1, "one image")]
 )
-def test_out_of_memory(micro_batch, message, archive_path, tmp_path, monkeypatch):
+def test_out_of_memory(micro_batch, message, error, archive_path, tmp_path, monkeypatch):
     options = RunOptions(tmp_path / "run", device="cpu", quiet=True, micro_batch=micro_batch)
     trainer = Trainer(configuration("paper"), archive_path, options)
 
     def fail(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        raise error
 
     monkeypatch.setattr("gendef.training.stages.Pretrain.step", fail)
     with pytest.raises(TrainingError, match=message):
