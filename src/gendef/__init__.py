@@ -14,15 +14,17 @@ _PUBLIC = {
     "GenDeF": "gendef.model",
     "GendefError": "gendef.errors",
     "fit_video": "gendef.fitting.fit",
+    "keep_freed_memory": "gendef.memory",
     "load_clip": "gendef.composite",
 }
-__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "fit_video", "load_clip"]
+__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "fit_video", "keep_freed_memory", "load_clip"]
 
 if TYPE_CHECKING:
     from gendef.canonical_video import CanonicalVideo
     from gendef.composite import load_clip
     from gendef.errors import GendefError
     from gendef.fitting.fit import fit_video
+    from gendef.memory import keep_freed_memory
     from gendef.model import GenDeF
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from gendef import __version__
 from gendef.errors import GendefError
+from gendef.memory import keep_freed_memory
 
 # command -> (module with a `main(argv: list[str]) -> int | None`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"gendef: unknown command {command!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     try:
         return _load(command)(rest) or 0
     except GendefError as error:
