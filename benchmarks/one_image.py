@@ -1,10 +1,12 @@
 """What one image and a field can hold of real clips, as a detector sees it: a bound for every model of this kind.
 
     python benchmarks/one_image.py ARCHIVE --detector-weights FILE [--frames 128] [--count 24] [--rows "one image" ...]
+    python benchmarks/one_image.py ARCHIVE --detector-weights FILE --model MODEL --rows generated "generated image" \
+        "generated motion"
 
 One half of the archive's clips (one of each video) is compared with the other half: as it is, and as its middle frame
 moved by chained optical flow; that with each frame's mean colour given back, and with the real frame where the
-field leaves the image.
+field leaves the image. With a model, image or fields or both are the model's: which of the two costs how much.
 """
 
 import argparse
@@ -16,14 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendef.canonical_video import CanonicalVideo
 from gendef.media.optical_flow import FlowMethod, dis_flow
 from gendef.metrics.clip_sets import open_clips
 from gendef.metrics.detectors import Detector, find_detector
 from gendef.metrics.sampling import Sampling
+from gendef.model import GenDeF
 from gendef.warp import identity_grid, sample, warp
 from metrics import distances, features
 
 ROWS = ("real", "one image", "mean colours", "real outside")
+MODEL_ROWS = ("generated", "generated image", "generated motion")
 ENLARGED = 4
 """Flow is computed at so many times the size: the clips are small."""
 
@@ -51,18 +56,31 @@ def chained(clip: Tensor, flow: FlowMethod) -> Tensor:
     return fields
 
 
-def held(clip: Tensor, row: str, flow: FlowMethod) -> Tensor:
-    """A clip (T, 3, H, W) uint8 as `row` says."""
+def held(clip: Tensor, row: str, flow: FlowMethod, made: CanonicalVideo | None = None) -> Tensor:
+    """A clip (T, 3, H, W) uint8 as `row` says; `made` is a model's, as long."""
     if row == "real":
         return clip
-    fields, real = chained(clip, flow), clip.float() / 127.5 - 1
-    video = warp(real[None, len(clip) // 2], fields[None])[0]
+    real = clip.float() / 127.5 - 1
+    image = real[len(clip) // 2]
+    if row in MODEL_ROWS:
+        assert made is not None
+        image = image if row == "generated motion" else made.canonical
+    fields = made.deformation if made is not None and row != "generated image" else chained(clip, flow)
+    video = warp(image[None], fields[None])[0]
     if row == "mean colours":
         video = video + (real - video).mean(dim=(2, 3), keepdim=True)
     if row == "real outside":
         outside = (identity_grid(*clip.shape[2:]) + fields).abs().amax(dim=-1) > 1
         video = torch.where(outside[:, None], real, video)
     return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def halves(archive: str, frames: int, count: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Two disjoint halves of an archive's clips, up to `count` each, one clip of each video."""
+    clips = list(open_clips(archive).clips(Sampling(frames=frames, clips_per_video=1, count=2 * count)))
+    order = np.random.default_rng(0).permutation(len(clips))
+    mine, theirs = ([clips[i] for i in half] for half in np.array_split(order[: 2 * count], 2))
+    return mine, theirs
 
 
 def main() -> None:
@@ -73,16 +91,21 @@ def main() -> None:
     parser.add_argument("--detector-weights", type=Path)
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--count", type=int, default=24, help="clips of each half")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=(*ROWS, *MODEL_ROWS), default=list(ROWS))
+    parser.add_argument("--model", help="whose images and fields the rows called generated have")
     options = parser.parse_args()
+    if options.model is None and set(options.rows) & set(MODEL_ROWS):
+        parser.error(f"{', '.join(MODEL_ROWS)} need --model")
     detector = Detector(find_detector(options.detector), options.detector_weights)
-    sampling = Sampling(frames=options.frames, clips_per_video=1, count=2 * options.count)
-    clips = list(open_clips(options.archive).clips(sampling))
-    order = np.random.default_rng(0).permutation(len(clips))
-    mine, theirs = ([clips[i] for i in half] for half in np.array_split(order[: 2 * options.count], 2))
+    mine, theirs = halves(options.archive, options.frames, options.count)
     others, flow = features(detector, theirs), dis_flow()
+    model = GenDeF.from_pretrained(options.model) if options.model else None
     for row in options.rows:
-        found = distances(features(detector, [held(clip, row, flow) for clip in mine]), others)
+        shown = []
+        for seed, clip in enumerate(mine):
+            made = model.sample(seed=seed, num_frames=len(clip)) if model and row in MODEL_ROWS else None
+            shown.append(held(clip, row, flow, made))
+        found = distances(features(detector, shown), others)
         print(json.dumps({"row": row, "clips": len(mine), **{k: round(v, 2) for k, v in found.items()}}), flush=True)
 
 
