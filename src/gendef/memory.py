@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     """Make the process keep what it frees, and hold it in huge pages; the program does so at its start.
 
     glibc asks the kernel for every block of megabytes and gives it back when it is freed, so that each feature map is
-    paid for again, 4 KB at a time: on two cores that was more than a third of the time of sampling 256x256. Here such
+    paid for again, 4 KB at a time: a sixth of the time that fields of 256x256 take on two cores. Here such
     blocks come from one heap that is not given back, and whose pages are of 2 MB where Linux has them
     (`/sys/kernel/mm/transparent_hugepage/enabled` says `always` or `madvise`). Address space of half the machine's
     memory, at most 64 GB, is set aside for it; memory is taken only when it is used. For the whole process and for
