@@ -7,7 +7,7 @@ import torch
 from gendef.errors import ConfigError
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types of feature maps, None for that of the weights; "auto" is bfloat16 where the hardware multiplies it."""
+"""Types of feature maps, None for that of the weights; "auto" is bfloat16 where `has_bf16`."""
 
 
 def cpu_has_bf16() -> bool:
@@ -20,7 +20,7 @@ def cpu_has_bf16() -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware."""
+    """Whether `device` multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and cpu_has_bf16()
