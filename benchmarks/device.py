@@ -20,6 +20,7 @@ from train import measure, prepared, synthetic
 
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
+from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
 from gendef.precision import PRECISIONS
 from gendef.training.loop import choose_device
@@ -78,6 +79,7 @@ def kernels(run: Any, device: torch.device) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, write, print."""
+    keep_freed_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["sky256"])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))

@@ -56,16 +56,9 @@ def chained(clip: Tensor, flow: FlowMethod) -> Tensor:
     return fields
 
 
-def held(clip: Tensor, row: str, flow: FlowMethod, made: CanonicalVideo | None = None) -> Tensor:
-    """A clip (T, 3, H, W) uint8 as `row` says; `made` is a model's, as long."""
-    if row == "real":
-        return clip
+def held(clip: Tensor, image: Tensor, fields: Tensor, row: str) -> Tensor:
+    """What image (3, H, W) and fields (T, H, W, 2) show of a clip (T, 3, H, W) uint8, the like of it."""
     real = clip.float() / 127.5 - 1
-    image = real[len(clip) // 2]
-    if row in MODEL_ROWS:
-        assert made is not None
-        image = image if row == "generated motion" else made.canonical
-    fields = made.deformation if made is not None and row != "generated image" else chained(clip, flow)
     video = warp(image[None], fields[None])[0]
     if row == "mean colours":
         video = video + (real - video).mean(dim=(2, 3), keepdim=True)
@@ -73,6 +66,20 @@ def held(clip: Tensor, row: str, flow: FlowMethod, made: CanonicalVideo | None =
         outside = (identity_grid(*clip.shape[2:]) + fields).abs().amax(dim=-1) > 1
         video = torch.where(outside[:, None], real, video)
     return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def shown(clips: list[Tensor], made: list[CanonicalVideo], row: str, flow: FlowMethod) -> list[Tensor]:
+    """The clips as `row` says; `made` are a model's, one for each, if the row needs them."""
+    if row == "real":
+        return clips
+    videos = []
+    for number, clip in enumerate(clips):
+        image = clip[len(clip) // 2].float() / 127.5 - 1
+        if row in ("generated", "generated image"):
+            image = made[number].canonical
+        moved = row in ("generated", "generated motion")
+        videos.append(held(clip, image, made[number].deformation if moved else chained(clip, flow), row))
+    return videos
 
 
 def halves(archive: str, frames: int, count: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -91,21 +98,23 @@ def main() -> None:
     parser.add_argument("--detector-weights", type=Path)
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--count", type=int, default=24, help="clips of each half")
-    parser.add_argument("--rows", nargs="+", choices=(*ROWS, *MODEL_ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=(*ROWS, *MODEL_ROWS), help="default: all, a model's with --model")
     parser.add_argument("--model", help="whose images and fields the rows called generated have")
     options = parser.parse_args()
-    if options.model is None and set(options.rows) & set(MODEL_ROWS):
+    rows = options.rows or [*ROWS, *(MODEL_ROWS if options.model else ())]
+    if options.model is None and set(rows) & set(MODEL_ROWS):
         parser.error(f"{', '.join(MODEL_ROWS)} need --model")
-    detector = Detector(find_detector(options.detector), options.detector_weights)
     mine, theirs = halves(options.archive, options.frames, options.count)
+    made = []
+    if options.model:
+        model = GenDeF.from_pretrained(options.model)
+        if mine[0].shape[2:] != (model.resolution, model.resolution):
+            parser.error(f"the model makes videos of {model.resolution} pixels, the clips have {mine[0].shape[2]}")
+        made = [model.sample(seed=seed, num_frames=options.frames) for seed in range(len(mine))]
+    detector = Detector(find_detector(options.detector), options.detector_weights)
     others, flow = features(detector, theirs), dis_flow()
-    model = GenDeF.from_pretrained(options.model) if options.model else None
-    for row in options.rows:
-        shown = []
-        for seed, clip in enumerate(mine):
-            made = model.sample(seed=seed, num_frames=len(clip)) if model and row in MODEL_ROWS else None
-            shown.append(held(clip, row, flow, made))
-        found = distances(features(detector, shown), others)
+    for row in rows:
+        found = distances(features(detector, shown(mine, made, row, flow)), others)
         print(json.dumps({"row": row, "clips": len(mine), **{k: round(v, 2) for k, v in found.items()}}), flush=True)
 
 

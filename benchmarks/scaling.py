@@ -18,6 +18,7 @@ from train import prepared, synthetic
 
 from gendef.bench.machine import describe, timed
 from gendef.bench.sampling import SampledVideo
+from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
 from gendef.training.presets import preset
 
@@ -81,6 +82,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Measure, write, draw."""
+    keep_freed_memory()  # as the program does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)

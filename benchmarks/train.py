@@ -24,6 +24,7 @@ import torch
 
 from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
+from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
 from gendef.precision import compute_dtype, name_of
 from gendef.training.config import TrainConfig
@@ -77,6 +78,7 @@ def measure(stage: Stage, steps: int) -> list[float]:
 
 def main() -> None:
     """Measure both stages and print."""
+    keep_freed_memory()  # as `gendef train` does
     options = parsed()
     if options.processes > 1 and not started_together():
         sys.exit(start_processes([sys.executable, *sys.argv], options.processes))

@@ -23,6 +23,12 @@ def tiny_config(**options):
     )
 
 
+@pytest.fixture(autouse=True)
+def memory_as_it_is(monkeypatch):
+    """The program's settings for its process would stay for the tests after it."""
+    monkeypatch.setattr("gendef.cli.main.keep_freed_memory", lambda: False)
+
+
 @pytest.fixture
 def tiny_generator():
     """An untrained 16-pixel generator whose fields move from the start."""

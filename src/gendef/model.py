@@ -131,7 +131,7 @@ class GenDeF:
 
         Args:
             precision: of feature maps in sampling: float32, bfloat16 or float16 (nearly the same videos), or auto,
-                which is bfloat16 where the hardware is faster with it. Inversion is float32 in any case.
+                which is bfloat16 on CUDA GPUs and CPUs with AMX. Inversion is float32 in any case.
 
         Raises:
             ModelError: there is no such model, its files are damaged, or it paints frames and has no field.

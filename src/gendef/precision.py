@@ -7,23 +7,18 @@ import torch
 from gendef.errors import ConfigError
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types of feature maps, None for that of the weights; "auto" is bfloat16 where `has_bf16`."""
+"""Types of feature maps, None for that of the weights; "auto" is bfloat16 where `prefers_bf16`."""
 
 
-def cpu_has_bf16() -> bool:
-    """Whether this CPU has matrix instructions for bfloat16 (AMX).
+def prefers_bf16(device: torch.device) -> bool:
+    """Whether "auto" is bfloat16 on `device`: GPUs that multiply it, CPUs with matrix instructions for it (AMX).
 
-    Emulated, bfloat16 is ten times slower than float32; with the vector instructions of AVX-512 alone, slower as well:
-    torch's products reach 0.6 of float32's rate there.
+    On other CPUs bfloat16 is slower than float32, emulated and with the vector instructions of AVX-512 alike.
     """
-    return hasattr(torch.cpu, "_is_amx_tile_supported") and torch.cpu._is_amx_tile_supported()
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and cpu_has_bf16()
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return device.type == "cpu" and has_amx()
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -33,7 +28,7 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         ConfigError: it is none of them.
     """
     if precision == "auto":
-        return torch.bfloat16 if has_bf16(device) else None
+        return torch.bfloat16 if prefers_bf16(device) else None
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {precision!r}")
     return PRECISIONS[precision]

@@ -47,7 +47,7 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the feature maps; the literal path has the same."""
+    """Of the feature maps, of the literal path too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
     out: Path | None = None
     """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
     json: bool = False

@@ -28,6 +28,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("gendef.cli.bench", "time the sampling of a model on this machine"),
 }
 
+# Those that make and free large feature maps for as long as they run.
+KEEPING = ("sample", "train", "ablate", "bench")
+
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
@@ -63,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"gendef: unknown command {command!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    keep_freed_memory()
+    if command in KEEPING:
+        keep_freed_memory()
     try:
         return _load(command)(rest) or 0
     except GendefError as error:

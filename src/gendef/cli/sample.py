@@ -61,7 +61,8 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of feature maps; 16 bits give nearly the same videos, on hardware made for them; auto: bfloat16 there."""
+    """Of feature maps; 16 bits give nearly the same videos, not faster on every machine; auto: bfloat16
+    on CUDA GPUs and CPUs with AMX."""
     json: bool = False
     """Print what was written as JSON."""
 

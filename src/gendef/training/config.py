@@ -107,7 +107,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of everything random."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of feature maps; auto: bfloat16 on CUDA GPUs and on CPUs with bf16 instructions, float32 elsewhere."""
+    """Of feature maps; auto: bfloat16 on CUDA GPUs and on CPUs with AMX, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         if self.discriminator not in ("stylegan-v", "projected"):
