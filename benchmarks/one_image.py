@@ -7,23 +7,25 @@
 One half of the archive's clips (one of each video) is compared with the other half: as it is, and as its middle frame
 moved by chained optical flow; that with each frame's mean colour given back, and with the real frame where the
 field leaves the image. With a model, image or fields or both are the model's: which of the two costs how much.
+A rival that paints its frames has only the row "generated".
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.canonical_video import CanonicalVideo
 from gendef.media.optical_flow import FlowMethod, dis_flow
 from gendef.metrics.clip_sets import open_clips
 from gendef.metrics.detectors import Detector, find_detector
 from gendef.metrics.sampling import Sampling
 from gendef.model import GenDeF
+from gendef.painted import load_model
 from gendef.warp import identity_grid, sample, warp
 from metrics import distances, features
 
@@ -65,20 +67,27 @@ def held(clip: Tensor, image: Tensor, fields: Tensor, row: str) -> Tensor:
     if row == "real outside":
         outside = (identity_grid(*clip.shape[2:]) + fields).abs().amax(dim=-1) > 1
         video = torch.where(outside[:, None], real, video)
+    return in_levels(video)
+
+
+def in_levels(video: Tensor) -> Tensor:
+    """Values in [-1, 1] as uint8."""
     return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def shown(clips: list[Tensor], made: list[CanonicalVideo], row: str, flow: FlowMethod) -> list[Tensor]:
+def shown(clips: list[Tensor], made: list[Any], row: str, flow: FlowMethod) -> list[Tensor]:
     """The clips as `row` says; `made` are a model's, one for each, if the row needs them."""
     if row == "real":
         return clips
+    if row == "generated":
+        return [in_levels(video.render()) for video in made]
     videos = []
     for number, clip in enumerate(clips):
         image = clip[len(clip) // 2].float() / 127.5 - 1
-        if row in ("generated", "generated image"):
+        if row == "generated image":
             image = made[number].canonical
-        moved = row in ("generated", "generated motion")
-        videos.append(held(clip, image, made[number].deformation if moved else chained(clip, flow), row))
+        fields = made[number].deformation if row == "generated motion" else chained(clip, flow)
+        videos.append(held(clip, image, fields, row))
     return videos
 
 
@@ -107,7 +116,9 @@ def main() -> None:
     mine, theirs = halves(options.archive, options.frames, options.count)
     made = []
     if options.model:
-        model = GenDeF.from_pretrained(options.model)
+        model = load_model(options.model)
+        if not isinstance(model, GenDeF) and set(rows) & set(MODEL_ROWS[1:]):
+            parser.error(f"{model.kind} paints its frames: of its rows there is only {MODEL_ROWS[0]!r}")
         if mine[0].shape[2:] != (model.resolution, model.resolution):
             parser.error(f"the model makes videos of {model.resolution} pixels, the clips have {mine[0].shape[2]}")
         made = [model.sample(seed=seed, num_frames=options.frames) for seed in range(len(mine))]
