@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gendef.media.optical_flow import FlowMethod, dis_flow
+from gendef.media.video import to_uint8
 from gendef.metrics.clip_sets import open_clips
 from gendef.metrics.detectors import Detector, find_detector
 from gendef.metrics.sampling import Sampling
@@ -71,8 +72,8 @@ def held(clip: Tensor, image: Tensor, fields: Tensor, row: str) -> Tensor:
 
 
 def in_levels(video: Tensor) -> Tensor:
-    """Values in [-1, 1] as uint8."""
-    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    """Frames (T, 3, H, W) in [-1, 1] as uint8."""
+    return torch.from_numpy(to_uint8(video)).movedim(-1, 1)
 
 
 def shown(clips: list[Tensor], made: list[Any], row: str, flow: FlowMethod) -> list[Tensor]:

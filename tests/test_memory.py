@@ -53,9 +53,7 @@ def test_pages_are_paid_for_once():
 @GLIBC
 def test_scarce_addresses():
     """Nothing is set aside, so that mapping a file still works under a limit; blocks are kept all the same."""
-    limit = """
-resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + (2 << 30),) * 2)
-"""
+    limit = 'resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + (2 << 30),) * 2)'
     kept, faults, space = run(kept="(memory.keep_freed_memory(), mmap.mmap(-1, 1 << 30))[0]", before=limit)
     plain, plain_faults, plain_space = run(kept="False")
     assert kept and not plain and 2 * faults < plain_faults
