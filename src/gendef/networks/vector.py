@@ -1,0 +1,149 @@
+"""Vectors of floats for loops that numba compiles: `load`, `store`, arithmetic, `smallest`, `largest`.
+
+Numba alone leaves it to the compiler whether a loop over channels becomes vector instructions, and mostly it does not
+where several arrays are read and written. Here a vector is a type of its own: 64 bytes, 16 values of float32 or 8 of
+float64, which every processor splits into its own registers. Scalars beside a vector are rounded to its type.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, cast
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, models, overload, register_model
+
+VECTOR_BYTES = 64
+
+_FLAGS = ("contract", "nsz")  # products and sums may become one instruction
+
+
+class Vector(types.Type):
+    """A vector of `element`, a numba float."""
+
+    def __init__(self, element: types.Float) -> None:
+        super().__init__(f"vector({element})")
+        self.element = element
+
+    @property
+    def lanes(self) -> int:
+        return VECTOR_BYTES * 8 // self.element.bitwidth
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(ir.FloatType() if self.element.bitwidth == 32 else ir.DoubleType(), self.lanes)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        super().__init__(manager, kind, kind.llvm)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.PointerType(Vector(kind.dtype).llvm))
+
+
+@intrinsic
+def load(_context: Any, array: Any, index: Any) -> Any:
+    """The vector of array[index], array[index + 1], ...; the array is contiguous and of one axis."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature.args[0], *args), align=4)
+
+    return Vector(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def store(_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write the vector `value` to array[index], array[index + 1], ..."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature.args[0], *args[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic
+def _repeat(context: Any, scalar: Any, like: Any) -> Any:
+    """The vector, of the type of `like`, that has `scalar` everywhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.args[1]
+        value = context.cast(builder, args[0], signature.args[0], kind.element)
+        undefined = ir.Constant(kind.llvm, ir.Undefined)
+        first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        order = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+        return builder.shuffle_vector(first, undefined, order)
+
+    return like(scalar, like), generate
+
+
+def _elementwise(build: Callable[[Any, Any, Any], Any]) -> Any:
+    """A function of two vectors, from what builds its instruction."""
+
+    @intrinsic
+    def function(_context: Any, left: Any, right: Any) -> Any:
+        return left(left, right), lambda context, builder, signature, args: build(builder, *args)
+
+    return function
+
+
+def _selected(predicate: str) -> Any:
+    def build(builder: Any, left: Any, right: Any) -> Any:
+        # A comparison with NaN is false, so that a NaN on the left is lost: put the bound there.
+        return builder.select(builder.fcmp_ordered(predicate, left, right), left, right)
+
+    return _elementwise(build)
+
+
+_sum = _elementwise(lambda builder, left, right: builder.fadd(left, right, flags=_FLAGS))
+_difference = _elementwise(lambda builder, left, right: builder.fsub(left, right, flags=_FLAGS))
+_product = _elementwise(lambda builder, left, right: builder.fmul(left, right, flags=_FLAGS))
+_least, _greatest = _selected("<"), _selected(">")
+
+
+def smallest(bound: Any, vector: Any) -> Any:
+    """The smaller value of both, value by value; NaN where `vector` is."""
+    raise NotImplementedError("compiled code only")
+
+
+def largest(bound: Any, vector: Any) -> Any:
+    """The larger value of both, value by value; NaN where `vector` is."""
+    raise NotImplementedError("compiled code only")
+
+
+def _overload(name: Callable[..., Any], function: Any) -> None:
+    def implementation(left, right):  # type: ignore[no-untyped-def]  # numba compares it with the lambdas
+        if isinstance(left, Vector) and isinstance(right, Vector):
+            return lambda left, right: function(left, right)
+        if isinstance(left, Vector) and isinstance(right, types.Number):
+            return lambda left, right: function(left, _repeat(right, left))  # type: ignore[call-arg]
+        if isinstance(right, Vector) and isinstance(left, types.Number):
+            return lambda left, right: function(_repeat(left, right), right)  # type: ignore[call-arg]
+        return None
+
+    overload(name)(implementation)
+
+
+for _name, _function in (
+    (operator.add, _sum),
+    (operator.sub, _difference),
+    (operator.mul, _product),
+    (smallest, _least),
+    (largest, _greatest),
+):
+    _overload(_name, _function)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, compiled at its first call for the types of its arguments, without Python's lock.
+
+    The machine code is kept in a file for the next process, where there is a place for it.
+    """
+    try:
+        return cast(Callable[..., Any], njit(function, cache=True, nogil=True, error_model="numpy"))
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        return cast(Callable[..., Any], njit(function, nogil=True, error_model="numpy"))
