@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
-from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32, leaky_relu
+from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass, upsample_2x
 
@@ -269,7 +269,7 @@ class StyleGAN2Canonical(nn.Module):
         image: Tensor | None = None
         feature = x
         for index, (conv, bias) in enumerate(zip(self.convs, self.biases, strict=True)):
-            x = leaky_relu(conv(x, w, bias=bias, gain=SQRT_2), gain=1.0, clamp=self.clamp, inplace=True)
+            x = conv(x, w, bias=bias, gain=SQRT_2, slope=LEAKY_SLOPE, clamp=self.clamp)
             if index == self.feature_layer:
                 feature = x
             if index % 2 == 0:  # a block ends

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical import resize_feature
-from gendef.networks.layers import SQRT_2, EqualizedLinear, at_least_float32, leaky_relu
+from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import upsample_2x
 
@@ -76,7 +76,7 @@ class DeformationLayer(nn.Module):
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(B * T, C, H, W) -> (B * T, C', H', W')."""
-        return leaky_relu(self.conv.convolve(x, ready, self.bias), gain=1.0, clamp=self.clamp, inplace=True)
+        return self.conv.convolve(x, ready, self.bias, slope=LEAKY_SLOPE, clamp=self.clamp)
 
 
 class FieldOutput(nn.Module):
@@ -91,8 +91,7 @@ class FieldOutput(nn.Module):
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
         # Eight bits of a position are not enough.
-        x = self.conv.convolve(at_least_float32(x), ready, self.bias)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return self.conv.convolve(at_least_float32(x), ready, self.bias, clamp=self.clamp)
 
 
 class DeformationBlock(nn.Module):

@@ -13,14 +13,10 @@ LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2.0)
 
 
-def leaky_relu(x: Tensor, gain: float = SQRT_2, clamp: float | None = None, *, inplace: bool = False) -> Tensor:
-    """Leaky ReLU of slope 0.2 times `gain`, clamped to [-clamp, clamp]; `inplace` overwrites `x`."""
-    x = F.leaky_relu(x, LEAKY_SLOPE, inplace=inplace)
-    x = x * gain if gain != 1.0 else x
-    if clamp is None:
-        return x
-    # A backward pass needs what comes before the clamp.
-    return x.clamp_(-clamp, clamp) if inplace and not torch.is_grad_enabled() else x.clamp(-clamp, clamp)
+def leaky_relu(x: Tensor, gain: float = SQRT_2, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2 times `gain`, clamped to [-clamp, clamp]."""
+    x = F.leaky_relu(x, LEAKY_SLOPE) * gain
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

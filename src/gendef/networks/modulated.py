@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.networks.deformable import deformable_columns, tap_major
+from gendef.networks.epilogue import Epilogue
 from gendef.networks.layers import EqualizedLinear, at_least_float32
-from gendef.networks.resample import smooth_upsampled, upsampled_conv2d
-from gendef.networks.winograd import conv2d, convolve_transformed, transform_kernel, worthwhile
-from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
+from gendef.networks.resample import upsampled_conv2d
+from gendef.networks.winograd import conv2d, convolve_transformed, loops_take, transform_kernel, worthwhile
+from gendef.networks.winograd_transposed import transform_transposed, transposed_worthwhile, upsampled_with
 
 
 def modulation(weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: bool) -> tuple[Tensor, Tensor | None]:
@@ -121,12 +122,15 @@ class ModulatedConv2d(nn.Module):
         input_gain: Tensor | None = None,
         bias: Tensor | None = None,
         gain: float = 1.0,
+        slope: float = 1.0,
+        clamp: float | None = None,
     ) -> Tensor:
         """x (B * T, I, H, W), w (B, w_dim), bias (O,) -> (convolution + bias) * gain, (B * T, O, Ho, Wo).
 
-        `input_gain` is a factor on the input, applied to the styles.
+        `input_gain` is a factor on the input, applied to the styles; `slope` and `clamp` as in `convolve`.
         """
-        return self.convolve(x, self.modulate(w, x.dtype, input_gain=input_gain, gain=gain), bias)
+        ready = self.modulate(w, x.dtype, input_gain=input_gain, gain=gain)
+        return self.convolve(x, ready, bias, slope=slope, clamp=clamp)
 
     def modulate(
         self,
@@ -172,44 +176,46 @@ class ModulatedConv2d(nn.Module):
         factors = modulation(self.dcn_weight, self.dcn_affine(w), demodulate=True, normalize=self.normalize)
         return self.dcn_weight, *factors
 
-    def convolve(self, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
-        """x (B * T, I, H, W) without the shared channels, bias (O,) -> (convolution + bias) * gain, a new tensor."""
+    def convolve(
+        self,
+        x: Tensor,
+        ready: Modulated,
+        bias: Tensor | None = None,
+        *,
+        slope: float = 1.0,
+        clamp: float | None = None,
+    ) -> Tensor:
+        """x (B * T, I, H, W) without the shared channels, bias (O,) -> (convolution + bias) * gain, a new tensor.
+
+        Then a leaky ReLU of `slope` (1 is none), clamped to [-clamp, clamp].
+        """
         if ready.shared is not None:
             shared = ready.shared.to(x.dtype).repeat_interleave(len(x) // len(ready.shared), dim=0)
             x = torch.cat((x, shared), dim=1).contiguous(memory_format=torch.channels_last)
+        bias = None if bias is None else bias * ready.gain
+        epilogue = Epilogue(bias, ready.scales, ready.added, slope, clamp)
         scaled = _per_channel(x, ready.styles)
-        bias = None if bias is None else (bias * ready.gain).to(x.dtype)
-        if not self.mtm:
-            y = self._fixed(scaled, ready, bias if ready.scales is None else None)
-        else:
+        if self.mtm:
             assert ready.offsets is not None
-            y = self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready)
-            if bias is not None and ready.scales is None:
-                y = y + bias[None, :, None, None]
-        if ready.added is not None:
-            frames = len(y) // len(ready.added)
-            # In place: the convolution's result is needed by nobody else, and backward passes do not read it.
-            y.unflatten(0, (-1, frames)).add_(ready.added[:, None])
-        if ready.scales is None:
-            return y
-        scales = _over_frames(ready.scales.to(y.dtype), len(y))
-        return y * scales if bias is None else torch.addcmul(bias[None, :, None, None], y, scales)
+            return epilogue(self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready))
+        return self._fixed(scaled, ready, epilogue)
 
-    def _fixed(self, x: Tensor, ready: Modulated, bias: Tensor | None) -> Tensor:
+    def _fixed(self, x: Tensor, ready: Modulated, epilogue: Epilogue) -> Tensor:
         """The convolution with weights that all frames share."""
-        if torch.is_grad_enabled() or self.kernel_size != 3 or not worthwhile(x, len(ready.weight)):
-            return self._linear(x, ready.weight, bias)
-        if not ready.ordered:
-            ready.ordered = transform_transposed(ready.weight) if self.up else (transform_kernel(ready.weight),)
+        out_channels = len(ready.weight)
+        if torch.is_grad_enabled() or self.kernel_size != 3 or not loops_take(x, out_channels):
+            return epilogue(self._linear(x, ready.weight))
         if self.up:
-            return smooth_upsampled(transposed_conv2d(x, ready.weight, ready.ordered), bias)
-        y = convolve_transformed(x, ready.ordered[0], self.padding)
-        return y if bias is None else y.add_(bias[None, :, None, None])
+            if not ready.ordered and transposed_worthwhile(x, out_channels):
+                ready.ordered = transform_transposed(ready.weight)
+            return upsampled_with(x, ready.weight, ready.ordered, epilogue)
+        if not worthwhile(x, out_channels):
+            return epilogue(self._linear(x, ready.weight))
+        ready.ordered = ready.ordered or (transform_kernel(ready.weight),)
+        return convolve_transformed(x, ready.ordered[0], self.padding, epilogue)
 
-    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.up:
-            return upsampled_conv2d(x, weight, bias)
-        return conv2d(x, weight, bias, self.padding)
+    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        return upsampled_conv2d(x, weight) if self.up else conv2d(x, weight, padding=self.padding)
 
     def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
         """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""

@@ -171,15 +171,11 @@ def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
     return F.conv2d(x, smoothing_kernel(x, 1.0), stride=stride, padding=1 + extra, groups=x.shape[1])
 
 
-def upsampled_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Double the resolution with the [1, 3, 3, 1] filter, convolve 3x3, add: (B, I, H, W) -> (B, O, 2H, 2W).
+def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
+    """Double the resolution with the [1, 3, 3, 1] filter, convolve 3x3: (B, I, H, W) -> (B, O, 2H, 2W).
 
     A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
     convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
     """
-    return smooth_upsampled(conv_transpose2d(x, weight), bias)
-
-
-def smooth_upsampled(x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The filter of `upsampled_conv2d` on a transposed convolution's (B, O, 2H + 1, 2W + 1) -> (B, O, 2H, 2W)."""
-    return F.conv2d(x, smoothing_kernel(x, 4.0), bias, padding=1, groups=x.shape[1])
+    x = conv_transpose2d(x, weight)
+    return F.conv2d(x, smoothing_kernel(x, 4.0), padding=1, groups=x.shape[1])

@@ -7,35 +7,47 @@ the output's standard deviation. Blocks of tiles go through all steps one after 
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from gendef.networks import winograd_loops as loops
+from gendef.networks.epilogue import NOTHING, Epilogue
+from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.threads import for_each
+
 TILE = 4
 """Outputs of a tile, per axis."""
 READ = 6
 """Inputs of a tile, per axis."""
-BLOCK_TILES = 256
-"""Tiles that are worked on together."""
+BLOCK_TILES = 192
+"""Tiles that are worked on together, about."""
+LEAST_CHANNELS = 16
+"""A vector of float32."""
 MIN_CHANNELS = 64
-MIN_TILES = 128
+MIN_TILES = 48
 
 _KERNEL = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))  # divided by 24
-_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def loops_take(x: Tensor, out_channels: int) -> bool:
+    """Whether the compiled loops can convolve x (N, I, H, W) to so many channels as torch's own convolution would."""
+    if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
+        return False
+    return x.device.type == "cpu" and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= LEAST_CHANNELS
 
 
 def worthwhile(x: Tensor, out_channels: int) -> bool:
     """Whether this is the faster way to give x (N, I, H, W) so many channels by a 3x3 convolution."""
-    if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
-        return False
     tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
-    channels = min(x.shape[1], out_channels)
-    return x.device.type == "cpu" and x.dtype == torch.float32 and channels >= MIN_CHANNELS and tiles >= MIN_TILES
+    return loops_take(x, out_channels) and min(x.shape[1], out_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
@@ -104,54 +116,67 @@ def _both_axes(rows: Sequence[Sequence[int]], divisor: int, like: Tensor) -> Ten
     return torch.kron(matrix, matrix).to(like)
 
 
-def convolve_transformed(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave; not differentiable."""
+def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epilogue = NOTHING) -> Tensor:
+    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave, then `epilogue`; not differentiable."""
     batch, channels = len(x), kernel.shape[2]
     height, width = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
-    y = torch.empty(batch, channels, height, width, dtype=x.dtype, memory_format=torch.channels_last)
-    maps = y.permute(0, 2, 3, 1)
-    back = _both_axes(_OUTPUT, 1, x)
-    workspace = Workspace(x)
-    for block in blocks(batch, height, width):
-        tiles = _read(x, block, padding, workspace)
-        count = block.frames * block.rows * block.columns
-        products = workspace.take("products", READ**2, count, channels)
-        torch.bmm(tiles.view(READ**2, count, -1), kernel, out=products)
-        out = workspace.take("out", TILE**2, count * channels)
-        torch.mm(back, products.view(READ**2, -1), out=out)
-        out = out.view(TILE, TILE, block.frames, block.rows, block.columns, channels)
-        own = maps[block.frame : block.frame + block.frames]
-        for i in range(TILE):
-            for j in range(TILE):
-                place = own[:, TILE * block.row + i : TILE * (block.row + block.rows) : TILE, j::TILE]
-                place.copy_(out[i, j, :, : place.shape[1], : place.shape[2]])
+    y = empty_map(batch, channels, height, width, x.dtype)
+    maps, source = rows_of(y).numpy(), rows_of(x).numpy()
+    zero = np.zeros_like(source[0, 0])
+    final = epilogue.arrays(channels, x.dtype)
+    kernel = kernel.detach()
+
+    def convolve(block: Block) -> None:
+        tiles = _read(source, block, padding, zero, x)
+        products = workspace("products", x, READ**2, block.tiles, channels)
+        torch.bmm(tiles, kernel, out=products)
+        half = workspace("half", x, READ * TILE * channels).numpy()
+        shaped = products.view(READ, READ, block.tiles, channels).numpy()
+        loops.write_tiles(shaped, maps, block.frame, block.frames, block.row, block.rows, block.columns, half, *final)
+
+    for_each(convolve, blocks(batch, height, width))
     return y
 
 
 def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:
     """Gradient (O, I, 3, 3) of a convolution of x (N, I, H, W) whose output has the gradient (N, O, H', W')."""
     batch, out_channels, height, width = grad.shape
-    forth = _both_axes(_OUTPUT, 1, x).t().contiguous()
-    grad = grad.permute(0, 2, 3, 1)
-    total = x.new_zeros(READ**2, x.shape[1], out_channels)
-    workspace = Workspace(x)
-    for block in blocks(batch, height, width):
-        tiles = _read(x, block, padding, workspace)
-        count = block.frames * block.rows * block.columns
-        outs = workspace.take("out", TILE, TILE, block.frames, block.rows, block.columns, out_channels)
-        own = grad[block.frame : block.frame + block.frames]
-        for i in range(TILE):
-            for j in range(TILE):
-                part = own[:, TILE * block.row + i : TILE * (block.row + block.rows) : TILE, j::TILE]
-                whole = outs[i, j]
-                whole[:, part.shape[1] :] = 0
-                whole[:, :, part.shape[2] :] = 0
-                whole[:, : part.shape[1], : part.shape[2]] = part
-        products = workspace.take("products", READ**2, count * out_channels)
-        torch.mm(forth, outs.view(TILE**2, -1), out=products)
-        total.baddbmm_(tiles.view(READ**2, count, -1).transpose(1, 2), products.view(READ**2, count, -1))
+    source, grads = rows_of(x).numpy(), rows_of(grad).numpy()
+    zero, grad_zero = np.zeros_like(source[0, 0]), np.zeros_like(grads[0, 0])
+    unused: list[Tensor] = []  # sums that no thread adds to at the moment
+    sums: list[Tensor] = []
+
+    def correlate(block: Block) -> None:
+        tiles = _read(source, block, padding, zero, x)
+        products = workspace("products", x, READ**2, block.tiles, out_channels)
+        half = workspace("half", x, READ * TILE * out_channels).numpy()
+        shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
+        place = block.frame, block.frames, block.row, block.rows, block.columns
+        loops.read_gradients(grads, *place, half, grad_zero, shaped)
+        try:
+            own = unused.pop()
+        except IndexError:
+            own = x.new_zeros(READ**2, x.shape[1], out_channels)
+            sums.append(own)
+        own.baddbmm_(tiles.transpose(1, 2), products)
+        unused.append(own)
+
+    for_each(correlate, blocks(batch, height, width))
+    total = sums[0]
+    for other in sums[1:]:
+        total += other
     weight = _both_axes(_KERNEL, 24, x).t() @ total.view(READ**2, -1)
     return weight.view(3, 3, x.shape[1], out_channels).permute(3, 2, 0, 1)
+
+
+def _read(source: np.ndarray, block: "Block", padding: int, zero: np.ndarray, like: Tensor) -> Tensor:
+    """Transformed inputs of a block's tiles, (36, tiles, I)."""
+    channels = like.shape[1]
+    tiles = workspace("tiles", like, READ, READ, block.tiles, channels)
+    half = workspace("rows", like, READ, (TILE * block.columns + 2) * channels).numpy()
+    place = block.frame, block.frames, block.row, block.rows, block.columns
+    loops.read_tiles(source, *place, padding, half, zero, tiles.numpy())
+    return tiles.view(READ**2, block.tiles, channels)
 
 
 @dataclass(frozen=True)
@@ -164,70 +189,35 @@ class Block:
     rows: int
     columns: int
 
+    @property
+    def tiles(self) -> int:
+        return self.frames * self.rows * self.columns
+
 
 def blocks(batch: int, height: int, width: int) -> Iterator[Block]:
-    """Blocks of some rows of a large output, or of several small outputs."""
+    """Blocks of some rows of a large output, or of several small outputs; at least one for each thread."""
     rows, columns = -(-height // TILE), -(-width // TILE)
-    if rows * columns < BLOCK_TILES:
-        step = max(BLOCK_TILES // (rows * columns), 1)
+    size = min(BLOCK_TILES, -(-batch * rows * columns // torch.get_num_threads()))
+    if rows * columns <= size:
+        step = size // (rows * columns)
         for frame in range(0, batch, step):
             yield Block(frame, min(step, batch - frame), 0, rows, columns)
         return
-    step = max(BLOCK_TILES // columns, 1)
+    step = -(-rows // -(-rows * columns // size))
     for frame in range(batch):
         for row in range(0, rows, step):
             yield Block(frame, 1, row, min(step, rows - row), columns)
 
 
-class Workspace:
-    """Memory that all blocks share: new memory costs as much time as the transforms."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.like = like
-        self.held: dict[str, Tensor] = {}
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        size = math.prod(shape)
-        if name not in self.held or self.held[name].numel() < size:
-            self.held[name] = self.like.new_empty(size)
-        return self.held[name][:size].view(shape)
+_held = threading.local()
 
 
-def read_padded(x: Tensor, block: Block, padding: int, halo: int, workspace: Workspace) -> Tensor:
-    """What a block's tiles read of x (N, I, H, W): (frames, 4 rows + halo, 4 columns + halo, I), zero outside."""
-    height, width = TILE * block.rows + halo, TILE * block.columns + halo
-    padded = workspace.take("padded", block.frames, height, width, x.shape[1])
-    top = TILE * block.row - padding
-    low, high = max(top, 0), min(top + height, x.shape[2])
-    right = min(padding + x.shape[3], width)
-    inside = padded[:, low - top : high - top, padding:right]
-    if inside.shape != padded.shape:
-        padded.zero_()
-    inside.copy_(x[block.frame : block.frame + block.frames, :, low:high, : right - padding].permute(0, 2, 3, 1))
-    return padded
-
-
-def _read(x: Tensor, block: Block, padding: int, workspace: Workspace) -> Tensor:
-    """Transformed inputs of a block's tiles, (6, 6, frames, rows, columns, I)."""
-    padded = read_padded(x, block, padding, READ - TILE, workspace)
-    half = workspace.take("half", READ, block.frames, block.rows, *padded.shape[2:])
-    tiles = workspace.take("tiles", READ, READ, block.frames, block.rows, block.columns, x.shape[1])
-    last = TILE * (block.rows - 1) + 1
-    _transform_input([padded[:, i : i + last : TILE] for i in range(READ)], list(half))
-    last = TILE * (block.columns - 1) + 1
-    _transform_input([half[:, :, :, j : j + last : TILE] for j in range(READ)], list(tiles.transpose(0, 1)))
-    return tiles
-
-
-def _transform_input(x: list[Tensor], y: list[Tensor]) -> None:
-    """One axis of the input's transform, six values to six."""
-    torch.sub(x[4], x[2], alpha=4, out=y[1])
-    torch.sub(x[3], x[1], alpha=4, out=y[5])
-    torch.sub(y[1], y[5], out=y[2])
-    y[1].add_(y[5])
-    torch.sub(x[4], x[2], out=y[3])
-    torch.sub(x[3], x[1], out=y[5])
-    torch.sub(y[3], y[5], alpha=2, out=y[4])
-    y[3].add_(y[5], alpha=2)
-    torch.sub(x[4], x[2], alpha=5, out=y[0]).add_(x[0], alpha=4)
-    torch.sub(x[5], x[3], alpha=5, out=y[5]).add_(x[1], alpha=4)
+def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
+    """Memory of the calling thread until it asks for the same name again: new memory costs as much as the loops."""
+    size = math.prod(shape)
+    key = f"{name} {like.dtype}"
+    held = cast(Tensor | None, getattr(_held, key, None))
+    if held is None or held.numel() < size:
+        held = torch.empty(size, dtype=like.dtype)
+        setattr(_held, key, held)
+    return held[:size].view(shape)

@@ -6,24 +6,37 @@ tap, y[2 i + 1] = w1 x[i]. Of a tile of 4x4 inputs, outputs even in both axes ta
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn.grad import conv2d_weight
 
-from gendef.networks.winograd import TILE, Workspace, blocks, read_padded, worthwhile
+from gendef.networks import transposed_loops as loops
+from gendef.networks.epilogue import NOTHING, Epilogue
+from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.threads import for_each
+from gendef.networks.winograd import TILE, Block, blocks, workspace, worthwhile
 
 READ = 5
 """Inputs of a tile, per axis."""
 
+MIN_IN_CHANNELS = 256
+GROUP_TILES = 512
+"""Tiles for every thread between two steps of all threads, about."""
+
 _KERNEL = ((1 / 2, 0), (-1 / 2, -1 / 2), (-1 / 6, 1 / 6), (1 / 6, 1 / 3), (0, 1))
-_OUTPUT = ((1, 1, 1, 1, 0), (0, 1, -1, 2, 0), (0, 1, 1, 4, 0), (0, 1, -1, 8, 1))
+
+
+def transposed_worthwhile(x: Tensor, out_channels: int) -> bool:
+    """Whether this is the faster way to give x (N, I, H, W) so many channels by a transposed 3x3 convolution."""
+    return worthwhile(x, out_channels) and x.shape[1] >= MIN_IN_CHANNELS
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor) -> Tensor:
     """A transposed convolution of stride 2 with weight (O, I, 3, 3), the faster way."""
-    if not worthwhile(x, len(weight)):
+    if not transposed_worthwhile(x, len(weight)):
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return cast(Tensor, _Transposed.apply(x, weight))
 
@@ -34,7 +47,7 @@ class _Transposed(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return transposed_conv2d(x, weight, transform_transposed(weight))
+        return transposed_conv2d(x, transform_transposed(weight))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -49,7 +62,8 @@ class _Transposed(Function):
 def transform_transposed(weight: Tensor) -> tuple[Tensor, ...]:
     """Weight (O, I, 3, 3) of a transposed convolution -> kernels of the phases even-even, even-odd, odd-even, odd-odd.
 
-    Rows come first. (25, I, O), (5, I, O), (5, I, O), (I, O).
+    Rows come first. (25, I, O), (5, I, O), (5, I, O), (I, O). Then those of the last row and the last column of
+    outputs, (I, 3 O).
     """
     axis = torch.tensor(_KERNEL, dtype=weight.dtype, device=weight.device)
     even = weight.permute(2, 3, 1, 0)[[2, 0]]  # the taps in the order of the inputs they meet
@@ -57,75 +71,96 @@ def transform_transposed(weight: Tensor) -> tuple[Tensor, ...]:
     rows = torch.einsum("pa,aio->pio", axis, even[:, 1])
     odd = weight.permute(2, 3, 1, 0)[1]
     columns = torch.einsum("qb,bio->qio", axis, odd[[2, 0]])
-    return both.contiguous(), rows.contiguous(), columns.contiguous(), odd[1].contiguous()
+    ends = [part.permute(1, 2, 0).flatten(1).contiguous() for part in (weight[:, :, 2], weight[..., 2])]
+    return both.contiguous(), rows.contiguous(), columns.contiguous(), odd[1].contiguous(), *ends
 
 
-def transposed_conv2d(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...]) -> Tensor:
-    """x (N, I, H, W), weight (O, I, 3, 3), and what `transform_transposed` made of it -> (N, O, 2 H + 1, 2 W + 1).
+def transposed_conv2d(x: Tensor, kernels: tuple[Tensor, ...]) -> Tensor:
+    """x (N, I, H, W), and what `transform_transposed` made of weight (O, I, 3, 3) -> (N, O, 2 H + 1, 2 W + 1).
 
     The values of `torch.nn.functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)`, channels last in memory;
     not differentiable.
     """
-    both, rows, columns, single = kernels
+    kernels = tuple(kernel.detach() for kernel in kernels)
     batch, channels, height, width = x.shape
-    made = single.shape[1]
-    y = torch.empty(batch, made, 2 * height + 1, 2 * width + 1, dtype=x.dtype, memory_format=torch.channels_last)
-    maps = y.permute(0, 2, 3, 1)
-    back = torch.tensor(_OUTPUT, dtype=x.dtype, device=x.device)
-    back_both = torch.kron(back, back)
-    workspace = Workspace(x)
-    for block in blocks(batch, height, width):
-        frames, deep, wide = block.frames, TILE * block.rows, TILE * block.columns
-        padded = read_padded(x, block, 1, READ - TILE, workspace)
-        top = TILE * block.row
-        own = maps[block.frame : block.frame + frames, 2 * top : 2 * min(top + deep, height)]
-        half = workspace.take("half", READ, frames, block.rows, wide + 1, channels)
-        _transform_input([padded[:, i : i + deep - 3 : TILE] for i in range(READ)], list(half))
-        tiles = workspace.take("tiles", READ, READ, frames, block.rows, block.columns, channels)
-        _transform_input([half[:, :, :, j : j + wide - 3 : TILE] for j in range(READ)], list(tiles.transpose(0, 1)))
-        out = _multiply(tiles.flatten(0, 1), both, back_both, workspace).unflatten(0, (TILE, TILE))
-        for i in range(TILE):
-            for j in range(TILE):
-                _place(own[:, 2 * i :: 2 * TILE, 2 * j : -1 : 2 * TILE], out[i, j])
-        out = _multiply(half, rows, back, workspace)
-        for i in range(TILE):
-            _place(own[:, 2 * i :: 2 * TILE, 1::2], out[i][:, :, 1:])
-        beside = workspace.take("half", READ, frames, deep, block.columns, channels)
-        _transform_input([padded[:, 1:, j : j + wide - 3 : TILE] for j in range(READ)], list(beside))
-        out = _multiply(beside, columns, back, workspace)
-        for j in range(TILE):
-            _place(own[:, 1::2, 2 * j : -1 : 2 * TILE], out[j])
-        plain = workspace.take("products", frames * (deep + 1) * (wide + 1), made)
-        torch.mm(padded.view(-1, channels), single, out=plain)
-        _place(own[:, 1::2, 1::2], plain.view(frames, deep + 1, wide + 1, made)[:, 1:, 1:])
-    # What only the last row and column of inputs reach.
-    kernel = weight.transpose(0, 1)
-    y[:, :, -1:] = F.conv_transpose2d(x[:, :, -1:], kernel[:, :, 2:], stride=(1, 2))
-    y[..., -1:] = F.conv_transpose2d(x[..., -1:], kernel[..., 2:], stride=(2, 1))
+    made = kernels[3].shape[1]
+    y = empty_map(batch, made, 2 * height + 1, 2 * width + 1, x.dtype)
+    flat = rows_of(x)
+    maps, source = rows_of(y).numpy(), flat.numpy()
+    zero = np.zeros_like(source[0, 0])
+
+    def convolve(block: Block) -> None:
+        frames, lines = block.frames, block.frames * block.rows
+        top, bottom = TILE * block.row, min(TILE * (block.row + block.rows), height)
+        across = workspace("across", x, READ, lines, width, channels)
+        both = workspace("both", x, READ, READ, block.tiles, channels)
+        down = workspace("down", x, READ, TILE * lines, block.columns, channels)
+        place = block.frame, frames, block.row, block.rows, block.columns
+        loops.read_inputs(source, *place, zero, across.numpy(), both.numpy(), down.numpy())
+        own = flat[block.frame : block.frame + frames, top:bottom].view(1, -1, channels)
+        operands = both.flatten(0, 1), across.flatten(1, 2), down.flatten(1, 2), own
+        names = "both made", "across made", "down made", "single made"
+        products = []
+        for name, operand, kernel in zip(names, operands, kernels[:4], strict=True):
+            product = workspace(name, x, *operand.shape[:2], made)
+            torch.bmm(operand, kernel.view(len(operand), channels, made), out=product)
+            products.append(product)
+        half = workspace("half", x, TILE * READ * made).numpy()
+        loops.write_outputs(
+            products[0].view(READ, READ, block.tiles, made).numpy(),
+            products[1].view(READ, lines, width, made).numpy(),
+            products[2].view(READ, TILE * lines, block.columns, made).numpy(),
+            products[3].view(frames, bottom - top, width, made).numpy(),
+            maps,
+            *place,
+            half,
+        )
+
+    for_each(convolve, blocks(batch, height, width))
+    y[:, :, -1] = _end(x[:, :, -1], kernels[4])
+    y[..., -1] = _end(x[..., -1], kernels[5])
     return y
 
 
-def _multiply(values: Tensor, kernel: Tensor, back: Tensor, workspace: Workspace) -> Tensor:
-    """Transformed inputs (V, ..., I) times kernels (V, I, O), summed and transformed back: (4 or 16, ..., O)."""
-    made = kernel.shape[2]
-    count = values[0].numel() // values.shape[-1]
-    products = workspace.take("products", len(values), count, made)
-    torch.bmm(values.view(len(values), count, -1), kernel, out=products)
-    out = workspace.take("out", len(back), count * made)
-    torch.mm(back, products.view(len(values), -1), out=out)
-    return out.view(len(back), *values.shape[1:-1], made)
+def _end(x: Tensor, kernel: Tensor) -> Tensor:
+    """What only the last inputs of one axis reach: x (N, I, L), kernel (I, 3 O) -> (N, O, 2 L + 1)."""
+    products = torch.matmul(x.transpose(1, 2), kernel).unflatten(2, (3, -1))  # (N, L, 3, O)
+    y = F.pad(products[:, :, :2].flatten(1, 2), (0, 0, 0, 1))
+    y[:, 2::2] += products[:, :, 2]
+    return y.transpose(1, 2)
 
 
-def _place(outputs: Tensor, values: Tensor) -> None:
-    """Copy what of (frames, rows, columns, O) lies inside the map."""
-    outputs.copy_(values[:, : outputs.shape[1], : outputs.shape[2]])
+def upsampled_with(
+    x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...] | None, epilogue: Epilogue = NOTHING
+) -> Tensor:
+    """A transposed convolution, the [1, 3, 3, 1] filter and `epilogue`: (N, I, H, W) -> (N, O, 2 H, 2 W).
+
+    On a CPU, not differentiable. `kernels` as `transform_transposed` gives them, or none for a direct convolution.
+    Frames that together give every thread a few blocks go through both steps before the next do.
+    """
+    batch, _, height, width = x.shape
+    y = empty_map(batch, len(weight), 2 * height, 2 * width, x.dtype)
+    together = max(GROUP_TILES * TILE**2 * torch.get_num_threads() // (height * width), 1)
+    for first in range(0, batch, together):
+        part = x[first : first + together]
+        if kernels:
+            part = transposed_conv2d(part, kernels)
+        else:
+            part = F.conv_transpose2d(part, weight.transpose(0, 1), stride=2)
+        _smooth(part, y, first, epilogue)
+    return y
 
 
-def _transform_input(x: list[Tensor], y: list[Tensor]) -> None:
-    """One axis of the input's transform, five values to five."""
-    torch.sub(x[3], x[1], out=y[3])
-    torch.sub(x[1], x[3], alpha=2, out=y[4])
-    y[4].add_(x[1]).sub_(x[2]).add_(x[4])
-    torch.sub(y[3], x[1], out=y[1]).sub_(x[2])
-    torch.add(x[3], x[1], alpha=2, out=y[2]).sub_(x[2], alpha=3)
-    torch.sub(y[3], x[2], alpha=2, out=y[0]).add_(x[0], alpha=2)
+def _smooth(x: Tensor, y: Tensor, first: int, epilogue: Epilogue) -> None:
+    """Filter x (F, O, 2 H + 1, 2 W + 1) into the frames of y (N, O, 2 H, 2 W) from `first` on, through `epilogue`."""
+    source, maps = rows_of(x).numpy(), rows_of(y).numpy()
+    final = epilogue.arrays(y.shape[1], y.dtype)
+
+    def smooth(piece: tuple[int, int, int]) -> None:
+        frame, low, high = piece
+        ring = workspace("ring", y, 4, maps.shape[2]).numpy()
+        loops.smooth(source, maps, first, frame, low, high, ring, *final)
+
+    height = y.shape[2]
+    step = max(height // torch.get_num_threads(), 16)
+    for_each(smooth, [(f, low, min(low + step, height)) for f in range(len(x)) for low in range(0, height, step)])
