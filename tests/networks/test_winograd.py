@@ -9,14 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendef.networks import winograd, winograd_transposed
+from gendef.networks.epilogue import Epilogue
+from gendef.networks.resample import upsampled_conv2d
 from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
-from gendef.networks.winograd_transposed import conv_transpose2d, transform_transposed, transposed_conv2d
+from gendef.networks.winograd_transposed import (
+    conv_transpose2d,
+    transform_transposed,
+    transposed_conv2d,
+    upsampled_with,
+)
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several blocks even in small maps: of several rows, and of several frames."""
     monkeypatch.setattr(winograd, "BLOCK_TILES", 5)
+    monkeypatch.setattr(winograd_transposed, "GROUP_TILES", 3)
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,6 +48,61 @@ def test_any_size_gives_the_transposed_convolution(batch: int, height: int, widt
         transposed_conv2d(x, transform_transposed(weight)),
         F.conv_transpose2d(x, weight.transpose(0, 1), stride=2),
     )
+
+
+def _epilogue(videos: int, channels: int, height: int, width: int) -> Epilogue:
+    return Epilogue(
+        _random(channels, seed=2),
+        _random(videos, channels, seed=3),
+        _random(videos, channels, height, width, seed=4),
+        0.2,
+        2.0,
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([(1, 1), (4, 1), (4, 2), (6, 3)]), st.integers(3, 19), st.integers(3, 19), st.integers(0, 2))
+def test_the_epilogue_is_that_of_torchs_operators(
+    frames: tuple[int, int], height: int, width: int, padding: int
+) -> None:
+    x, weight = _random(frames[0], 9, height, width), _random(11, 9, 3, 3, seed=1)
+    direct = F.conv2d(x, weight, padding=padding)
+    epilogue = _epilogue(frames[1], 11, *direct.shape[2:])
+    ours = convolve_transformed(x, transform_kernel(weight), padding, epilogue)
+    torch.testing.assert_close(ours, epilogue(direct))
+
+
+@pytest.mark.parametrize("transformed", [True, False])
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([(1, 1), (4, 1), (4, 2), (6, 3)]), st.integers(1, 19), st.integers(1, 19))
+def test_upsampling_with_an_epilogue(transformed: bool, frames: tuple[int, int], height: int, width: int) -> None:
+    x, weight = _random(frames[0], 9, height, width), _random(11, 9, 3, 3, seed=1)
+    epilogue = _epilogue(frames[1], 11, 2 * height, 2 * width)
+    ours = upsampled_with(x, weight, transform_transposed(weight) if transformed else (), epilogue)
+    torch.testing.assert_close(ours, epilogue(upsampled_conv2d(x, weight)))
+
+
+def test_nan_stays_where_a_convolution_puts_it() -> None:
+    x, weight = _random(1, 9, 9, 9), _random(11, 9, 3, 3, seed=1)
+    x[0, 0, 4, 4] = torch.nan
+    ours = convolve_transformed(x, transform_kernel(weight), 1, Epilogue(slope=0.2, clamp=1.0))
+    direct = F.conv2d(x, weight, padding=1)
+    assert bool(ours[direct.isnan()].isnan().all())
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_more_threads_give_the_same_values(threads: int) -> None:
+    x, weight = _random(3, 9, 17, 9), _random(11, 9, 3, 3, seed=1)
+    kernel, up = transform_kernel(weight), transform_transposed(weight)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        wanted = convolve_transformed(x, kernel, 1), upsampled_with(x, weight, up)
+        torch.set_num_threads(threads)
+        ours = convolve_transformed(x, kernel, 1), upsampled_with(x, weight, up)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(ours, wanted)
 
 
 def _gradients(convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:

@@ -130,12 +130,10 @@ def _end(x: Tensor, kernel: Tensor) -> Tensor:
     return y.transpose(1, 2)
 
 
-def upsampled_with(
-    x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...] | None, epilogue: Epilogue = NOTHING
-) -> Tensor:
+def upsampled_with(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...], epilogue: Epilogue = NOTHING) -> Tensor:
     """A transposed convolution, the [1, 3, 3, 1] filter and `epilogue`: (N, I, H, W) -> (N, O, 2 H, 2 W).
 
-    On a CPU, not differentiable. `kernels` as `transform_transposed` gives them, or none for a direct convolution.
+    On a CPU, not differentiable. `kernels` as `transform_transposed` gives them, empty for a direct convolution.
     Frames that together give every thread a few blocks go through both steps before the next do.
     """
     batch, _, height, width = x.shape

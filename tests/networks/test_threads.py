@@ -1,0 +1,89 @@
+"""Pieces on threads: all of them once, no gradients, errors, and torch's number of threads left as it was."""
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from gendef.networks.threads import for_each
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_every_item_comes_once_without_gradients(threads: int) -> None:
+    done: list[int] = []
+    modes = set()
+
+    def work(item: int) -> None:
+        modes.add(torch.is_grad_enabled())
+        done.append(item)
+
+    for_each(work, iter(range(50)))
+    assert sorted(done) == list(range(50))
+    assert modes == {False} and torch.is_grad_enabled()
+    for_each(work, [])
+    assert len(done) == 50
+
+
+def test_items_are_at_work_at_the_same_time_and_each_has_one_thread_for_torch() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        together = threading.Barrier(3, timeout=60)
+        counts = []
+
+        def work(_: int) -> None:
+            together.wait()  # breaks unless three are here
+            counts.append(torch.get_num_threads())
+
+        for_each(work, range(3))
+        assert counts == [1, 1, 1]
+        assert torch.get_num_threads() == 3
+        later: list[int] = []
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert later == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_is_raised_and_the_next_call_works(threads: int) -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise ValueError("item 0")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="item 0"):
+        for_each(work, [0] * 3 + list(range(1, 1000)))
+    assert len(done) < 1000
+    done.clear()
+    for_each(done.append, range(5))
+    assert sorted(done) == list(range(5))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for_each(lambda _: None, range(4))
+        child = os.fork()
+        if child == 0:
+            done: list[int] = []
+            for_each(done.append, range(4))
+            os._exit(0 if sorted(done) == list(range(4)) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        torch.set_num_threads(before)
