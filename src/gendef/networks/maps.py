@@ -16,15 +16,23 @@ def rows_of(x: Tensor) -> Tensor:
 
 
 def empty_map(batch: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised (N, C, H, W) of float32 or float64 on the CPU, channels last in memory.
+    """Uninitialised (N, C, H, W) on the CPU, channels last in memory; see `empty`."""
+    return torch.from_numpy(_empty((batch, height, width, channels), dtype).transpose(0, 3, 1, 2))
+
+
+def empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Uninitialised float32 or float64 on the CPU.
 
     torch asks for aligned memory, and glibc gives such a request more than its size: a freed map's place is too small
     for the next map of the same size, which then takes new pages. numpy asks for plain memory.
     """
+    return torch.from_numpy(_empty(shape, dtype))
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
+    """Shaped before torch sees it, as results of autograd functions may not be views."""
     kind = np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-    shape = batch, height, width, channels
     size = math.prod(shape) * kind.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    # Shaped before torch sees it, as results of autograd functions may not be views.
-    return torch.from_numpy(memory[start : start + size].view(kind).reshape(shape).transpose(0, 3, 1, 2))
+    return memory[start : start + size].view(kind).reshape(shape)

@@ -20,7 +20,7 @@ from torch.autograd import Function
 
 from gendef.networks import winograd_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
-from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.maps import empty, empty_map, rows_of
 from gendef.networks.threads import for_each
 
 TILE = 4
@@ -29,8 +29,8 @@ READ = 6
 """Inputs of a tile, per axis."""
 BLOCK_TILES = 192
 """Tiles that are worked on together, about."""
-LEAST_CHANNELS = 16
-"""A vector of float32."""
+VECTOR = 16
+"""Values of a vector of float32, the least number of channels; float64 has half as many."""
 MIN_CHANNELS = 64
 MIN_TILES = 48
 
@@ -41,7 +41,7 @@ def loops_take(x: Tensor, out_channels: int) -> bool:
     """Whether the compiled loops can convolve x (N, I, H, W) to so many channels as torch's own convolution would."""
     if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= LEAST_CHANNELS
+    return x.device.type == "cpu" and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= VECTOR
 
 
 def worthwhile(x: Tensor, out_channels: int) -> bool:
@@ -51,9 +51,19 @@ def worthwhile(x: Tensor, out_channels: int) -> bool:
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
-    """Kernels (O, I, 3, 3) -> (36, I, O); differentiable."""
-    flat = weight.permute(2, 3, 1, 0).reshape(9, -1)
-    return (_both_axes(_KERNEL, 24, weight) @ flat).view(READ**2, weight.shape[1], weight.shape[0])
+    """Kernels (O, I, 3, 3) -> (36, I, O); not differentiable."""
+    made, channels = weight.shape[:2]
+    source = weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
+    kernel = empty(READ**2, made, channels, dtype=weight.dtype)
+    shaped = kernel.view(READ, READ, made, channels).numpy()
+
+    def transform(first: int) -> None:
+        half = workspace("half", weight, READ * TILE * VECTOR).numpy()
+        loops.write_kernel(source, first, min(first + step, made), half, shaped)
+
+    step = -(-made // torch.get_num_threads())
+    for_each(transform, range(0, made, step))
+    return kernel.transpose(1, 2)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
@@ -130,7 +140,7 @@ def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epil
         tiles = _read(source, block, padding, zero, x)
         products = workspace("products", x, READ**2, block.tiles, channels)
         torch.bmm(tiles, kernel, out=products)
-        half = workspace("half", x, READ * TILE * channels).numpy()
+        half = workspace("half", x, READ * TILE * VECTOR).numpy()
         shaped = products.view(READ, READ, block.tiles, channels).numpy()
         loops.write_tiles(shaped, maps, block.frame, block.frames, block.row, block.rows, block.columns, half, *final)
 
@@ -149,16 +159,17 @@ def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:
     def correlate(block: Block) -> None:
         tiles = _read(source, block, padding, zero, x)
         products = workspace("products", x, READ**2, block.tiles, out_channels)
-        half = workspace("half", x, READ * TILE * out_channels).numpy()
+        half = workspace("half", x, READ * TILE * VECTOR).numpy()
         shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
         place = block.frame, block.frames, block.row, block.rows, block.columns
         loops.read_gradients(grads, *place, half, grad_zero, shaped)
         try:
             own = unused.pop()
+            own.baddbmm_(tiles.transpose(1, 2), products)
         except IndexError:
-            own = x.new_zeros(READ**2, x.shape[1], out_channels)
+            own = empty(READ**2, x.shape[1], out_channels, dtype=x.dtype)
+            torch.bmm(tiles.transpose(1, 2), products, out=own)
             sums.append(own)
-        own.baddbmm_(tiles.transpose(1, 2), products)
         unused.append(own)
 
     for_each(correlate, blocks(batch, height, width))

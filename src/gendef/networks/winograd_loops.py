@@ -44,6 +44,47 @@ def gradient_axis(a, b, c, d):
 
 
 @compiled
+def kernel_axis(a, b, c):
+    """Three weights of one axis, transformed: six."""
+    ends, wide = a + c, a + 4.0 * c
+    return (
+        a * (1 / 4),
+        (ends + b) * (-1 / 6),
+        (b - ends) * (1 / 6),
+        (wide + 2.0 * b) * (1 / 24),
+        (wide - 2.0 * b) * (1 / 24),
+        c,
+    )
+
+
+@compiled
+def write_kernel(weight, first, last, half, kernel):
+    """Transform the kernels [first, last) of weight (O, 3, 3, I): kernel (6, 6, O, I); half (6 * 3 * lanes)."""
+    channels = weight.shape[3]
+    lanes = 64 // weight.itemsize
+    for o in range(first, last):
+        for start in range(0, channels, lanes):
+            k = min(start, channels - lanes)
+            for j in range(3):
+                y = kernel_axis(load(weight[o, 0, j], k), load(weight[o, 1, j], k), load(weight[o, 2, j], k))
+                store(half, j * lanes, y[0])
+                store(half, (3 + j) * lanes, y[1])
+                store(half, (6 + j) * lanes, y[2])
+                store(half, (9 + j) * lanes, y[3])
+                store(half, (12 + j) * lanes, y[4])
+                store(half, (15 + j) * lanes, y[5])
+            for i in range(6):
+                at = 3 * i * lanes
+                y = kernel_axis(load(half, at), load(half, at + lanes), load(half, at + 2 * lanes))
+                store(kernel[i, 0, o], k, y[0])
+                store(kernel[i, 1, o], k, y[1])
+                store(kernel[i, 2, o], k, y[2])
+                store(kernel[i, 3, o], k, y[3])
+                store(kernel[i, 4, o], k, y[4])
+                store(kernel[i, 5, o], k, y[5])
+
+
+@compiled
 def map_row(x, frame, row, zero):
     return x[frame, row] if 0 <= row < x.shape[1] else zero
 

@@ -17,7 +17,7 @@ from gendef.networks import transposed_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
 from gendef.networks.maps import empty_map, rows_of
 from gendef.networks.threads import for_each
-from gendef.networks.winograd import TILE, Block, blocks, workspace, worthwhile
+from gendef.networks.winograd import TILE, VECTOR, Block, blocks, workspace, worthwhile
 
 READ = 5
 """Inputs of a tile, per axis."""
@@ -105,7 +105,7 @@ def transposed_conv2d(x: Tensor, kernels: tuple[Tensor, ...]) -> Tensor:
             product = workspace(name, x, *operand.shape[:2], made)
             torch.bmm(operand, kernel.view(len(operand), channels, made), out=product)
             products.append(product)
-        half = workspace("half", x, TILE * READ * made).numpy()
+        half = workspace("half", x, TILE * READ * VECTOR).numpy()
         loops.write_outputs(
             products[0].view(READ, READ, block.tiles, made).numpy(),
             products[1].view(READ, lines, width, made).numpy(),
