@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.networks.epilogue import Epilogue
 from gendef.networks.modulated import Modulated, ModulatedConv2d
-from gendef.networks.resample import FilteredLeakyReLU, smoothing_kernel
+from gendef.networks.resample import FilteredLeakyReLU
+from gendef.networks.smoothing import smoothing_kernel
 
 _fast_convolve = ModulatedConv2d.convolve
 
@@ -51,9 +53,17 @@ def _modulate(
     return ready
 
 
-def _convolve(self: ModulatedConv2d, x: Tensor, ready: Modulated, bias: Tensor | None = None) -> Tensor:
+def _convolve(
+    self: ModulatedConv2d,
+    x: Tensor,
+    ready: Modulated,
+    bias: Tensor | None = None,
+    *,
+    slope: float = 1.0,
+    clamp: float | None = None,
+) -> Tensor:
     if self.mtm:  # deformable convolution has one form here
-        return _fast_convolve(self, x, ready, bias)
+        return _fast_convolve(self, x, ready, bias, slope=slope, clamp=clamp)
     frames = len(x)
     if ready.shared is not None:
         x = torch.cat((x, ready.shared.repeat_interleave(frames // len(ready.shared), dim=0)), dim=1)
@@ -76,7 +86,7 @@ def _convolve(self: ModulatedConv2d, x: Tensor, ready: Modulated, bias: Tensor |
     y = y.unflatten(1, (frames, -1))[0]
     if bias is not None:
         y = y + bias.to(y.dtype)[None, :, None, None]
-    return y * ready.gain
+    return Epilogue(slope=slope, clamp=clamp)(y * ready.gain)
 
 
 def _filtered(self: FilteredLeakyReLU, x: Tensor) -> Tensor:

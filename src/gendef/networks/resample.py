@@ -17,6 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from gendef.networks.banded import Band, band, resample_region, through
+from gendef.networks.smoothing import smooth, smoothing_kernel
 from gendef.networks.winograd_transposed import conv_transpose2d
 
 
@@ -156,18 +157,14 @@ def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:
     return x[..., crop : x.shape[-2] - crop, crop : x.shape[-1] - crop]
 
 
-def smoothing_kernel(x: Tensor, gain: float) -> Tensor:
-    """The [1, 3, 3, 1] filter in both axes, summing to `gain`, for a depthwise convolution of `x`: (C, 1, 4, 4)."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
-    return (taps[:, None] * taps * gain).expand(x.shape[1], 1, 4, 4)
-
-
 def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
     """Filter (B, C, H, W) with [1, 3, 3, 1] / 8 per axis on the zero-extended plane.
 
     With `stride` 2 the size is halved. With stride 1 and `extra` pixels of additional padding on each side, the result
     is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, W + 2 extra - 1).
     """
+    if stride == 1:
+        return smooth(x, 1 + extra, 1.0)
     return F.conv2d(x, smoothing_kernel(x, 1.0), stride=stride, padding=1 + extra, groups=x.shape[1])
 
 
@@ -177,5 +174,4 @@ def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
     A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
     convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
     """
-    x = conv_transpose2d(x, weight)
-    return F.conv2d(x, smoothing_kernel(x, 4.0), padding=1, groups=x.shape[1])
+    return smooth(conv_transpose2d(x, weight), 1, 4.0)

@@ -1,4 +1,4 @@
-"""The steps around the matrix products of a transposed convolution by F(4, 2), compiled, and the filter after it.
+"""The steps around the matrix products of a transposed convolution by F(4, 2), compiled.
 
 Maps are laid out as in `winograd_loops`.
 """
@@ -6,10 +6,8 @@ Maps are laid out as in `winograd_loops`.
 # mypy: ignore-errors
 # Types are numba's, found when it compiles.
 
-import numpy as np
-
 from gendef.networks.vector import compiled, load, store
-from gendef.networks.winograd_loops import finish, map_row
+from gendef.networks.winograd_loops import map_row
 
 
 @compiled
@@ -171,50 +169,3 @@ def _spread(values, row, at, step, count):
         store(row, at + 2 * step, values[2])
     if count > 3:
         store(row, at + 3 * step, values[3])
-
-
-@compiled
-def smooth(x, y, first, frame, low, high, ring, added, scales, bias, slope, clamp):
-    """Rows [low, high) of y (N, 2 H, 2 W C), frame first + frame: x (F, 2 H + 1, (2 W + 1) C), frame `frame`, filtered.
-
-    [1, 3, 3, 1] / 4 along both axes, zero outside, then `finish`. ring (4, 2 W C) is overwritten.
-    """
-    channels = bias.size
-    lanes = 64 // y.itemsize
-    deep, wide = x.shape[1], y.shape[2] // channels
-    video = (first + frame) // (y.shape[0] // scales.shape[0])
-    nothing = np.empty(0, y.dtype)
-    for line in range(low - 1, high + 2):
-        own = ring[line % 4]
-        if line < 0 or line >= deep:
-            own[:] = 0
-        else:
-            _smooth_row(x[frame, line], own, wide, channels, lanes)
-        row = line - 2
-        if row < low:
-            continue
-        more = added[video, row] if added.size > 0 else nothing
-        a, b, c, d = ring[(row - 1) % 4], ring[row % 4], ring[(row + 1) % 4], ring[(row + 2) % 4]
-        for column in range(wide):
-            for start in range(0, channels, lanes):
-                k = min(start, channels - lanes)
-                at = column * channels + k
-                value = 0.25 * (load(a, at) + load(d, at)) + 0.75 * (load(b, at) + load(c, at))
-                scale, offset = load(scales[video], k), load(bias, k)
-                store(y[first + frame, row], at, finish(value, more, at, scale, offset, slope, clamp))
-
-
-@compiled
-def _smooth_row(x, y, wide, channels, lanes):
-    """x ((wide + 1) C) -> y (wide C); column i reads columns i - 1 to i + 2."""
-    for start in range(0, channels, lanes):  # the first and the last two columns read beyond the row
-        k = min(start, channels - lanes)
-        b, c = load(x, k), load(x, k + channels)
-        d = load(x, k + 2 * channels)
-        store(y, k, 0.75 * (b + c) + 0.25 * d)
-        at = (wide - 1) * channels + k
-        store(y, at, 0.25 * load(x, at - channels) + 0.75 * (load(x, at) + load(x, at + channels)))
-    for start in range(channels, (wide - 1) * channels, lanes):
-        at = min(start, (wide - 1) * channels - lanes)
-        a, d = load(x, at - channels), load(x, at + 2 * channels)
-        store(y, at, 0.25 * (a + d) + 0.75 * (load(x, at) + load(x, at + channels)))

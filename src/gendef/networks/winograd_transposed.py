@@ -16,6 +16,7 @@ from torch.nn.grad import conv2d_weight
 from gendef.networks import transposed_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
 from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.smoothing import smooth_into
 from gendef.networks.threads import for_each
 from gendef.networks.winograd import TILE, VECTOR, Block, blocks, workspace, worthwhile
 
@@ -145,20 +146,5 @@ def upsampled_with(x: Tensor, weight: Tensor, kernels: tuple[Tensor, ...], epilo
             part = transposed_conv2d(part, kernels)
         else:
             part = F.conv_transpose2d(part, weight.transpose(0, 1), stride=2)
-        _smooth(part, y, first, epilogue)
+        smooth_into(part, y, first, 1, 4.0, epilogue)
     return y
-
-
-def _smooth(x: Tensor, y: Tensor, first: int, epilogue: Epilogue) -> None:
-    """Filter x (F, O, 2 H + 1, 2 W + 1) into the frames of y (N, O, 2 H, 2 W) from `first` on, through `epilogue`."""
-    source, maps = rows_of(x).numpy(), rows_of(y).numpy()
-    final = epilogue.arrays(y.shape[1], y.dtype)
-
-    def smooth(piece: tuple[int, int, int]) -> None:
-        frame, low, high = piece
-        ring = workspace("ring", y, 4, maps.shape[2]).numpy()
-        loops.smooth(source, maps, first, frame, low, high, ring, *final)
-
-    height = y.shape[2]
-    step = max(height // torch.get_num_threads(), 16)
-    for_each(smooth, [(f, low, min(low + step, height)) for f in range(len(x)) for low in range(0, height, step)])

@@ -1,0 +1,63 @@
+"""The [1, 3, 3, 1] filter in both axes (Zhang 2019), on a CPU in a compiled loop."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from gendef.networks import smoothing_loops as loops
+from gendef.networks.epilogue import NOTHING, Epilogue
+from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.threads import for_each
+from gendef.networks.winograd import loops_take, workspace
+
+
+def smoothing_kernel(x: Tensor, gain: float) -> Tensor:
+    """The filter, summing to `gain`, for a depthwise convolution of `x`: (C, 1, 4, 4)."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    return (taps[:, None] * taps * gain).expand(x.shape[1], 1, 4, 4)
+
+
+def smooth(x: Tensor, padding: int, gain: float) -> Tensor:
+    """Filter (N, C, H, W), zero outside, with weights that sum to `gain`: (N, C, H + 2 padding - 3, W + 2 padding - 3).
+
+    Differentiable to any order; padding 1 or 2.
+    """
+    if loops_take(x, x.shape[1]):
+        return cast(Tensor, _Smooth.apply(x, padding, gain))
+    return F.conv2d(x, smoothing_kernel(x, gain), padding=padding, groups=x.shape[1])
+
+
+class _Smooth(Function):
+    """Its own adjoint, with the other padding."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
+        ctx.padding, ctx.gain = padding, gain
+        batch, channels, height, width = x.shape
+        y = empty_map(batch, channels, height + 2 * padding - 3, width + 2 * padding - 3, x.dtype)
+        smooth_into(x, y, 0, padding, gain)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return smooth(grads[0], 3 - ctx.padding, ctx.gain), None, None
+
+
+def smooth_into(x: Tensor, y: Tensor, first: int, padding: int, gain: float, epilogue: Epilogue = NOTHING) -> None:
+    """Filter x (F, C, H, W) into the frames of y (N, C, H', W') from `first` on, through `epilogue`; see `smooth`."""
+    source, maps = rows_of(x).numpy(), rows_of(y).numpy()
+    final = epilogue.arrays(y.shape[1], y.dtype)
+    outer = source.dtype.type(np.sqrt(gain) / 8)
+
+    def work(piece: tuple[int, int, int]) -> None:
+        frame, low, high = piece
+        ring = workspace("ring", y, 4, maps.shape[2]).numpy()
+        loops.smooth(source, maps, first, frame, low, high, padding, outer, ring, *final)
+
+    height = y.shape[2]
+    step = max(height // torch.get_num_threads(), 16)
+    for_each(work, [(f, low, min(low + step, height)) for f in range(len(x)) for low in range(0, height, step)])
