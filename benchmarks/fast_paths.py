@@ -83,7 +83,7 @@ def convolutions() -> None:
         show(
             f"transposed, {inputs} to {outputs}, 4 of {side}x{side}",
             lambda x=x, w=weight: F.conv_transpose2d(x, w.transpose(0, 1), stride=2),
-            lambda x=x, w=weight, k=kernels: transposed_conv2d(x, w, k),
+            lambda x=x, k=kernels: transposed_conv2d(x, k),
         )
 
 

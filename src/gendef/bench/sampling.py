@@ -133,12 +133,17 @@ def _encode(video: torch.Tensor, folder: Path) -> None:
 
 def _arithmetic(run: SampledVideo) -> dict[str, float]:
     """GFLOP in convolutions and matrix products of each phase; that of fields grows with the frames."""
-    with FlopCounterMode(display=False) as content_work:
-        content = run.content()
-    with FlopCounterMode(display=False) as motion_work:
-        motion = run.motion(content)
-    with FlopCounterMode(display=False) as field_work:
-        run.fields(motion, 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the counter sees only its own thread
+    try:
+        with FlopCounterMode(display=False) as content_work:
+            content = run.content()
+        with FlopCounterMode(display=False) as motion_work:
+            motion = run.motion(content)
+        with FlopCounterMode(display=False) as field_work:
+            run.fields(motion, 1)
+    finally:
+        torch.set_num_threads(threads)
     return {
         "canonical": content_work.get_total_flops() / 1e9,
         "once a video": motion_work.get_total_flops() / 1e9,
