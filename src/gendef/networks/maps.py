@@ -1,6 +1,8 @@
 """Feature maps as the compiled loops take them: channels last in memory, new memory that is soon used again."""
 
 import math
+import threading
+from typing import cast
 
 import numpy as np
 import torch
@@ -36,3 +38,20 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(kind).reshape(shape)
+
+
+_held = threading.local()
+
+
+def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
+    """Memory of the calling thread, of the type of `like`, until it asks for the same name again.
+
+    New memory would cost as much time as the loops.
+    """
+    size = math.prod(shape)
+    key = f"{name} {like.dtype}"
+    held = cast(Tensor | None, getattr(_held, key, None))
+    if held is None or held.numel() < size:
+        held = empty(size, dtype=like.dtype)
+        setattr(_held, key, held)
+    return held[:size].view(shape)

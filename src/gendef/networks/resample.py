@@ -1,8 +1,8 @@
 """Resampling: FIR design, 2x up and down, and StyleGAN3's filtered leaky ReLU (Karras et al. 2021, appendix B).
 
 Per axis, zero insertion, padding, filtering and decimation are one linear map. The filtered leaky ReLU
-applies it as a small matrix: two products up, two down, and no zero-filled intermediate. On a CPU the products
-leave out the zeros around the matrices' bands.
+applies it as a small matrix: two products up, two down, and no zero-filled intermediate. On a CPU compiled loops
+leave out the zeros of the matrices.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gendef.networks.banded import Band, band, resample_region, through
+from gendef.networks.filtered import FilteredActivation, has_vectors
 from gendef.networks.smoothing import smooth, smoothing_kernel
 from gendef.networks.winograd_transposed import conv_transpose2d
 
@@ -92,11 +92,10 @@ class FilteredLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, in_size, in_size) -> (B, C, out_size, out_size)."""
+        if x.device.type == "cpu" and self.slope != 1.0 and has_vectors(x):
+            layer = FilteredActivation(self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp)
+            return cast(Tensor, _Filtered.apply(x, layer))
         rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)
-        if x.device.type == "cpu" and self.slope != 1.0:
-            activation = _Activation(self.slope, self.clamp)
-            # The gain is positive, so it may come before the slope, where it costs small matrices instead of the map.
-            return cast(Tensor, _Filtered.apply(x, rise * self.gain**0.5, fall, activation))
         x = torch.matmul(torch.matmul(rise * self.gain, x), rise.t())
         if self.slope != 1.0:
             x = F.leaky_relu(x, self.slope, inplace=True)
@@ -105,45 +104,20 @@ class FilteredLeakyReLU(nn.Module):
         return torch.matmul(torch.matmul(fall, x), fall.t())
 
 
-@dataclass(frozen=True)
-class _Activation:
-    """Leaky ReLU, then a clamp."""
-
-    slope: float
-    clamp: float | None
-
-    def value(self, x: Tensor) -> Tensor:
-        """In place."""
-        x = F.leaky_relu_(x, self.slope)
-        return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
-
-    def derivative(self, x: Tensor) -> Tensor:
-        factor = torch.where(x > 0, 1.0, self.slope)
-        return factor if self.clamp is None else factor.where(F.leaky_relu(x, self.slope).abs() <= self.clamp, 0.0)
-
-
 class _Filtered(Function):
-    """Saves the input; the map at the higher resolution is made again, block by block, when the gradient is wanted."""
+    """Saves the input; the map at the higher resolution is made again, row by row, when the gradient is wanted."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rise: Tensor, fall: Tensor, activation: _Activation) -> Tensor:
-        ctx.save_for_backward(x, rise, fall)
-        ctx.activation = activation
-        return through(x, rise, fall, lambda part, *_: activation.value(part))
+    def forward(ctx: Any, x: Tensor, layer: FilteredActivation) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.layer = layer
+        return layer.value(x)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        x, rise, fall = ctx.saved_tensors
-        samples = x.permute(0, 2, 3, 1)
-
-        def times_derivative(part: Tensor, index: int, rows: Band, columns: Band) -> Tensor:
-            before = resample_region(
-                samples[index], band(rise, rows.start, rows.stop), band(rise, columns.start, columns.stop)
-            )
-            return part.mul_(ctx.activation.derivative(before))
-
-        return through(grads[0], fall.t(), rise.t(), times_derivative), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.layer.gradient(x, grads[0]), None
 
 
 def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:

@@ -10,9 +10,9 @@ from torch.autograd import Function
 
 from gendef.networks import smoothing_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
-from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.maps import empty_map, rows_of, workspace
 from gendef.networks.threads import for_each
-from gendef.networks.winograd import loops_take, workspace
+from gendef.networks.winograd import loops_take
 
 
 def smoothing_kernel(x: Tensor, gain: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Vectors of floats for loops that numba compiles: `load`, `store`, arithmetic, `smallest`, `largest`.
+"""Vectors of floats for loops that numba compiles: `load`, `store`, arithmetic, comparisons, weighted sums.
 
 Numba alone leaves it to the compiler whether a loop over channels becomes vector instructions, and mostly it does not
 where several arrays are read and written. Here a vector is a type of its own: 64 bytes, 16 values of float32 or 8 of
@@ -9,11 +9,15 @@ import operator
 from collections.abc import Callable
 from typing import Any, cast
 
+import numba.extending
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
 
 VECTOR_BYTES = 64
+
+# Typed anew: those who call the function leave out its first argument.
+intrinsic = cast(Callable[[Callable[..., Any]], Callable[..., Any]], numba.extending.intrinsic)
 
 _FLAGS = ("contract", "nsz")  # products and sums may become one instruction
 
@@ -66,19 +70,88 @@ def store(_context: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), generate
 
 
+def _everywhere(builder: Any, value: Any, kind: Any) -> Any:
+    """The vector of `kind` that has `value`, a number of its element type, everywhere."""
+    undefined = ir.Constant(kind.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(first, undefined, order)
+
+
 @intrinsic
 def _repeat(context: Any, scalar: Any, like: Any) -> Any:
     """The vector, of the type of `like`, that has `scalar` everywhere."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = signature.args[1]
-        value = context.cast(builder, args[0], signature.args[0], kind.element)
-        undefined = ir.Constant(kind.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        order = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
-        return builder.shuffle_vector(first, undefined, order)
+        return _everywhere(builder, context.cast(builder, args[0], signature.args[0], kind.element), kind)
 
     return like(scalar, like), generate
+
+
+@intrinsic
+def spread(_context: Any, array: Any, index: Any, places: Any) -> Any:
+    """A tuple as long as `places` of the vectors that have array[index], array[index + 1], ... everywhere.
+
+    What is in `places` does not matter: its type says how many there are, so that they can be kept in registers.
+    """
+    kind = types.UniTuple(Vector(array.dtype), places.count)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        numbers = [builder.load(builder.gep(data, [ir.IntType(64)(place)])) for place in range(kind.count)]
+        vectors = [_everywhere(builder, number, kind.dtype) for number in numbers]
+        return context.make_tuple(builder, signature.return_type, vectors)
+
+    return kind(array, types.intp, places), generate
+
+
+@intrinsic
+def weighted_sum(_context: Any, array: Any, index: Any, step: Any, weights: Any) -> Any:
+    """The sum over k of weights[k] * load(array, index + k * step), for a tuple of vectors `weights`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums: list[Any] = []
+        for place in range(weights.count):
+            at = builder.add(args[1], builder.mul(args[2], args[2].type(place)))
+            vector = builder.load(_pointer(context, builder, signature.args[0], args[0], at), align=4)
+            product = builder.fmul(builder.extract_value(args[3], place), vector, flags=_FLAGS)
+            # In two sums, so that a product need not wait for the one before.
+            sums.append(product if place < 2 else builder.fadd(sums[-2], product, flags=_FLAGS))
+        return sums[-1] if len(sums) == 1 else builder.fadd(sums[-2], sums[-1], flags=_FLAGS)
+
+    return weights.dtype(array, types.intp, types.intp, weights), generate
+
+
+@intrinsic
+def where_greater(_context: Any, left: Any, right: Any, yes: Any, no: Any) -> Any:
+    """`yes` where left > right, `no` elsewhere and where one of them is NaN; vectors, or numbers beside a vector."""
+    kind = next(value for value in (left, right, yes, no) if isinstance(value, Vector))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vectors = [
+            value if given == kind else _everywhere(builder, context.cast(builder, value, given, kind.element), kind)
+            for value, given in zip(args, signature.args, strict=True)
+        ]
+        return builder.select(builder.fcmp_ordered(">", *vectors[:2]), *vectors[2:])
+
+    return kind(left, right, yes, no), generate
+
+
+@intrinsic
+def prefetch(_context: Any, array: Any, index: Any) -> Any:
+    """Have the cache line of array[index] brought for writing; `index` may be outside of the array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (address.type,), kind)
+        builder.call(function, [address, number(1), number(3), number(1)])  # for writing, into the nearest, of data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 def _elementwise(build: Callable[[Any, Any, Any], Any]) -> Any:
@@ -115,14 +188,25 @@ def largest(bound: Any, vector: Any) -> Any:
     raise NotImplementedError("compiled code only")
 
 
+def lanes(array: Any) -> int:
+    """How many values of the array's type a vector has."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(lanes)
+def _lanes(array):  # type: ignore[no-untyped-def]
+    count = Vector(array.dtype).lanes
+    return lambda array: count
+
+
 def _overload(name: Callable[..., Any], function: Any) -> None:
     def implementation(left, right):  # type: ignore[no-untyped-def]  # numba compares it with the lambdas
         if isinstance(left, Vector) and isinstance(right, Vector):
             return lambda left, right: function(left, right)
         if isinstance(left, Vector) and isinstance(right, types.Number):
-            return lambda left, right: function(left, _repeat(right, left))  # type: ignore[call-arg]
+            return lambda left, right: function(left, _repeat(right, left))
         if isinstance(right, Vector) and isinstance(left, types.Number):
-            return lambda left, right: function(_repeat(left, right), right)  # type: ignore[call-arg]
+            return lambda left, right: function(_repeat(left, right), right)
         return None
 
     overload(name)(implementation)

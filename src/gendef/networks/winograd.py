@@ -6,8 +6,6 @@ faster way from 64 channels on. Errors are about 5 times those of a direct convo
 the output's standard deviation. Blocks of tiles go through all steps one after the other, in the processor's cache.
 """
 
-import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,7 +18,7 @@ from torch.autograd import Function
 
 from gendef.networks import winograd_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
-from gendef.networks.maps import empty, empty_map, rows_of
+from gendef.networks.maps import empty, empty_map, rows_of, workspace
 from gendef.networks.threads import for_each
 
 TILE = 4
@@ -218,17 +216,3 @@ def blocks(batch: int, height: int, width: int) -> Iterator[Block]:
     for frame in range(batch):
         for row in range(0, rows, step):
             yield Block(frame, 1, row, min(step, rows - row), columns)
-
-
-_held = threading.local()
-
-
-def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
-    """Memory of the calling thread until it asks for the same name again: new memory costs as much as the loops."""
-    size = math.prod(shape)
-    key = f"{name} {like.dtype}"
-    held = cast(Tensor | None, getattr(_held, key, None))
-    if held is None or held.numel() < size:
-        held = torch.empty(size, dtype=like.dtype)
-        setattr(_held, key, held)
-    return held[:size].view(shape)

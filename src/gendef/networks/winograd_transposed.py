@@ -15,10 +15,10 @@ from torch.nn.grad import conv2d_weight
 
 from gendef.networks import transposed_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
-from gendef.networks.maps import empty_map, rows_of
+from gendef.networks.maps import empty_map, rows_of, workspace
 from gendef.networks.smoothing import smooth_into
 from gendef.networks.threads import for_each
-from gendef.networks.winograd import TILE, VECTOR, Block, blocks, workspace, worthwhile
+from gendef.networks.winograd import TILE, VECTOR, Block, blocks, worthwhile
 
 READ = 5
 """Inputs of a tile, per axis."""
