@@ -9,7 +9,11 @@ channels; the last one ends with the channels and overlaps the one before, so th
 
 import numpy as np
 
-from gendef.networks.vector import compiled, largest, load, smallest, store
+from gendef.networks.vector import compiled, largest, load, prefetch, smallest, store
+
+
+AHEAD = 8
+"""Columns from those that are written to those whose memory is asked for."""
 
 
 @compiled
@@ -249,6 +253,11 @@ def write_tiles(products, y, frame, frames, row, rows, columns, half, added, sca
                             load(half, at + 5 * lanes),
                         )
                         out = y[n, 4 * r + i]
+                        ahead = (4 * column + AHEAD) * channels + k
+                        prefetch(out, ahead)
+                        prefetch(out, ahead + channels)
+                        prefetch(out, ahead + 2 * channels)
+                        prefetch(out, ahead + 3 * channels)
                         more = added[video, 4 * r + i] if added.size > 0 else nothing
                         left = wide - 4 * column
                         at = 4 * column * channels + k
