@@ -11,7 +11,6 @@ import numpy as np
 
 from gendef.networks.vector import compiled, largest, load, prefetch, smallest, store
 
-
 AHEAD = 8
 """Columns from those that are written to those whose memory is asked for."""
 
