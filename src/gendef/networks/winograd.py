@@ -25,7 +25,7 @@ TILE = 4
 """Outputs of a tile, per axis."""
 READ = 6
 """Inputs of a tile, per axis."""
-BLOCK_TILES = 192
+BLOCK_TILES = 96
 """Tiles that are worked on together, about."""
 VECTOR = 16
 """Values of a vector of float32, the least number of channels; float64 has half as many."""
@@ -51,17 +51,17 @@ def worthwhile(x: Tensor, out_channels: int) -> bool:
 def transform_kernel(weight: Tensor) -> Tensor:
     """Kernels (O, I, 3, 3) -> (36, I, O); not differentiable."""
     made, channels = weight.shape[:2]
-    source = weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    kernel = empty(READ**2, made, channels, dtype=weight.dtype)
-    shaped = kernel.view(READ, READ, made, channels).numpy()
+    source = weight.detach().permute(1, 2, 3, 0).contiguous().numpy()
+    kernel = empty(READ**2, channels, made, dtype=weight.dtype)
+    shaped = kernel.view(READ, READ, channels, made).numpy()
 
     def transform(first: int) -> None:
         half = workspace("half", weight, READ * TILE * VECTOR).numpy()
-        loops.write_kernel(source, first, min(first + step, made), half, shaped)
+        loops.write_kernel(source, first, min(first + step, channels), half, shaped)
 
-    step = -(-made // torch.get_num_threads())
-    for_each(transform, range(0, made, step))
-    return kernel.transpose(1, 2)
+    step = -(-channels // torch.get_num_threads())
+    for_each(transform, range(0, channels, step))
+    return kernel
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:

@@ -62,14 +62,16 @@ def kernel_axis(a, b, c):
 
 @compiled
 def write_kernel(weight, first, last, half, kernel):
-    """Transform the kernels [first, last) of weight (O, 3, 3, I): kernel (6, 6, O, I); half (6 * 3 * lanes)."""
-    channels = weight.shape[3]
+    """Transform input channels [first, last) of weight (I, 3, 3, O): kernel (6, 6, I, O); half (6 * 3 * lanes)."""
+    made = weight.shape[3]
     lanes = 64 // weight.itemsize
-    for o in range(first, last):
-        for start in range(0, channels, lanes):
-            k = min(start, channels - lanes)
+    for channel in range(first, last):
+        for start in range(0, made, lanes):
+            k = min(start, made - lanes)
             for j in range(3):
-                y = kernel_axis(load(weight[o, 0, j], k), load(weight[o, 1, j], k), load(weight[o, 2, j], k))
+                y = kernel_axis(
+                    load(weight[channel, 0, j], k), load(weight[channel, 1, j], k), load(weight[channel, 2, j], k)
+                )
                 store(half, j * lanes, y[0])
                 store(half, (3 + j) * lanes, y[1])
                 store(half, (6 + j) * lanes, y[2])
@@ -79,12 +81,12 @@ def write_kernel(weight, first, last, half, kernel):
             for i in range(6):
                 at = 3 * i * lanes
                 y = kernel_axis(load(half, at), load(half, at + lanes), load(half, at + 2 * lanes))
-                store(kernel[i, 0, o], k, y[0])
-                store(kernel[i, 1, o], k, y[1])
-                store(kernel[i, 2, o], k, y[2])
-                store(kernel[i, 3, o], k, y[3])
-                store(kernel[i, 4, o], k, y[4])
-                store(kernel[i, 5, o], k, y[5])
+                store(kernel[i, 0, channel], k, y[0])
+                store(kernel[i, 1, channel], k, y[1])
+                store(kernel[i, 2, channel], k, y[2])
+                store(kernel[i, 3, channel], k, y[3])
+                store(kernel[i, 4, channel], k, y[4])
+                store(kernel[i, 5, channel], k, y[5])
 
 
 @compiled
