@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gendef.networks.threads import for_each
+from gendef.networks.threads import LEAST_OPERATIONS, for_each, useful_threads
 
 
 @pytest.fixture(params=[1, 3])
@@ -26,10 +26,10 @@ def test_every_item_comes_once_without_gradients(threads: int) -> None:
         modes.add(torch.is_grad_enabled())
         done.append(item)
 
-    for_each(work, iter(range(50)))
+    for_each(work, iter(range(50)), threads)
     assert sorted(done) == list(range(50))
     assert modes == {False} and torch.is_grad_enabled()
-    for_each(work, [])
+    for_each(work, [], threads)
     assert len(done) == 50
 
 
@@ -44,7 +44,7 @@ def test_items_are_at_work_at_the_same_time_and_each_has_one_thread_for_torch() 
             together.wait()  # breaks unless three are here
             counts.append(torch.get_num_threads())
 
-        for_each(work, range(3))
+        for_each(work, range(3), 3)
         assert counts == [1, 1, 1]
         assert torch.get_num_threads() == 3
         later: list[int] = []
@@ -65,10 +65,10 @@ def test_an_error_is_raised_and_the_next_call_works(threads: int) -> None:
         done.append(item)
 
     with pytest.raises(ValueError, match="item 0"):
-        for_each(work, [0] * 3 + list(range(1, 1000)))
+        for_each(work, [0] * 3 + list(range(1, 1000)), threads)
     assert len(done) < 1000
     done.clear()
-    for_each(done.append, range(5))
+    for_each(done.append, range(5), threads)
     assert sorted(done) == list(range(5))
 
 
@@ -78,12 +78,17 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        for_each(lambda _: None, range(4))
+        for_each(lambda _: None, range(4), 2)
         child = os.fork()
         if child == 0:
             done: list[int] = []
-            for_each(done.append, range(4))
+            for_each(done.append, range(4), 2)
             os._exit(0 if sorted(done) == list(range(4)) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_little_work_stays_on_the_calling_thread(threads: int) -> None:
+    assert useful_threads(LEAST_OPERATIONS - 1) == 1
+    assert useful_threads(LEAST_OPERATIONS) == threads

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gendef.networks.maps import empty_map, workspace
-from gendef.networks.threads import for_each
+from gendef.networks.threads import for_each, useful_threads
 from gendef.networks.vector import (
     VECTOR_BYTES,
     compiled,
@@ -298,7 +298,8 @@ class FilteredActivation:
         tiles = _tiles(ups, down, SCRATCH_BYTES // (count * VECTOR_BYTES))
         # The last vectors may have channels of those before, too: both write the same.
         starts = [min(channel, channels - count * width) for channel in range(0, channels, count * width)]
-        for_each(work, [(sample, start, *tile) for sample in range(batch) for start in starts for tile in tiles])
+        pieces = [(sample, start, *tile) for sample in range(batch) for start in starts for tile in tiles]
+        for_each(work, pieces, useful_threads(150 * max(x.numel() for x in (*sources, y))))
         return y.to(sources[0].dtype)
 
 

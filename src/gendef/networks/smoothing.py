@@ -11,8 +11,11 @@ from torch.autograd import Function
 from gendef.networks import smoothing_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
 from gendef.networks.maps import empty_map, rows_of, workspace
-from gendef.networks.threads import for_each
+from gendef.networks.threads import for_each, useful_threads
 from gendef.networks.winograd import loops_take
+
+MIN_VALUES = 2**21
+"""Values of a map from which the loop is the faster way."""
 
 
 def smoothing_kernel(x: Tensor, gain: float) -> Tensor:
@@ -26,7 +29,7 @@ def smooth(x: Tensor, padding: int, gain: float) -> Tensor:
 
     Differentiable to any order; padding 1 or 2.
     """
-    if loops_take(x, x.shape[1]):
+    if loops_take(x, x.shape[1]) and x.numel() >= MIN_VALUES:
         return cast(Tensor, _Smooth.apply(x, padding, gain))
     return F.conv2d(x, smoothing_kernel(x, gain), padding=padding, groups=x.shape[1])
 
@@ -59,5 +62,8 @@ def smooth_into(x: Tensor, y: Tensor, first: int, padding: int, gain: float, epi
         loops.smooth(source, maps, first, frame, low, high, padding, outer, ring, *final)
 
     height = y.shape[2]
-    step = max(height // torch.get_num_threads(), 16)
-    for_each(work, [(f, low, min(low + step, height)) for f in range(len(x)) for low in range(0, height, step)])
+    threads = useful_threads(100 * y[: len(x)].numel())
+    step = max(height // threads, 16)
+    for_each(
+        work, [(f, low, min(low + step, height)) for f in range(len(x)) for low in range(0, height, step)], threads
+    )

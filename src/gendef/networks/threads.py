@@ -13,6 +13,9 @@ import torch
 
 Item = TypeVar("Item")
 
+LEAST_OPERATIONS = 4e8
+"""Less takes a processor so few milliseconds that waking other threads does not pay."""
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
@@ -21,14 +24,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.clear)
 
 
-def for_each(function: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """`function` of every item, in any order, without gradients.
+def useful_threads(operations: float) -> int:
+    """The threads for so much work: as many as torch has, or one, whose operators of torch then have them all."""
+    return torch.get_num_threads() if operations >= LEAST_OPERATIONS else 1
+
+
+def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
+    """`function` of every item, in any order, without gradients, on as many threads.
 
     Raises:
         Exception: the first that a call raised; items that had not begun are left out then.
     """
     pieces = list(items)
-    count = min(torch.get_num_threads(), len(pieces))
+    count = min(threads, len(pieces))
     if count < 2:
         with torch.no_grad():
             for piece in pieces:
@@ -51,7 +59,7 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item]) -> None:
                 stop.set()
                 raise
 
-    futures = [_pool(torch.get_num_threads()).submit(work) for _ in range(count)]
+    futures = [_pool(threads).submit(work) for _ in range(count)]
     for future in futures:
         future.result()
 
@@ -61,12 +69,13 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         if threads not in _pools:
             # Every thread says that it has one thread for torch, which is also what threads made later begin with: all
             # of them start here, and the number is given back.
+            before = torch.get_num_threads()
             together = threading.Barrier(threads + 1)
             pool = ThreadPoolExecutor(threads, "gendef", _single_threaded)
             for _ in range(threads):
                 pool.submit(together.wait)
             together.wait()
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
             _pools[threads] = pool
         return _pools[threads]
 

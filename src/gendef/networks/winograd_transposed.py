@@ -17,7 +17,7 @@ from gendef.networks import transposed_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
 from gendef.networks.maps import empty_map, rows_of, workspace
 from gendef.networks.smoothing import smooth_into
-from gendef.networks.threads import for_each
+from gendef.networks.threads import for_each, useful_threads
 from gendef.networks.winograd import TILE, VECTOR, Block, blocks, worthwhile
 
 READ = 5
@@ -89,6 +89,7 @@ def transposed_conv2d(x: Tensor, kernels: tuple[Tensor, ...]) -> Tensor:
     flat = rows_of(x)
     maps, source = rows_of(y).numpy(), flat.numpy()
     zero = np.zeros_like(source[0, 0])
+    threads = useful_threads(10 * x.numel() * made)
 
     def convolve(block: Block) -> None:
         frames, lines = block.frames, block.frames * block.rows
@@ -117,7 +118,7 @@ def transposed_conv2d(x: Tensor, kernels: tuple[Tensor, ...]) -> Tensor:
             half,
         )
 
-    for_each(convolve, blocks(batch, height, width))
+    for_each(convolve, blocks(batch, height, width, threads), threads)
     y[:, :, -1] = _end(x[:, :, -1], kernels[4])
     y[..., -1] = _end(x[..., -1], kernels[5])
     return y
