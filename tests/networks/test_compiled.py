@@ -17,6 +17,7 @@ def _loops_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd_transposed, "MIN_IN_CHANNELS", 16)
     monkeypatch.setattr(winograd_transposed, "GROUP_TILES", 30)
     monkeypatch.setattr(smoothing, "MIN_VALUES", 0)
+    monkeypatch.setattr("gendef.networks.threads.LEAST_OPERATIONS", 0)
 
 
 def _generator(kind: str, mtm: tuple[int, ...]) -> Generator:
@@ -25,8 +26,21 @@ def _generator(kind: str, mtm: tuple[int, ...]) -> Generator:
         resolution=32,
         z_dim=32,
         w_dim=32,
-        canonical=CanonicalConfig(kind=kind, channel_base=1024, channel_max=24, mtm_sizes=mtm),  # type: ignore[arg-type]
-        deformation=DeformationConfig(channel_base=1024, channel_max=24, condition_dim=16, init="xavier"),
+        canonical=CanonicalConfig(
+            kind=kind,  # type: ignore[arg-type]
+            channel_base=1024,
+            channel_max=24,
+            mtm_sizes=mtm,
+            conv_clamp=2.0,
+        ),
+        deformation=DeformationConfig(
+            channel_base=1024,
+            channel_max=24,
+            condition_dim=16,
+            init="xavier",
+            mtm_resolutions=(8,) if mtm else (),
+            conv_clamp=2.0,
+        ),
     )
     return Generator(config).eval()
 

@@ -181,3 +181,10 @@ def test_a_matrix_of_zeros_gives_zeros() -> None:
 def test_an_empty_batch_gives_an_empty_batch() -> None:
     layer = _layer(20)
     assert layer(torch.empty(0, 16, 20, 20)).shape == (0, 16, len(layer.down_matrix), len(layer.down_matrix))
+
+
+def test_maps_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="16x16"):
+        _layer(16)(torch.zeros(1, 16, 12, 12))
+    with pytest.raises(ValueError, match="16x16"):
+        _layer(16)(torch.zeros(1, 16, 16, 12))

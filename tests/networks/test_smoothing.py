@@ -26,10 +26,22 @@ def _direct(x: torch.Tensor, padding: int, gain: float) -> torch.Tensor:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 3), st.integers(2, 37), st.integers(2, 37), st.integers(1, 2), st.sampled_from([1.0, 4.0]))
+@given(st.integers(1, 3), st.integers(1, 37), st.integers(1, 37), st.integers(2, 3), st.sampled_from([1.0, 4.0]))
 def test_any_size(batch: int, height: int, width: int, padding: int, gain: float) -> None:
     x = _random(batch, 11, height, width)
     torch.testing.assert_close(smooth(x, padding, gain), _direct(x, padding, gain))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.integers(4, 37), st.integers(4, 37), st.integers(0, 1))
+def test_little_padding(batch: int, height: int, width: int, padding: int) -> None:
+    x = _random(batch, 11, height, width)
+    torch.testing.assert_close(smooth(x, padding, 1.0), _direct(x, padding, 1.0))
+
+
+def test_a_result_of_other_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="channels last"):
+        smooth_into(_random(1, 9, 7, 6), _random(1, 9, 6, 5), 0, 1, 4.0)
 
 
 @pytest.mark.parametrize("padding", [1, 2])

@@ -1,6 +1,8 @@
 """Vectors in compiled loops against numpy."""
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +52,30 @@ def test_machine_code_is_kept(tmp_path: Path) -> None:
     exec(compile(module.read_text(), str(module), "exec"), names)
     assert names["twice"](2) == 4  # type: ignore[operator]
     assert list(tmp_path.rglob("*.nbi"))
+
+
+def test_machine_code_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("from gendef.networks.vector import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n")
+
+    def loaded() -> int:
+        names: dict[str, Any] = {}
+        exec(compile(module.read_text(), str(module), "exec"), names)
+        names["twice"](2)
+        return sum(names["twice"].stats.cache_hits.values())
+
+    assert [loaded(), loaded()] == [0, 1]
+    monkeypatch.setattr(vector, "_sources", lambda: "others")
+    assert [loaded(), loaded()] == [0, 1]
+
+
+def test_a_full_disk_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    module = tmp_path / "module.py"
+    module.write_text("from gendef.networks.vector import compiled\n\n\n@compiled\ndef thrice(x):\n    return 3 * x\n")
+    names: dict[str, Any] = {}
+    exec(compile(module.read_text(), str(module), "exec"), names)
+    assert names["thrice"](2) == 6

@@ -106,6 +106,51 @@ def test_more_threads_give_the_same_values(threads: int, monkeypatch: pytest.Mon
     torch.testing.assert_close(ours, wanted)
 
 
+@pytest.mark.parametrize("scales", [None, (1, 11)])
+def test_scales_of_all_videos_with_added_maps_of_each(scales: tuple[int, int] | None) -> None:
+    x, weight, added = _random(4, 9, 8, 8), _random(11, 9, 3, 3, seed=1), _random(2, 11, 8, 8, seed=2)
+    epilogue = Epilogue(scales=None if scales is None else _random(*scales, seed=3), added=added)
+    ours = convolve_transformed(x, transform_kernel(weight), 1, epilogue)
+    torch.testing.assert_close(ours, epilogue(F.conv2d(x, weight, padding=1)))
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    x, kernel = _random(3, 9, 8, 8), transform_kernel(_random(11, 9, 3, 3, seed=1))
+    for wrong in (
+        Epilogue(bias=_random(9)),
+        Epilogue(scales=_random(2, 11)),
+        Epilogue(added=_random(3, 11, 8, 7)),
+        Epilogue(added=_random(2, 11, 8, 8)),
+    ):
+        with pytest.raises(ValueError, match=r"shape|fit"):
+            convolve_transformed(x, kernel, 1, wrong)
+    with pytest.raises(ValueError, match="9 channels"):
+        convolve_transformed(x[:, :8], kernel, 1)
+
+
+def test_gradients_are_the_same_in_every_run_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gendef.networks.threads.LEAST_OPERATIONS", 0)
+    x, weight = _random(7, 24, 21, 21).float(), _random(24, 24, 3, 3, seed=1).float().requires_grad_()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        runs = [torch.autograd.grad(winograd_conv2d(x, weight, 1).square().sum(), weight)[0] for _ in range(8)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(run, runs[0]) for run in runs)
+    wide = weight.detach().double().requires_grad_()
+    exact = torch.autograd.grad(F.conv2d(x.double(), wide, padding=1).square().sum(), wide)[0]
+    assert float((runs[0] - exact).norm()) < 1e-5 * float(exact.norm())
+
+
+def test_inference_mode_and_ordinary_calls_take_turns() -> None:
+    x, weight = _random(1, 9, 9, 9), _random(11, 9, 3, 3, seed=1)
+    with torch.inference_mode():
+        inside = winograd_conv2d(x, weight, 1)
+    torch.testing.assert_close(winograd_conv2d(x, weight, 1), F.conv2d(x, weight, padding=1))
+    torch.testing.assert_close(inside.clone(), F.conv2d(x, weight, padding=1))
+
+
 def _gradients(convolve: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
     """Of first and second order, by input and by weight."""
     x, weight = _random(2, 9, 6, 9).requires_grad_(), _random(11, 9, 3, 3, seed=1).requires_grad_()
@@ -161,3 +206,12 @@ def test_few_channels_few_tiles_and_other_precisions_are_left_to_the_direct_conv
     assert not worthwhile(wide, 3)
     assert not worthwhile(wide[..., :16, :16], 128)
     assert not worthwhile(wide.double(), 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not worthwhile(wide, 128)
+
+
+def test_a_compiled_graph_has_torchs_operators() -> None:
+    weight = _random(128, 128, 3, 3).float()
+    x = _random(1, 128, 32, 32, seed=1).float()
+    compiled = torch.compile(lambda x: winograd.conv2d(x, weight, padding=1), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), F.conv2d(x, weight, padding=1), atol=1e-3, rtol=0)

@@ -51,11 +51,25 @@ class Epilogue:
         # A backward pass needs what comes before the clamp.
         return y.clamp(-self.clamp, self.clamp) if torch.is_grad_enabled() else y.clamp_(-self.clamp, self.clamp)
 
-    def arrays(self, channels: int, dtype: torch.dtype) -> tuple[Any, ...]:
-        """added (B, H, W O), scales (B, O), bias (O,), slope and clamp, as the compiled loops take them."""
+    def arrays(self, y: Tensor) -> tuple[Any, ...]:
+        """added (B, H, W O), scales (B, O), bias (O,), slope and clamp, as the compiled loops take them for y.
+
+        Raises:
+            ValueError: the parts do not fit y (N, O, H, W) of N / B frames a video.
+        """
+        channels, dtype = y.shape[1], y.dtype
         bias = torch.zeros(channels, dtype=dtype) if self.bias is None else self.bias.to(dtype)
         scales = torch.ones(1, channels, dtype=dtype) if self.scales is None else self.scales.to(dtype)
-        added = torch.empty(0, 0, 0, dtype=dtype) if self.added is None else rows_of(self.added.to(dtype))
+        added = torch.empty(0, 0, 0, dtype=dtype)
+        if self.added is not None:
+            added = rows_of(self.added.to(dtype))
+            scales = scales.expand(len(added), -1)
+            if self.added.shape[1:] != y.shape[1:]:
+                raise ValueError(f"added has the shape {tuple(self.added.shape)}, the result {tuple(y.shape)}")
+        if bias.shape != (channels,) or scales.shape[1:] != (channels,) or len(y) % len(scales):
+            raise ValueError(
+                f"bias {tuple(bias.shape)} and scales {tuple(scales.shape)} do not fit the result {tuple(y.shape)}"
+            )
         number = np.float32 if dtype == torch.float32 else np.float64
         clamp = number(math.inf if self.clamp is None else self.clamp)
         return _numpy(added), _numpy(scales), _numpy(bias), number(self.slope), clamp

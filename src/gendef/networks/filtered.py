@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gendef.networks.maps import empty_map, workspace
+from gendef.networks.maps import empty_map, readable, workspace
 from gendef.networks.threads import for_each, useful_threads
 from gendef.networks.vector import (
     VECTOR_BYTES,
@@ -272,6 +272,9 @@ class FilteredActivation:
         self, kernel: Callable[..., Any], sources: Sequence[Tensor], factors: Sequence[tuple[Taps, float]]
     ) -> Tensor:
         """`kernel` of all pieces; the taps are of the ways up from the sources and of the way down."""
+        for source, size in zip(sources, (self.rise.shape[1], len(self.fall)), strict=False):
+            if source.shape[2:] != (size, size) or source.shape[:2] != sources[0].shape[:2]:
+                raise ValueError(f"maps of {size}x{size} are needed, got the shape {tuple(source.shape)}")
         dtype = _computed(sources[0])
         inputs = [_channels_last(source.detach().to(dtype)) for source in sources]
         batch, channels = sources[0].shape[:2]
@@ -304,8 +307,8 @@ class FilteredActivation:
 
 
 def has_vectors(x: Tensor) -> bool:
-    """Whether x (B, C, H, W) has as many channels as a vector."""
-    return x.shape[1] >= _width(x)
+    """Whether the loops can read x (B, C, H, W), which has at least as many channels as a vector."""
+    return readable(x) and x.shape[1] >= _width(x)
 
 
 def _computed(x: Tensor) -> torch.dtype:

@@ -17,6 +17,13 @@ def rows_of(x: Tensor) -> Tensor:
     return x.detach().permute(0, 2, 3, 1).contiguous().flatten(2)
 
 
+def readable(x: Tensor) -> bool:
+    """Whether compiled loops can read x: on a CPU, and values are there (not while a graph is traced or compiled)."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) not in (Tensor, torch.nn.Parameter):
+        return False
+    return x.device.type == "cpu"
+
+
 def empty_map(batch: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
     """Uninitialised (N, C, H, W) on the CPU, channels last in memory; see `empty`."""
     return torch.from_numpy(_empty((batch, height, width, channels), dtype).transpose(0, 3, 1, 2))
@@ -52,6 +59,7 @@ def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
     key = f"{name} {like.dtype}"
     held = cast(Tensor | None, getattr(_held, key, None))
     if held is None or held.numel() < size:
-        held = empty(size, dtype=like.dtype)
+        with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
+            held = empty(size, dtype=like.dtype)
         setattr(_held, key, held)
     return held[:size].view(shape)

@@ -68,7 +68,7 @@ class Filters:
 
 
 class FilteredLeakyReLU(nn.Module):
-    """Upsampling, leaky ReLU, downsampling of a square feature map, as matrix products.
+    """Upsampling, leaky ReLU, downsampling of a square feature map: on a CPU in loops, else as matrix products.
 
     Args:
         in_size: side of the input.
@@ -92,7 +92,7 @@ class FilteredLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, in_size, in_size) -> (B, C, out_size, out_size)."""
-        if x.device.type == "cpu" and self.slope != 1.0 and has_vectors(x):
+        if self.slope != 1.0 and has_vectors(x):
             layer = FilteredActivation(self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp)
             return cast(Tensor, _Filtered.apply(x, layer))
         rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)

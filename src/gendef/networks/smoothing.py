@@ -27,7 +27,7 @@ def smoothing_kernel(x: Tensor, gain: float) -> Tensor:
 def smooth(x: Tensor, padding: int, gain: float) -> Tensor:
     """Filter (N, C, H, W), zero outside, with weights that sum to `gain`: (N, C, H + 2 padding - 3, W + 2 padding - 3).
 
-    Differentiable to any order; padding 1 or 2.
+    Differentiable to any order; padding from 0 to 3.
     """
     if loops_take(x, x.shape[1]) and x.numel() >= MIN_VALUES:
         return cast(Tensor, _Smooth.apply(x, padding, gain))
@@ -51,9 +51,15 @@ class _Smooth(Function):
 
 
 def smooth_into(x: Tensor, y: Tensor, first: int, padding: int, gain: float, epilogue: Epilogue = NOTHING) -> None:
-    """Filter x (F, C, H, W) into the frames of y (N, C, H', W') from `first` on, through `epilogue`; see `smooth`."""
+    """Filter x (F, C, H, W) into the frames of y (N, C, H', W') from `first` on, through `epilogue`; see `smooth`.
+
+    Raises:
+        ValueError: y is not channels last in memory.
+    """
+    if not y.is_contiguous(memory_format=torch.channels_last):
+        raise ValueError("the result's memory must be channels last")
     source, maps = rows_of(x).numpy(), rows_of(y).numpy()
-    final = epilogue.arrays(y.shape[1], y.dtype)
+    final = epilogue.arrays(y)
     outer = source.dtype.type(np.sqrt(gain) / 8)
 
     def work(piece: tuple[int, int, int]) -> None:

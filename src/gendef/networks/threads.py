@@ -6,7 +6,7 @@ Within a piece torch's own operators are single-threaded, so that no step of one
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -19,9 +19,16 @@ LEAST_OPERATIONS = 4e8
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
-# A forked process has the pools, but not their threads.
+
+def _forget() -> None:
+    """In a forked process, which has the pools, but not their threads."""
+    global _lock
+    _pools.clear()
+    _lock = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
+    os.register_at_fork(after_in_child=_forget)
 
 
 def useful_threads(operations: float) -> int:
@@ -33,7 +40,7 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: i
     """`function` of every item, in any order, without gradients, on as many threads.
 
     Raises:
-        Exception: the first that a call raised; items that had not begun are left out then.
+        Exception: one that a call raised; items that had not begun are left out then, the others have ended.
     """
     pieces = list(items)
     count = min(threads, len(pieces))
@@ -60,8 +67,12 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: i
                 raise
 
     futures = [_pool(threads).submit(work) for _ in range(count)]
-    for future in futures:
-        future.result()
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        stop.set()
+        wait(futures)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
@@ -72,10 +83,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
             before = torch.get_num_threads()
             together = threading.Barrier(threads + 1)
             pool = ThreadPoolExecutor(threads, "gendef", _single_threaded)
-            for _ in range(threads):
-                pool.submit(together.wait)
-            together.wait()
-            torch.set_num_threads(before)
+            try:
+                for _ in range(threads):
+                    pool.submit(together.wait)
+                together.wait()
+            except BaseException:
+                together.abort()
+                pool.shutdown(wait=False)
+                raise
+            finally:
+                torch.set_num_threads(before)
             _pools[threads] = pool
         return _pools[threads]
 

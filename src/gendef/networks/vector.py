@@ -5,8 +5,12 @@ where several arrays are read and written. Here a vector is a type of its own: 6
 float64, which every processor splits into its own registers. Scalars beside a vector are rounded to its type.
 """
 
+import contextlib
+import functools
+import hashlib
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numba.extending
@@ -228,6 +232,34 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     The machine code is kept in a file for the next process, where there is a place for it.
     """
     try:
-        return cast(Callable[..., Any], njit(function, cache=True, nogil=True, error_model="numpy"))
+        dispatcher = njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
         return cast(Callable[..., Any], njit(function, nogil=True, error_model="numpy"))
+    _keep_carefully(dispatcher)
+    return cast(Callable[..., Any], dispatcher)
+
+
+def _keep_carefully(dispatcher: Any) -> None:
+    """Machine code is of all sources that it may have parts of, and need not be written (a full disk, a quota).
+
+    numba asks for the time and size of the function's own file only.
+    """
+    cache = dispatcher._cache
+    cache._cache_file._source_stamp = (cache._cache_file._source_stamp, _sources())
+    save = cache.save_overload
+
+    def save_if_possible(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    cache.save_overload = save_if_possible
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of the files that loops are made of."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([folder / "vector.py", folder / "filtered.py", *folder.glob("*_loops.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -6,7 +6,7 @@ faster way from 96 channels on. Errors are about 5 times those of a direct convo
 the output's standard deviation. Blocks of tiles go through all steps one after the other, in the processor's cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from torch.autograd import Function
 
 from gendef.networks import winograd_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
-from gendef.networks.maps import empty, empty_map, rows_of, workspace
+from gendef.networks.maps import empty, empty_map, readable, rows_of, workspace
 from gendef.networks.threads import for_each, useful_threads
 
 TILE = 4
@@ -39,7 +39,7 @@ def loops_take(x: Tensor, out_channels: int) -> bool:
     """Whether the compiled loops can convolve x (N, I, H, W) to so many channels as torch's own convolution would."""
     if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= VECTOR
+    return readable(x) and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= VECTOR
 
 
 def worthwhile(x: Tensor, out_channels: int) -> bool:
@@ -65,12 +65,11 @@ def transform_kernel(weight: Tensor) -> Tensor:
     return kernel
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
     """`torch.nn.functional.conv2d` of stride 1, the faster way."""
     if weight.shape[2:] != (3, 3) or not worthwhile(x, len(weight)):
-        return F.conv2d(x, weight, bias, padding=padding)
-    y = winograd_conv2d(x, weight, padding)
-    return y if bias is None else y + bias[None, :, None, None]
+        return F.conv2d(x, weight, padding=padding)
+    return winograd_conv2d(x, weight, padding)
 
 
 def winograd_conv2d(x: Tensor, weight: Tensor, padding: int) -> Tensor:
@@ -119,20 +118,16 @@ def _adjoint(weight: Tensor) -> Tensor:
     return weight.transpose(0, 1).flip(2, 3)
 
 
-def _both_axes(rows: Sequence[Sequence[int]], divisor: int, like: Tensor) -> Tensor:
-    """The transform of both axes as one matrix."""
-    matrix = torch.tensor(rows, dtype=torch.float64) / divisor
-    return torch.kron(matrix, matrix).to(like)
-
-
 def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epilogue = NOTHING) -> Tensor:
     """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave, then `epilogue`; not differentiable."""
     batch, channels = len(x), kernel.shape[2]
+    if kernel.shape[1] != x.shape[1]:
+        raise ValueError(f"the kernel is for {kernel.shape[1]} channels, the input has {x.shape[1]}")
     height, width = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
     y = empty_map(batch, channels, height, width, x.dtype)
     maps, source = rows_of(y).numpy(), rows_of(x).numpy()
     zero = np.zeros_like(source[0, 0])
-    final = epilogue.arrays(channels, x.dtype)
+    final = epilogue.arrays(y)
     kernel = kernel.detach()
     threads = useful_threads(5 * y.numel() * x.shape[1])
 
@@ -154,30 +149,30 @@ def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:
     source, grads = rows_of(x).numpy(), rows_of(grad).numpy()
     zero, grad_zero = np.zeros_like(source[0, 0]), np.zeros_like(grads[0, 0])
     threads = useful_threads(5 * grad.numel() * x.shape[1])
-    unused: list[Tensor] = []  # sums that no thread adds to at the moment
-    sums: list[Tensor] = []
+    own = list(blocks(batch, height, width, threads))
+    edges = [index * len(own) // threads for index in range(threads + 1)]
+    # A sum for each thread, of the same blocks in every run: results do not depend on which thread is faster.
+    sums = empty(threads, READ**2, x.shape[1], out_channels, dtype=x.dtype)
 
-    def correlate(block: Block) -> None:
-        tiles = _read(source, block, padding, zero, x)
-        products = workspace("products", x, READ**2, block.tiles, out_channels)
-        half = workspace("half", x, READ * TILE * VECTOR).numpy()
-        shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
-        place = block.frame, block.frames, block.row, block.rows, block.columns
-        loops.read_gradients(grads, *place, half, grad_zero, shaped)
-        try:
-            own = unused.pop()
-            own.baddbmm_(tiles.transpose(1, 2), products)
-        except IndexError:
-            own = empty(READ**2, x.shape[1], out_channels, dtype=x.dtype)
-            torch.bmm(tiles.transpose(1, 2), products, out=own)
-            sums.append(own)
-        unused.append(own)
+    def correlate(index: int) -> None:
+        total = sums[index].zero_()
+        for block in own[edges[index] : edges[index + 1]]:
+            tiles = _read(source, block, padding, zero, x)
+            products = workspace("products", x, READ**2, block.tiles, out_channels)
+            half = workspace("half", x, READ * TILE * VECTOR).numpy()
+            shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
+            place = block.frame, block.frames, block.row, block.rows, block.columns
+            loops.read_gradients(grads, *place, half, grad_zero, shaped)
+            total.baddbmm_(tiles.transpose(1, 2), products)
 
-    for_each(correlate, blocks(batch, height, width, threads), threads)
+    for_each(correlate, range(threads), threads)
     total = sums[0]
     for other in sums[1:]:
         total += other
-    weight = _both_axes(_KERNEL, 24, x).t() @ total.view(READ**2, -1)
+    axis = torch.tensor(_KERNEL, dtype=torch.float64) / 24
+    both = torch.kron(axis, axis).to(x.dtype)
+    weight = empty(9, x.shape[1] * out_channels, dtype=x.dtype)
+    torch.mm(both.t(), total.view(READ**2, -1), out=weight)  # written so that autocast leaves it alone
     return weight.view(3, 3, x.shape[1], out_channels).permute(3, 2, 0, 1)
 
 
