@@ -56,7 +56,7 @@ def there_and_back(run: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], 
 
 def convolutions() -> None:
     """3x3, and transposed of stride 2."""
-    for channels, side in ((512, 64), (256, 128), (128, 256), (64, 64)):
+    for channels, side in ((512, 64), (256, 128), (128, 256)):
         x = torch.randn(1, channels, side, side).contiguous(memory_format=torch.channels_last)
         weight = torch.randn(channels, channels, 3, 3)
         kernel = transform_kernel(weight)
@@ -88,7 +88,7 @@ def convolutions() -> None:
 
 
 def filtered_activations() -> None:
-    """StyleGAN3's filtered leaky ReLU by bands and by dense products."""
+    """StyleGAN3's filtered leaky ReLU in loops and by dense products."""
     plans = plan_layers(256, preset("sky256").generator.canonical)
     for index in (4, 8, 10, 12):
         before, after = plans[index - 1], plans[index]
