@@ -55,9 +55,9 @@ def test_generator(kind, dtype, rounding, monkeypatch):
     inputs = (torch.randn(2, 16), torch.randn(2, 16), noise, times)
     types, codes, convolve = set(), [], ModulatedConv2d.convolve
 
-    def watched(layer, x, ready, bias=None):
+    def watched(layer, x, ready, bias=None, **after):
         types.add((layer.kernel_size, x.dtype, ready.weight.dtype))
-        return convolve(layer, x, ready, bias)
+        return convolve(layer, x, ready, bias, **after)
 
     monkeypatch.setattr(ModulatedConv2d, "convolve", watched)
     generator.motion_encoder.register_forward_hook(lambda _, __, result: codes.append(result))
