@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gendef.networks.maps import empty_map, readable, workspace
+from gendef.networks.maps import empty_map, readable, rows_of, workspace
 from gendef.networks.threads import for_each, useful_threads
 from gendef.networks.vector import (
     VECTOR_BYTES,
     compiled,
-    lanes,
+    lanes_of,
     largest,
     load,
     prefetch,
@@ -122,7 +122,7 @@ def _upsampled(x: Map, taps: Taps, row: int, known: int, columns: Any, scratch: 
     Returns:
         How many rows of x were read so far; before, `known`.
     """
-    width, count, places = lanes(x.values), len(group), len(taps.places)
+    width, count, places = lanes_of(x.values), len(group), len(taps.places)
     low, high = columns
     ring = at + (high - low) * count * width
     while known < taps.starts[row] + places:
@@ -150,7 +150,7 @@ def _downsampled(
     Returns:
         How many rows of y are complete; before, `done`.
     """
-    width, count, places = lanes(y.values), len(group), len(taps.places)
+    width, count, places = lanes_of(y.values), len(group), len(taps.places)
     to = ring + row % places * width
     for column in range(first, stop):
         weights = spread(taps.weights, column * places, taps.places)
@@ -175,7 +175,7 @@ def _forward(
     x: Map, y: Map, rise: Taps, fall: Taps, first: int, stop: int, slope: float, clamp: float, scratch: Any, group: Any
 ) -> None:
     """Columns [first, stop) of `y`, of some vectors of channels, as many as `group` has values."""
-    width, count = lanes(x.values), len(group)
+    width, count = lanes_of(x.values), len(group)
     low, high = _reads(fall, first, stop)
     columns = _reads(rise, low, high)
     line = (high - low) * count * width
@@ -210,7 +210,7 @@ def _backward(
     group: Any,
 ) -> None:
     """Columns [first, stop) of `result`, the gradient of x, from `grad`, that of y; taps of rise, fall^T and rise^T."""
-    width, count = lanes(x.values), len(group)
+    width, count = lanes_of(x.values), len(group)
     low, high = _reads(rise_back, first, stop)
     columns, grad_columns = _reads(rise, low, high), _reads(fall_back, low, high)
     line = (high - low) * count * width
@@ -276,12 +276,12 @@ class FilteredActivation:
             if source.shape[2:] != (size, size) or source.shape[:2] != sources[0].shape[:2]:
                 raise ValueError(f"maps of {size}x{size} are needed, got the shape {tuple(source.shape)}")
         dtype = _computed(sources[0])
-        inputs = [_channels_last(source.detach().to(dtype)) for source in sources]
+        inputs = [rows_of(source.to(dtype)).view(-1).numpy() for source in sources]
         batch, channels = sources[0].shape[:2]
         *ups, down = (matrix.scaled(factor, inputs[0].dtype) for matrix, factor in factors)
         size = len(down.starts)
         y = empty_map(batch, channels, size, size, dtype)
-        result = _channels_last(y)
+        result = rows_of(y).view(-1).numpy()
         width = _width(sources[0])
         count = next(count for count in GROUPS if count * width <= channels)
         group = (0,) * count
@@ -317,12 +317,6 @@ def _computed(x: Tensor) -> torch.dtype:
 
 def _width(x: Tensor) -> int:
     return VECTOR_BYTES // _computed(x).itemsize
-
-
-def _channels_last(x: Tensor) -> NDArray[Any]:
-    """The values of x (B, C, H, W), its own memory where its channels are last."""
-    values: NDArray[Any] = x.permute(0, 2, 3, 1).contiguous().view(-1).numpy()
-    return values
 
 
 def _room(ups: Sequence[Taps], down: Taps, first: int, stop: int) -> int:

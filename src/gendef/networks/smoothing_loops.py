@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from gendef.networks.vector import compiled, load, store
+from gendef.networks.vector import compiled, lanes_of, load, store
 from gendef.networks.winograd_loops import finish
 
 
@@ -17,7 +17,7 @@ def smooth(x, y, first, frame, low, high, padding, outer, ring, added, scales, b
     overwritten.
     """
     channels = bias.size
-    lanes = 64 // y.itemsize
+    lanes = lanes_of(y)
     video = (first + frame) // (y.shape[0] // scales.shape[0])
     nothing = np.empty(0, y.dtype)
     zero = np.zeros(lanes, y.dtype)

@@ -6,7 +6,7 @@ Maps are laid out as in `winograd_loops`.
 # mypy: ignore-errors
 # Types are numba's, found when it compiles.
 
-from gendef.networks.vector import compiled, load, store
+from gendef.networks.vector import compiled, lanes_of, load, store
 from gendef.networks.winograd_loops import map_row
 
 
@@ -38,7 +38,7 @@ def read_inputs(x, frame, frames, row, rows, columns, zero, across, both, down):
     map; both (5, 5, count, C); down (5, frames rows 4, columns, C), the map's rows transformed along themselves.
     """
     channels = both.shape[3]
-    lanes = 64 // x.itemsize
+    lanes = lanes_of(x)
     height, wide = x.shape[1], x.shape[2] // channels
     tile = 0
     line = 0
@@ -98,7 +98,7 @@ def write_outputs(both, across, down, single, y, frame, frames, row, rows, colum
     the map, W, O); half (4 * 5 * lanes) is overwritten.
     """
     channels = both.shape[3]
-    lanes = 64 // y.itemsize
+    lanes = lanes_of(y)
     deep, wide = y.shape[1] // 2, y.shape[2] // channels // 2
     tile = 0
     line = 0

@@ -192,13 +192,13 @@ def largest(bound: Any, vector: Any) -> Any:
     raise NotImplementedError("compiled code only")
 
 
-def lanes(array: Any) -> int:
+def lanes_of(array: Any) -> int:
     """How many values of the array's type a vector has."""
     raise NotImplementedError("compiled code only")
 
 
-@overload(lanes)
-def _lanes(array):  # type: ignore[no-untyped-def]
+@overload(lanes_of)
+def _lanes_of(array):  # type: ignore[no-untyped-def]
     count = Vector(array.dtype).lanes
     return lambda array: count
 

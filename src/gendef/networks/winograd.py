@@ -20,6 +20,7 @@ from gendef.networks import winograd_loops as loops
 from gendef.networks.epilogue import NOTHING, Epilogue
 from gendef.networks.maps import empty, empty_map, readable, rows_of, workspace
 from gendef.networks.threads import for_each, useful_threads
+from gendef.networks.vector import VECTOR_BYTES
 
 TILE = 4
 """Outputs of a tile, per axis."""
@@ -27,7 +28,7 @@ READ = 6
 """Inputs of a tile, per axis."""
 BLOCK_TILES = 96
 """Tiles that are worked on together, about."""
-VECTOR = 16
+VECTOR = VECTOR_BYTES // 4
 """Values of a vector of float32, the least number of channels; float64 has half as many."""
 MIN_CHANNELS = 96
 MIN_TILES = 48
@@ -119,7 +120,11 @@ def _adjoint(weight: Tensor) -> Tensor:
 
 
 def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epilogue = NOTHING) -> Tensor:
-    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave, then `epilogue`; not differentiable."""
+    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave, then `epilogue`; not differentiable.
+
+    Raises:
+        ValueError: the kernel is for another number of channels, or a part of the epilogue for another result.
+    """
     batch, channels = len(x), kernel.shape[2]
     if kernel.shape[1] != x.shape[1]:
         raise ValueError(f"the kernel is for {kernel.shape[1]} channels, the input has {x.shape[1]}")

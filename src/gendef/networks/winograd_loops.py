@@ -9,7 +9,7 @@ channels; the last one ends with the channels and overlaps the one before, so th
 
 import numpy as np
 
-from gendef.networks.vector import compiled, largest, load, prefetch, smallest, store
+from gendef.networks.vector import compiled, lanes_of, largest, load, prefetch, smallest, store
 
 AHEAD = 8
 """Columns from those that are written to those whose memory is asked for."""
@@ -64,7 +64,7 @@ def kernel_axis(a, b, c):
 def write_kernel(weight, first, last, half, kernel):
     """Transform input channels [first, last) of weight (I, 3, 3, O): kernel (6, 6, I, O); half (6 * 3 * lanes)."""
     made = weight.shape[3]
-    lanes = 64 // weight.itemsize
+    lanes = lanes_of(weight)
     for channel in range(first, last):
         for start in range(0, made, lanes):
             k = min(start, made - lanes)
@@ -91,6 +91,7 @@ def write_kernel(weight, first, last, half, kernel):
 
 @compiled
 def map_row(x, frame, row, zero):
+    """A row of x (N, H, W C), or `zero` (W C) outside."""
     return x[frame, row] if 0 <= row < x.shape[1] else zero
 
 
@@ -101,7 +102,7 @@ def read_tiles(x, frame, frames, row, rows, columns, padding, half, zero, tiles)
     half (6, (4 columns + 2) C) is overwritten, zero (W C) is zero, tiles (6, 6, frames rows columns, C) is the result.
     """
     channels = tiles.shape[3]
-    lanes = 64 // x.itemsize
+    lanes = lanes_of(x)
     wide = (4 * columns + 2) * channels
     left = padding * channels
     right = min(left + x.shape[2], wide)
@@ -155,7 +156,7 @@ def read_gradients(grad, frame, frames, row, rows, columns, half, zero, tiles):
     half (6 * 4 * lanes) is overwritten, zero (W' O) is zero.
     """
     channels = tiles.shape[3]
-    lanes = 64 // grad.itemsize
+    lanes = lanes_of(grad)
     wide = grad.shape[2] // channels
     tile = 0
     for n in range(frame, frame + frames):
@@ -218,7 +219,7 @@ def write_tiles(products, y, frame, frames, row, rows, columns, half, added, sca
     frames.
     """
     channels = products.shape[3]
-    lanes = 64 // y.itemsize
+    lanes = lanes_of(y)
     wide = y.shape[2] // channels
     per_video = y.shape[0] // scales.shape[0]
     nothing = np.empty(0, y.dtype)
