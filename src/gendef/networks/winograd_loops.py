@@ -61,6 +61,17 @@ def kernel_axis(a, b, c):
 
 
 @compiled
+def _store_six(target, at, values):
+    """Six vectors to target (6, C), channels from `at` on."""
+    store(target[0], at, values[0])
+    store(target[1], at, values[1])
+    store(target[2], at, values[2])
+    store(target[3], at, values[3])
+    store(target[4], at, values[4])
+    store(target[5], at, values[5])
+
+
+@compiled
 def write_kernel(weight, first, last, half, kernel):
     """Transform input channels [first, last) of weight (I, 3, 3, O): kernel (6, 6, I, O); half (6 * 3 * lanes)."""
     made = weight.shape[3]
@@ -81,12 +92,7 @@ def write_kernel(weight, first, last, half, kernel):
             for i in range(6):
                 at = 3 * i * lanes
                 y = kernel_axis(load(half, at), load(half, at + lanes), load(half, at + 2 * lanes))
-                store(kernel[i, 0, channel], k, y[0])
-                store(kernel[i, 1, channel], k, y[1])
-                store(kernel[i, 2, channel], k, y[2])
-                store(kernel[i, 3, channel], k, y[3])
-                store(kernel[i, 4, channel], k, y[4])
-                store(kernel[i, 5, channel], k, y[5])
+                _store_six(kernel[i, :, channel], k, y)
 
 
 @compiled
@@ -140,12 +146,7 @@ def read_tiles(x, frame, frames, row, rows, columns, padding, half, zero, tiles)
                             load(own, at + 4 * channels),
                             load(own, at + 5 * channels),
                         )
-                        store(tiles[i, 0, tile], k, y0)
-                        store(tiles[i, 1, tile], k, y1)
-                        store(tiles[i, 2, tile], k, y2)
-                        store(tiles[i, 3, tile], k, y3)
-                        store(tiles[i, 4, tile], k, y4)
-                        store(tiles[i, 5, tile], k, y5)
+                        _store_six(tiles[i, :, tile], k, (y0, y1, y2, y3, y4, y5))
                 tile += 1
 
 
@@ -189,12 +190,7 @@ def read_gradients(grad, frame, frames, row, rows, columns, half, zero, tiles):
                             load(half, at + 2 * lanes),
                             load(half, at + 3 * lanes),
                         )
-                        store(tiles[i, 0, tile], k, y0)
-                        store(tiles[i, 1, tile], k, y1)
-                        store(tiles[i, 2, tile], k, y2)
-                        store(tiles[i, 3, tile], k, y3)
-                        store(tiles[i, 4, tile], k, y4)
-                        store(tiles[i, 5, tile], k, y5)
+                        _store_six(tiles[i, :, tile], k, (y0, y1, y2, y3, y4, y5))
                 tile += 1
 
 
