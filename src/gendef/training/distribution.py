@@ -4,6 +4,7 @@ Every process holds whole networks and sees a share of each batch. Random number
 everywhere, and each process takes its share, so that N processes together do what one would, up to rounding.
 """
 
+import importlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -208,6 +209,9 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     starter = _number(STARTER) if STARTER in os.environ else None
     device = _own_device(device, _number("LOCAL_RANK", str(rank)))
     nccl = device.startswith("cuda") and dist.is_nccl_available()
+    # Functions of this module have the group of the moment when it is imported as a default argument (optimizers import
+    # it). It would outlive its destruction, and its threads would ask for an interpreter that has ended: an abort.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
