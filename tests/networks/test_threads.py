@@ -1,5 +1,6 @@
 """Pieces on threads: all of them once, no gradients, errors, and torch's number of threads left as it was."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -8,7 +9,19 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from gendef.networks import threads as module
+from gendef.networks.maps import workspace
 from gendef.networks.threads import LEAST_OPERATIONS, for_each, useful_threads
+
+OPENMP = pytest.param("openmp", marks=pytest.mark.skipif(module._openmp() is None, reason="torch has other threads"))
+
+
+@pytest.fixture(params=[OPENMP, "pool"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whose threads take the pieces."""
+    if request.param == "pool":
+        monkeypatch.setattr(module, "_team", lambda: None)
+    return str(request.param)
 
 
 @pytest.fixture(params=[1, 3])
@@ -34,8 +47,9 @@ def test_every_item_comes_once_without_gradients(threads: int) -> None:
     assert len(done) == 50
 
 
-def test_items_are_at_work_at_the_same_time_and_each_has_one_thread_for_torch() -> None:
+def test_items_are_at_work_at_the_same_time_and_each_has_one_thread_for_torch(kind: str) -> None:
     before = torch.get_num_threads()
+    inside = ctypes.CDLL(module.TORCH).omp_in_parallel if kind == "openmp" else None
     torch.set_num_threads(3)
     try:
         together = threading.Barrier(3, timeout=60)
@@ -43,7 +57,8 @@ def test_items_are_at_work_at_the_same_time_and_each_has_one_thread_for_torch() 
 
         def work(_: int) -> None:
             together.wait()  # breaks unless three are here
-            counts.append(torch.get_num_threads())
+            # Inside of a parallel region torch begins no other.
+            counts.append(1 if inside and inside() else torch.get_num_threads())
 
         for_each(work, range(3), 3)
         assert counts == [1, 1, 1]
@@ -100,7 +115,30 @@ def test_little_work_stays_on_the_calling_thread(threads: int) -> None:
     assert useful_threads(LEAST_OPERATIONS) == threads
 
 
-def test_a_pool_that_cannot_start_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspaces_of_threads_are_kept(threads: int) -> None:
+    places: list[int] = []
+    together = threading.Barrier(threads, timeout=60)
+
+    def work(_: int) -> None:
+        together.wait()
+        places.append(workspace("of a test", torch.empty(0), 1000).data_ptr())
+
+    for _ in range(4):
+        for_each(work, range(threads), threads)
+    assert len(set(places)) == threads
+
+
+def test_another_thread_than_the_main_one_can_call(threads: int) -> None:
+    done: list[int] = []
+    caller = threading.Thread(target=lambda: for_each(done.append, range(50), threads))
+    caller.start()
+    caller.join(60)
+    assert sorted(done) == list(range(50))
+
+
+def test_a_pool_that_cannot_start_leaves_everything_as_it_was(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind != "pool":
+        pytest.skip("of the pool")
     before = torch.get_num_threads()
     start, started = threading.Thread.start, []
 
@@ -113,7 +151,7 @@ def test_a_pool_that_cannot_start_leaves_everything_as_it_was(monkeypatch: pytes
     monkeypatch.setattr(threading.Thread, "start", limited)
     with pytest.raises(RuntimeError, match="can't start"):
         for_each(lambda _: None, range(9), 7)
-    monkeypatch.undo()
+    monkeypatch.setattr(threading.Thread, "start", start)
     assert torch.get_num_threads() == before
     started[0].join(60)
     assert not started[0].is_alive()

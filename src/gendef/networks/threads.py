@@ -1,30 +1,40 @@
 """Independent pieces of a layer on as many threads as torch uses: each goes through all its steps in one core's cache.
 
-Within a piece torch's own operators are single-threaded, so that no step of one piece waits for another's.
+Within a piece torch's own operators are single-threaded, so that no step of one piece waits for another's. Where torch
+has its threads from GNU's OpenMP (Linux), the main thread's pieces run on these very threads: others would compete with
+them, which look for new work for some milliseconds before they sleep. Otherwise a pool of threads takes the pieces.
 """
 
+import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
 
-LEAST_OPERATIONS = 4e8
+LEAST_OPERATIONS = 1e8
 """Less takes a processor so few milliseconds that waking other threads does not pay."""
+
+TORCH = str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")
+"""The library whose threads are asked for, on Linux."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
+_own = threading.local()
 
 
 def _forget() -> None:
-    """In a forked process, which has the pools, but not their threads."""
-    global _lock
+    """In a forked process, which has neither the pools' threads nor OpenMP's, but what is noted about them."""
+    global _lock, _team
     _pools.clear()
     _lock = threading.Lock()
+    _team = _no_team
 
 
 if hasattr(os, "register_at_fork"):
@@ -66,6 +76,11 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: i
                 stop.set()
                 raise
 
+    # OpenMP's threads end with the one that called for them, and what Python knows of them would stay behind.
+    team = _team() if threading.current_thread() is threading.main_thread() else None
+    if team is not None:
+        _in_team(team, work, count)
+        return
     futures = [_pool(threads).submit(work) for _ in range(count)]
     try:
         for future in futures:
@@ -73,6 +88,46 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: i
     finally:
         stop.set()
         wait(futures)
+
+
+_Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@functools.cache
+def _openmp() -> Any:
+    """GNU's entrance to a parallel region, of the library that torch itself has loaded, or None."""
+    try:
+        enter = ctypes.CDLL(TORCH).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    enter.argtypes, enter.restype = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return enter
+
+
+def _no_team() -> Any:
+    return None
+
+
+_team: Callable[[], Any] = _openmp
+
+
+def _in_team(enter: Any, work: Callable[[], None], count: int) -> None:
+    """`work` on `count` of OpenMP's threads, the calling one among them."""
+    failures: list[BaseException] = []
+
+    def region(_: Any) -> None:
+        if not hasattr(_own, "known"):
+            # Once more than it is released: what Python knows of this thread, its workspaces among it, stays.
+            ctypes.pythonapi.PyGILState_Ensure()
+            _own.known = True
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    enter(_Region(region), None, count, 0)
+    if failures:
+        raise failures[0]
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
