@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import signal
@@ -198,3 +199,20 @@ def test_configuration_round_trip_and_unknown_fields():
         TrainConfig.from_dict({"pretrain": {"lr": 1.0}})
     with pytest.raises(ConfigError, match="batch_size must be at least 1"):
         TrainConfig.from_dict({"finetune": {"batch_size": 0}})
+
+
+def test_a_checkpoint_of_updates_in_many_passes_goes_on_in_one(archive_path, tmp_path):
+    trainer = Trainer(tiny_training(), archive_path, options(tmp_path / "run"))
+    stage, other = trainer.build("pretrain"), trainer.build("pretrain")
+    stream = trainer.stream(stage)
+    stage.step(stream.batch(0), stream.sample_times(0))
+    state = copy.deepcopy(stage.state_dict())
+    for name in ("generator_optimiser", "critic_optimiser"):
+        for group in state[name]["param_groups"]:
+            group["fused"] = None  # as versions before this one saved it
+    other.load_state_dict(state)
+    for each in (stage, other):
+        each.step(stream.batch(1), stream.sample_times(1))
+    assert all(group["fused"] for group in other.generator_optimiser.param_groups)
+    for ours, theirs in zip(other.generator.parameters(), stage.generator.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
