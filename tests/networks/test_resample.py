@@ -93,3 +93,9 @@ def test_downsample_equals_a_filtered_stride():
     full = F.conv2d(F.pad(x, (2, 2, 2, 2)), kernel, groups=3)
     torch.testing.assert_close(downsample_2x(x, stride=1, extra=1), full)
     torch.testing.assert_close(downsample_2x(x), full[..., 1:-1:2, 1:-1:2])
+
+
+def test_gradients_of_downsampling():
+    x = torch.randn(1, 2, 6, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(downsample_2x, (x,))
+    assert torch.autograd.gradgradcheck(downsample_2x, (x,))

@@ -168,7 +168,7 @@ class Discriminator(nn.Module):
         batch, count = video.shape[:2]
         if count not in (1, self.config.num_frames):
             raise ValueError(f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}")
-        x = video.flatten(0, 1)
+        x = video.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         merged = count == 1
         for size, block in zip(self.sizes, self.blocks, strict=True):
             if size <= self.config.concat_resolution and not merged:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.networks.activation import activate_
 from gendef.networks.maps import rows_of
 
 
@@ -44,12 +44,7 @@ class Epilogue:
             y = y * scales if bias is None else torch.addcmul(bias, y, scales)
         elif bias is not None:
             y = y.add_(bias)
-        if self.slope != 1.0:
-            y = F.leaky_relu(y, self.slope, inplace=True)
-        if self.clamp is None:
-            return y
-        # A backward pass needs what comes before the clamp.
-        return y.clamp(-self.clamp, self.clamp) if torch.is_grad_enabled() else y.clamp_(-self.clamp, self.clamp)
+        return activate_(y, self.slope, self.clamp)
 
     def arrays(self, y: Tensor) -> tuple[Any, ...]:
         """added (B, H, W O), scales (B, O), bias (O,), slope and clamp, as the compiled loops take them for y.

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.networks.epilogue import Epilogue
 from gendef.networks.resample import downsample_2x
 from gendef.networks.winograd import conv2d
 
@@ -13,10 +14,9 @@ LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2.0)
 
 
-def leaky_relu(x: Tensor, gain: float = SQRT_2, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of slope 0.2 times `gain`, clamped to [-clamp, clamp]."""
-    x = F.leaky_relu(x, LEAKY_SLOPE) * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+def leaky_relu(x: Tensor) -> Tensor:
+    """Leaky ReLU of slope 0.2 times sqrt(2)."""
+    return F.leaky_relu(x, LEAKY_SLOPE) * SQRT_2
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -96,7 +96,9 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H, W), or (B, out_channels, H/2, W/2) with `down`."""
-        weight = (self.weight * self.weight_gain).to(x.dtype)
+        # A gain of the output: leaky ReLU and all before it are linear in positive factors.
+        gain, clamp = gain * (SQRT_2 if self.activate else 1.0), None if self.clamp is None else self.clamp * gain
+        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
         pad = weight.shape[-1] // 2
         if not self.down:
             x = conv2d(x, weight, padding=pad)
@@ -104,13 +106,8 @@ class EqualizedConv2d(nn.Module):
             x = F.conv2d(downsample_2x(x), weight)
         else:
             x = F.conv2d(downsample_2x(x, stride=1, extra=pad), weight, stride=2)
-        if self.bias is not None:
-            x = x + self.bias.to(x.dtype)[None, :, None, None]
-        clamp = None if self.clamp is None else self.clamp * gain
-        if self.activate:
-            return leaky_relu(x, gain * SQRT_2, clamp)
-        x = x * gain if gain != 1.0 else x
-        return x if clamp is None else x.clamp(-clamp, clamp)
+        bias = None if self.bias is None else self.bias * gain
+        return Epilogue(bias, slope=LEAKY_SLOPE if self.activate else 1.0, clamp=clamp)(x)
 
 
 class MappingNetwork(nn.Module):

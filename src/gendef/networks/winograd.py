@@ -160,15 +160,20 @@ def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:
     sums = empty(threads, READ**2, x.shape[1], out_channels, dtype=x.dtype)
 
     def correlate(index: int) -> None:
-        total = sums[index].zero_()
-        for block in own[edges[index] : edges[index + 1]]:
+        total, part = sums[index], own[edges[index] : edges[index + 1]]
+        if not part:
+            total.zero_()
+        for number, block in enumerate(part):
             tiles = _read(source, block, padding, zero, x)
             products = workspace("products", x, READ**2, block.tiles, out_channels)
             half = workspace("half", x, READ * TILE * VECTOR).numpy()
             shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
             place = block.frame, block.frames, block.row, block.rows, block.columns
             loops.read_gradients(grads, *place, half, grad_zero, shaped)
-            total.baddbmm_(tiles.transpose(1, 2), products)
+            if number == 0:
+                torch.bmm(tiles.transpose(1, 2), products, out=total)
+            else:
+                total.baddbmm_(tiles.transpose(1, 2), products)
 
     for_each(correlate, range(threads), threads)
     total = sums[0]
