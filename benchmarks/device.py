@@ -1,6 +1,6 @@
 """The whole bench on one device: sampling in every precision, training steps, and the kernels that take most time.
 
-    python benchmarks/device.py --out h200.json                                    # 256x256, the paper's networks
+    python benchmarks/device.py --compile --out h200.json                          # 256x256, the paper's networks
     python benchmarks/device.py --presets mini64 --precisions float32 --out cpu.json
 
 Writes JSON and prints Markdown tables. Training: both stages with --batch samples a step, also --micro-batch of them at
@@ -31,12 +31,15 @@ KERNELS = 12
 """Kernels that are listed."""
 
 
-def sampled(name: str, precision: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def sampled(
+    name: str, precision: str, compiled: bool, options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
     """`bench_sampling` of a preset's networks, and its kernels; the literal path once, in float32."""
     torch.manual_seed(0)
     generator = Generator(preset(name).generator).eval().requires_grad_(False).to(device)
     generator.compute_dtype = PRECISIONS[precision]
-    report = bench_sampling(generator, options.frames, runs=options.runs, reference=precision == "float32")
+    literal = precision == "float32" and not compiled
+    report = bench_sampling(generator, options.frames, runs=options.runs, reference=literal, compiled=compiled)
     video = SampledVideo(generator, options.frames, device)
     with torch.no_grad():
         report["kernels"] = kernels(lambda: video.fields(video.motion(video.content()), options.frames), device)
@@ -88,6 +91,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--micro-batch", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="sample with compiled networks, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -95,10 +99,12 @@ def main() -> None:
     report: dict[str, Any] = {"machine": describe(device), "batch": options.batch, "sampling": {}, "training": {}}
     for name in options.presets:
         for precision in options.precisions:
-            found = sampled(name, precision, options, device)
-            report["sampling"][f"{name}, {precision}"] = found
-            print(f"{name}, {precision}: {found['frames_per_second']:.1f} frames/s", flush=True)
-            options.out.write_text(json.dumps(report, indent=1))
+            for compiled in (False, True) if options.compile else (False,):
+                found = sampled(name, precision, compiled, options, device)
+                row = f"{name}, {precision}" + (", compiled" if compiled else "")
+                report["sampling"][row] = found
+                print(f"{row}: {found['frames_per_second']:.1f} frames/s", flush=True)
+                options.out.write_text(json.dumps(report, indent=1))
         for precision in (p for p in options.precisions if p != "float16"):
             for stage in ("pretrain", "finetune"):
                 for micro_batch in (None, options.micro_batch):

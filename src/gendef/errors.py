@@ -37,6 +37,10 @@ class PeerError(TrainingError):
     """Another process of the same training has ended or does not answer."""
 
 
+class CompilationError(GendefError):
+    """torch cannot compile networks on this machine."""
+
+
 class MissingDependencyError(GendefError, ImportError):
     """An optional package is not installed.
 

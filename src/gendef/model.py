@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gendef import __version__
 from gendef.canonical_video import CanonicalVideo
 from gendef.clip_format import ClipWriter
+from gendef.compiled import compile_fields
 from gendef.errors import InputError, ModelError
 from gendef.model_io import load_generator, save_generator
 from gendef.model_names import find_model
@@ -146,6 +147,11 @@ class GenDeF:
             )
         generator.compute_dtype = compute_dtype(precision, torch.device(device))
         return cls(generator.to(device), info, name)
+
+    def compile(self) -> "GenDeF":
+        """This model, whose fields torch compiles from now on; see `gendef.compiled.compile_fields`."""
+        compile_fields(self.generator)
+        return self
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
         """Write `model.safetensors` and `config.json`; `half` stores float16 weights."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.networks.deformable import tap_major
 from gendef.networks.epilogue import Epilogue
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU
@@ -50,6 +51,7 @@ def _modulate(
     if self.mtm:
         offsets = self.offset_factors(w)
         ready.offsets = Modulated(offsets[0].to(dtype), offsets[1].to(dtype), offsets[2])
+        ready.ordered = (tap_major(ready.weight),)
     return ready
 
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gendef.bench.machine import describe, matmul_rate, timed
 from gendef.bench.reference import literal_path
 from gendef.canonical_video import CanonicalVideo
+from gendef.compiled import compile_fields, release_fields
 from gendef.media.video import VideoWriter, to_uint8
 from gendef.model import frames_at_once
 from gendef.networks.generator import Content, Generator, Motion
@@ -57,6 +58,7 @@ def bench_sampling(
     *,
     runs: int = 3,
     reference: bool = True,
+    compiled: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Time a generator on its device.
@@ -65,12 +67,15 @@ def bench_sampling(
         frames: length of the video.
         runs: the medians of so many videos are reported, after a first that is not counted.
         reference: also time the literal path (its canonical image, and a few frames), in the same run.
+        compiled: have torch compile the network of the fields for the measured videos (not the literal path).
         on_step: called `steps(runs, reference)` times.
 
     Returns:
         Plain values: machine, seconds and GFLOP of each phase, frames a second, and ratios.
     """
     device = next(generator.parameters()).device
+    if compiled:
+        compile_fields(generator)
     run = SampledVideo(generator, frames, device)
     seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
     edits = []
@@ -81,6 +86,7 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
+    release_fields(generator)
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)
@@ -88,6 +94,7 @@ def bench_sampling(
     report: dict[str, Any] = {
         "machine": describe(device),
         "precision": name_of(generator.compute_dtype),
+        "compiled": compiled,
         "matmul_gflops": rate,
         "resolution": generator.resolution,
         "frames": frames,

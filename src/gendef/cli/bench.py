@@ -48,6 +48,8 @@ class Arguments:
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Of the feature maps, of the literal path too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
+    compile: bool = False
+    """Have torch compile the network of the fields; not the literal path."""
     out: Path | None = None
     """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
     json: bool = False
@@ -73,6 +75,7 @@ def main(argv: list[str]) -> int | None:
             arguments.frames,
             runs=arguments.runs,
             reference=arguments.reference,
+            compiled=arguments.compile,
             on_step=lambda: progress.advance(task),
         )
     report["model"] = arguments.model or arguments.preset or "sky"
@@ -101,9 +104,10 @@ def _generator(arguments: Arguments) -> Generator:
 
 def _show(report: dict[str, Any]) -> None:
     machine, console = report["machine"], Console()
+    how = f"{report['precision']}, compiled" if report["compiled"] else report["precision"]
     console.print(
         f"{machine['processor']}, {machine['device']}, {machine['threads']} threads, Python {machine['python']}, torch "
-        f"{machine['torch']}, gendef {machine['gendef']}; {report['precision']}, matrix products at "
+        f"{machine['torch']}, gendef {machine['gendef']}; {how}, matrix products at "
         f"{report['matmul_gflops']:.0f} GFLOP/s"
     )
     table = Table(

@@ -63,6 +63,8 @@ class Arguments:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Of feature maps; 16 bits give nearly the same videos, not faster on every machine; auto: bfloat16
     on CUDA GPUs and CPUs with AMX."""
+    compile: bool = False
+    """Have torch compile the network of the fields first, for a minute or more: pays for many long videos."""
     json: bool = False
     """Print what was written as JSON."""
 
@@ -89,6 +91,10 @@ def main(argv: list[str]) -> int | None:
     if not 0 <= arguments.truncation <= 2:
         raise InputError(f"--truncation must be between 0 and 2, got {arguments.truncation}")
     model = load_model(arguments.model, device=choose_device(arguments.device), precision=arguments.precision)
+    if arguments.compile:
+        if isinstance(model, PaintingModel):
+            raise InputError(f"--compile: {arguments.model} paints every frame and has no field: leave it out")
+        model.compile()
     fps = arguments.fps or model.fps
     arguments.out.mkdir(parents=True, exist_ok=True)
     times = torch.arange(arguments.frames) / arguments.slow_motion

@@ -57,7 +57,7 @@ class Modulated:
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.
-        ordered: the weights as Winograd's convolutions or MTM take them, once they were needed.
+        ordered: the weights as MTM takes them, or Winograd's convolutions once they were needed.
     """
 
     weight: Tensor
@@ -152,6 +152,7 @@ class ModulatedConv2d(nn.Module):
         ready = _ready(*self.factors(w, input_gain), dtype, gain)
         if self.mtm:
             ready.offsets = _ready(*self.offset_factors(w), dtype)
+            ready.ordered = (tap_major(ready.weight),)
             ready.shared = shared  # sampled at places that differ from frame to frame
         elif shared is not None:
             own = ready.weight.shape[1] - shared.shape[1]
@@ -227,8 +228,6 @@ class ModulatedConv2d(nn.Module):
         taps = self.kernel_size**2
         masks = 2 * torch.sigmoid(field[:, 2 * taps :])
         columns = deformable_columns(scaled, field[:, : 2 * taps], masks, self.kernel_size, self.padding)
-        if not ready.ordered:
-            ready.ordered = (tap_major(ready.weight),)
         # Channels last, as all other layers have them.
         return torch.matmul(columns, ready.ordered[0]).unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
 
