@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ import torch
 import gendef
 from gendef.errors import InputError, ModelError
 from gendef.model import GenDeF
-from gendef.model_names import builtin_models
+from gendef.model_names import builtin_models, find_model
 from gendef.networks.generator import Generator
 
 from .conftest import tiny_config
@@ -103,6 +105,14 @@ def test_classes(tmp_path):
 def test_bad_numbers(model, options, message):
     with pytest.raises(InputError, match=message):
         model.sample(**options)
+
+
+def test_a_folder_of_anything_does_not_hide_a_built_in_model(tmp_path, monkeypatch, model_folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sky").mkdir()
+    assert find_model("sky") != Path("sky")
+    shutil.copy(model_folder / "config.json", "sky")
+    assert find_model("sky") == Path("sky")
 
 
 def test_unknown_model_names_the_built_in_ones():

@@ -25,9 +25,11 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    if Path(name).is_dir():
-        return Path(name)
-    if name in builtin_models():
+    folder, builtin = Path(name), name in builtin_models()
+    # A folder of anything that happens to have a built-in model's name is not meant.
+    if folder.is_dir() and (not builtin or (folder / "config.json").is_file()):
+        return folder
+    if builtin:
         return Path(str(resources.files("gendef") / "models" / name))
     if _is_repository(name):
         return _from_hub(name)

@@ -12,6 +12,7 @@ from gendef.model import GenDeF
 from gendef.training.compare import Budget, train_row
 from gendef.training.config import first_difference
 from gendef.training.paper_tables import ABLATIONS, FID_OF_STAGES, RIVALS
+from gendef.training.parts import Parts
 from gendef.training.presets import preset
 from gendef.training.suite_table import SuiteTable
 from gendef.training.suites import last_layer, suite
@@ -165,7 +166,15 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     arguments = ["--data", str(archive_path), "--config", str(config), "--out", str(tmp_path / "out")]
     options = ["--rows", "gendef,stylegan-v", "--measures", "fvd16,fid", "--count", "6", "--clips-per-video", "2"]
     run = ["ablate", *arguments, *options, "--device", "cpu"]
-    assert main(run) == 0
+    sizes, parts = [], Parts.run
+
+    def noted(self, *inputs, **names):
+        sizes.append(self.size)
+        return parts(self, *inputs, **names)
+
+    monkeypatch.setattr(Parts, "run", noted)
+    assert main([*run, "--micro-batch", "1"]) == 0
+    assert set(sizes) == {1}
     text = capsys.readouterr().out
     assert "| GenDeF | 4, 4 |" in text and "| StyleGAN-V | 0, 4 |" in text and "| 73.9 | 248.3 | 40.8 |" in text
     assert (tmp_path / "out" / "table_baselines.md").read_text() == text
@@ -190,6 +199,7 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     ("arguments", "message"),
     [
         (["--rows", "digan"], "there is no row 'digan'; known: gendef, stylesv-mtm"),
+        (["--micro-batch", "0"], "--micro-batch must be at least 1, got 0"),
         (["--measures", "inception"], "there is no measure 'inception'"),
         (["--pretrain-minutes", "0"], "a budget must be positive"),
         (["--count", "1"], "--count must be at least 2"),

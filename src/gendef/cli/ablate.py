@@ -61,6 +61,8 @@ class Arguments:
     """Data set whose numbers of the paper stand in the table."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
+    micro_batch: int | None = None
+    """Compute so many samples of a batch at once: less memory for one more forward pass."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the table as JSON."""
 
@@ -72,6 +74,7 @@ def main(argv: list[str]) -> int | None:
     from gendef.training.compare import MEASURES, PRETRAINED, Against, Budget, measure_row, train_row
     from gendef.training.loop import Stopped
     from gendef.training.paper_tables import RIVALS
+    from gendef.training.parts import Parts
     from gendef.training.presets import preset
     from gendef.training.suite_table import SuiteTable
     from gendef.training.suites import suite
@@ -93,11 +96,13 @@ def main(argv: list[str]) -> int | None:
             f"--count must be at least 2 and --clips-per-video at least 1, got {arguments.count},"
             f" {arguments.clips_per_video}"
         )
+    Parts(arguments.micro_batch)  # a number that cannot be is told before anything is written
     try:
         for row in rows:
             if row.name in chosen:
                 print(f"row {row.name}: {row.title}", file=sys.stderr)
-                train_row(row, rows[0].config, arguments.data, arguments.out, budget, arguments.device)
+                base, settings = rows[0].config, (arguments.device, arguments.micro_batch)
+                train_row(row, base, arguments.data, arguments.out, budget, *settings)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0

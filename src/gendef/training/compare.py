@@ -38,7 +38,13 @@ class Budget:
 
 
 def train_row(
-    row: Row, base: TrainConfig, data: Path, out: Path, budget: Budget, device: str = "auto"
+    row: Row,
+    base: TrainConfig,
+    data: Path,
+    out: Path,
+    budget: Budget,
+    device: str = "auto",
+    micro_batch: int | None = None,
 ) -> dict[str, Any]:
     """Train one row into `out`/NAME, or continue it; a row that is complete is left alone.
 
@@ -46,6 +52,7 @@ def train_row(
 
     Args:
         base: the configuration whose stage 1 the rows share.
+        micro_batch: samples that are computed at once; another number of them continues the same training.
 
     Returns:
         What it came to: images and clips seen, seconds of each stage.
@@ -66,8 +73,9 @@ def train_row(
             old.unlink(missing_ok=True)
     stages = ("finetune",)
     if row.pretrains and not checkpoint_paths(folder / "checkpoints", "pretrain"):
-        _share_stage1(base, data, out, row.name, budget, device)
-    trainer = Trainer(row.config, data, RunOptions(folder, stages, device=device, seconds=seconds))
+        _share_stage1(base, data, out, row.name, budget, device, micro_batch)
+    options = RunOptions(folder, stages, device=device, seconds=seconds, micro_batch=micro_batch)
+    trainer = Trainer(row.config, data, options)
     trainer.run()
     stage = trainer.build("finetune")
     facts = {"row": row.name, "clips": stage.images_seen, "seconds": round(stage.seconds, 1), "budget": seconds}
@@ -91,10 +99,13 @@ def _minutes(seconds: dict[str, float]) -> str:
     return " and ".join(f"{value / 60:g} ({stage})" for stage, value in seconds.items())
 
 
-def _share_stage1(base: TrainConfig, data: Path, out: Path, row: str, budget: Budget, device: str) -> None:
+def _share_stage1(
+    base: TrainConfig, data: Path, out: Path, row: str, budget: Budget, device: str, micro_batch: int | None
+) -> None:
     """Train stage 1 where that has not happened, and put its state where `row` starts from."""
     folder, done = out / PRETRAINED, out / PRETRAINED / "stage1.json"
-    options = RunOptions(folder, ("pretrain",), device=device, seconds={"pretrain": budget.pretrain})
+    seconds = {"pretrain": budget.pretrain}
+    options = RunOptions(folder, ("pretrain",), device=device, seconds=seconds, micro_batch=micro_batch)
     trainer = Trainer(base, data, options)
     if not done.exists():
         trainer.run()
