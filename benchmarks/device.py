@@ -40,8 +40,9 @@ def sampled(
     generator.compute_dtype = PRECISIONS[precision]
     literal = precision == "float32" and not compiled
     report = bench_sampling(generator, options.frames, runs=options.runs, reference=literal, compiled=compiled)
-    video = SampledVideo(generator, options.frames, device)
+    video = SampledVideo(generator, options.frames, device, compiled=compiled)
     with torch.no_grad():
+        video.fields(video.motion(video.content()), options.frames)  # compiles
         report["kernels"] = kernels(lambda: video.fields(video.motion(video.content()), options.frames), device)
     return report
 

@@ -1,7 +1,7 @@
 """GenDeF, what a user holds: a trained generator that makes canonical videos."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from gendef import __version__
 from gendef.canonical_video import CanonicalVideo
 from gendef.clip_format import ClipWriter
-from gendef.compiled import compile_fields
+from gendef.compiled import CompiledFields
 from gendef.errors import InputError, ModelError
 from gendef.model_io import load_generator, save_generator
 from gendef.model_names import find_model
-from gendef.networks.generator import Content, Generator, VideoGenerator
+from gendef.networks.generator import Content, Generator, Motion, VideoGenerator
 from gendef.precision import compute_dtype, name_of
 
 CHUNK_PIXELS = 2**18
@@ -121,6 +121,7 @@ class GenDeF:
 
     def __init__(self, generator: Generator, info: dict[str, Any] | None = None, name: str = "") -> None:
         self.generator = generator.eval().requires_grad_(False)
+        self.deform_at: Callable[[Motion, Tensor, Tensor], Tensor] = self.generator.deform_at
         self.info = dict(info or {})
         self.name = name
 
@@ -149,8 +150,8 @@ class GenDeF:
         return cls(generator.to(device), info, name)
 
     def compile(self) -> "GenDeF":
-        """This model, whose fields torch compiles from now on; see `gendef.compiled.compile_fields`."""
-        compile_fields(self.generator)
+        """This model, whose videos from now on have fields by a compiled network; see `gendef.compiled`."""
+        self.deform_at = CompiledFields(self.generator, frames_at_once(self.resolution, self.device))
         return self
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
@@ -296,7 +297,7 @@ class SamplePlan:
         motion = generator.motion(self.content, self._z_motion, self._labels, self.truncation)
         for start in range(0, len(self.times), step):
             times = self.times[None, start : start + step].to(self.model.device)
-            yield generator.deform_at(motion, self._noise, times)[0]
+            yield self.model.deform_at(motion, self._noise, times)[0]
 
     def write(self, folder: str | Path, fps: float) -> Iterator[int]:
         """Generate into a clip folder; yields the number of frames after each chunk."""

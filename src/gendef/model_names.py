@@ -27,13 +27,17 @@ def find_model(name: str) -> Path:
     """
     folder, builtin = Path(name), name in builtin_models()
     # A folder of anything that happens to have a built-in model's name is not meant.
-    if folder.is_dir() and (not builtin or (folder / "config.json").is_file()):
+    if folder.is_dir() and not (builtin and _holds_no_model(folder)):
         return folder
     if builtin:
         return Path(str(resources.files("gendef") / "models" / name))
     if _is_repository(name):
         return _from_hub(name)
     raise ModelError(no_such_model(name))
+
+
+def _holds_no_model(folder: Path) -> bool:
+    return not any((folder / name).exists() for name in ("config.json", "model.safetensors"))
 
 
 def no_such_model(name: str) -> str:

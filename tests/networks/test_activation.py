@@ -71,9 +71,22 @@ def test_what_is_not_finite() -> None:
     assert y[0].isnan() and y[1:3].tolist() == [torch.inf, -torch.inf]
 
 
+@pytest.mark.parametrize(("clamp", "passed"), [(None, [0.2, 1.0, 0.2, 0.2, 1.0]), (3.0, [0.2, 0.0, 0.0, 0.2, 1.0])])
+def test_gradients_of_what_is_not_finite(clamp: float | None, passed: list[float]) -> None:
+    values = [torch.nan, torch.inf, -torch.inf, -1.0, 1.0] * 7  # no whole number of vectors
+    x = torch.tensor(values, requires_grad=True)
+    activate_(x * 1, 0.2, clamp).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.tensor(passed * 7))
+
+
 def test_views_and_other_types() -> None:
     x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: activate_((x * 1).unflatten(1, (2, 3)).permute(0, 2, 1), 0.2, 1.0), (x,))
     assert torch.autograd.gradcheck(lambda x: activate_(x * 1, 0.2, 1.0), (x,))
     half = torch.randn(4, 6).bfloat16()
     assert torch.equal(activate_(half.clone(), 0.25, 1.0), F.leaky_relu(half, 0.25).clamp(-1, 1))
+    given = half.clone().requires_grad_()
+    activate_(given * 1, 0.25, 1.0).sum().backward()
+    expected = torch.where(half > 0, 1.0, 0.25) * (F.leaky_relu(half, 0.25).abs() < 1)
+    assert given.grad is not None and torch.equal(given.grad.float(), expected)

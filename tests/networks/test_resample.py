@@ -99,3 +99,5 @@ def test_gradients_of_downsampling():
     x = torch.randn(1, 2, 6, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(downsample_2x, (x,))
     assert torch.autograd.gradgradcheck(downsample_2x, (x,))
+    with pytest.raises(ValueError, match="only an even size can be halved, got 5 x 4"):
+        downsample_2x(torch.zeros(1, 2, 5, 4))

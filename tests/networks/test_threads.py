@@ -111,29 +111,51 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
 
 
 def test_little_work_stays_on_the_calling_thread(threads: int) -> None:
-    assert useful_threads(LEAST_OPERATIONS - 1) == 1
-    assert useful_threads(LEAST_OPERATIONS) == threads
+    least = LEAST_OPERATIONS * (1 if module._team_here() is not None else module.POOL_FACTOR)
+    assert useful_threads(least - 1) == 1
+    assert useful_threads(least) == threads
 
 
-def test_workspaces_of_threads_are_kept(threads: int) -> None:
-    places: list[int] = []
-    together = threading.Barrier(threads, timeout=60)
+def test_threads_and_their_workspaces_are_kept(threads: int) -> None:
+    places: set[int] = set()
+    workers: set[int] = set()
 
     def work(_: int) -> None:
-        together.wait()
-        places.append(workspace("of a test", torch.empty(0), 1000).data_ptr())
+        workers.add(threading.get_native_id())
+        places.add(workspace("of a test", torch.empty(0), 1000).data_ptr())
 
-    for _ in range(4):
+    for pieces in (4, 2, 9, 2, 50):
+        for_each(work, range(pieces), threads)
+    assert len(places) <= threads
+    assert len(workers) <= threads
+
+
+def test_a_ctrl_c_comes_before_other_errors(threads: int) -> None:
+    together = threading.Barrier(threads, timeout=60)
+
+    def work(item: int) -> None:
+        together.wait()
+        raise KeyboardInterrupt if item == threads - 1 else ValueError(item)
+
+    with pytest.raises((KeyboardInterrupt, ValueError)) as raised:
         for_each(work, range(threads), threads)
-    assert len(set(places)) == threads
+    if module._team_here() is not None or threads == 1:
+        assert raised.type is KeyboardInterrupt
 
 
 def test_another_thread_than_the_main_one_can_call(threads: int) -> None:
     done: list[int] = []
-    caller = threading.Thread(target=lambda: for_each(done.append, range(50), threads))
+    names: set[str] = set()
+
+    def work(item: int) -> None:
+        names.add(threading.current_thread().name)
+        done.append(item)
+
+    caller = threading.Thread(target=lambda: for_each(work, range(50), threads), name="caller")
     caller.start()
     caller.join(60)
     assert sorted(done) == list(range(50))
+    assert all(name.startswith("caller" if threads == 1 else "gendef") for name in names)
 
 
 def test_a_pool_that_cannot_start_leaves_everything_as_it_was(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.networks.deformable import tap_major
-from gendef.networks.epilogue import Epilogue
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU
 from gendef.networks.smoothing import smoothing_kernel
@@ -88,7 +87,8 @@ def _convolve(
     y = y.unflatten(1, (frames, -1))[0]
     if bias is not None:
         y = y + bias.to(y.dtype)[None, :, None, None]
-    return Epilogue(slope=slope, clamp=clamp)(y * ready.gain)
+    y = F.leaky_relu(y * ready.gain, slope)
+    return y if clamp is None else y.clamp(-clamp, clamp)
 
 
 def _filtered(self: FilteredLeakyReLU, x: Tensor) -> Tensor:

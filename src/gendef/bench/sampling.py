@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gendef.bench.machine import describe, matmul_rate, timed
 from gendef.bench.reference import literal_path
 from gendef.canonical_video import CanonicalVideo
-from gendef.compiled import compile_fields, release_fields
+from gendef.compiled import CompiledFields
 from gendef.media.video import VideoWriter, to_uint8
 from gendef.model import frames_at_once
 from gendef.networks.generator import Content, Generator, Motion
@@ -25,8 +25,11 @@ REFERENCE_FRAMES = 4
 class SampledVideo:
     """One video of a generator, phase by phase."""
 
-    def __init__(self, generator: Generator, frames: int, device: torch.device) -> None:
+    def __init__(self, generator: Generator, frames: int, device: torch.device, *, compiled: bool = False) -> None:
         self.generator, self.frames, self.device = generator, frames, device
+        self.chunk = frames_at_once(generator.resolution, device)
+        self.deform_at: Callable[[Motion, torch.Tensor, torch.Tensor], torch.Tensor]
+        self.deform_at = CompiledFields(generator, self.chunk) if compiled else generator.deform_at
         noise = torch.Generator().manual_seed(0)
         rows = generator.motion_noise_length(float(frames))
         self.z_content = torch.randn(1, generator.z_dim, generator=noise).to(device)
@@ -42,11 +45,10 @@ class SampledVideo:
         return self.generator.motion(content, self.z_motion, self.labels)
 
     def fields(self, motion: Motion, frames: int) -> torch.Tensor:
-        step = frames_at_once(self.generator.resolution, self.device)
         times = torch.arange(frames, device=self.device, dtype=torch.float32)
         parts = [
-            self.generator.deform_at(motion, self.motion_noise, times[None, start : start + step])[0]
-            for start in range(0, frames, step)
+            self.deform_at(motion, self.motion_noise, times[None, start : start + self.chunk])[0]
+            for start in range(0, frames, self.chunk)
         ]
         return torch.cat(parts)
 
@@ -74,9 +76,7 @@ def bench_sampling(
         Plain values: machine, seconds and GFLOP of each phase, frames a second, and ratios.
     """
     device = next(generator.parameters()).device
-    if compiled:
-        compile_fields(generator)
-    run = SampledVideo(generator, frames, device)
+    run = SampledVideo(generator, frames, device, compiled=compiled)
     seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
     edits = []
     for number in range(runs + 1):
@@ -86,7 +86,7 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    release_fields(generator)
+    run.deform_at = generator.deform_at
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)

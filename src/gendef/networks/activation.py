@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,7 +77,7 @@ def _let_through(grad: Tensor, y: Tensor, slope: float, clamp: float | None) -> 
     values = _in_a_row(y) if grad.dtype == y.dtype and readable(grad) else None
     if values is None:
         passed = torch.ops.aten.leaky_relu_backward(grad, y, slope, True)
-        return passed if clamp is None else torch.where(y.abs() < clamp, passed, 0)
+        return passed if clamp is None else torch.where(y.abs() >= clamp, 0, passed)
     if y.is_contiguous():
         result = torch.empty_like(y)
         given, made = grad.contiguous().view(-1), result.view(-1)
@@ -85,7 +86,8 @@ def _let_through(grad: Tensor, y: Tensor, slope: float, clamp: float | None) -> 
         result = empty_map(batch, channels, height, width, y.dtype)
         given, made = rows_of(grad).view(-1), rows_of(result).view(-1)
     row, source, target = (x.detach().numpy() for x in (values, given, made))
-    form = row.dtype.type(slope), row.dtype.type(math.inf if clamp is None else clamp)
+    number = row.dtype.type
+    form = number(slope), number(math.inf) if clamp is None else np.nextafter(number(clamp), number(0))
     _in_shares(lambda low, high: loops.let_through(source, row, target, low, high, *form), len(row))
     return result
 

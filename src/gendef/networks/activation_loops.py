@@ -20,18 +20,20 @@ def activate(y, low, high, slope, clamp):
 
 
 @compiled
-def let_through(grad, y, result, low, high, slope, clamp):
-    """result[low:high]: of the gradient of what `activate` gave as y, what is that of its input; 0 where clamped."""
+def let_through(grad, y, result, low, high, slope, most):
+    """result[low:high]: of the gradient of what `activate` gave as y, what is that of its input; 0 where |y| > most.
+
+    NaN counts as a negative value.
+    """
     lanes = lanes_of(y)
     whole = low + (high - low) // lanes * lanes
     for at in range(low, whole, lanes):
         value, own = load(y, at), load(grad, at)
         passed = where_greater(value, 0.0, own, slope * own)
-        inside = where_greater(clamp, value, where_greater(value, -clamp, passed, 0.0 * slope), 0.0 * slope)
-        store(result, at, inside)
+        store(result, at, where_greater(value, most, 0.0 * slope, where_greater(-most, value, 0.0 * slope, passed)))
     for at in range(whole, high):
         value = y[at]
-        if value >= clamp or value <= -clamp:
+        if value > most or value < -most:
             result[at] = 0
         else:
             result[at] = grad[at] if value > 0 else slope * grad[at]

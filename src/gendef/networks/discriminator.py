@@ -54,12 +54,14 @@ def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:
     """
     if num_frames == 1:
         return x
-    frames = x.reshape(-1, num_frames, *x.shape[1:])
+    rows = x.permute(0, 2, 3, 1)  # as the maps lie in memory
+    frames = rows.reshape(-1, num_frames, *rows.shape[1:])
     fold = x.shape[1] // share
-    zero = torch.zeros_like(frames[:, :1, :fold])
-    from_next = torch.cat((frames[:, 1:, :fold], zero), dim=1)
-    from_previous = torch.cat((zero, frames[:, :-1, fold : 2 * fold]), dim=1)
-    return torch.cat((from_next, from_previous, frames[:, :, 2 * fold :]), dim=2).reshape(x.shape)
+    zero = torch.zeros_like(frames[:, :1, ..., :fold])
+    from_next = torch.cat((frames[:, 1:, ..., :fold], zero), dim=1)
+    from_previous = torch.cat((zero, frames[:, :-1, ..., fold : 2 * fold]), dim=1)
+    shifted = torch.cat((from_next, from_previous, frames[..., 2 * fold :]), dim=-1)
+    return shifted.reshape(rows.shape).permute(0, 3, 1, 2)
 
 
 def minibatch_std(x: Tensor, group: int) -> Tensor:

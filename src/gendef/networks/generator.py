@@ -1,7 +1,7 @@
 """The whole generator: G_c paints the canonical image once, G_d bends it, frames are warped (GenDeF, equation 1)."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -245,9 +245,16 @@ class Generator(VideoGenerator):
         w = self.motion_mapping.truncate(w, truncation)
         return self.deformation.modulate(w, content.feature)
 
-    def deform_at(self, motion: Motion, motion_noise: Tensor, times: Tensor) -> Tensor:
-        """Deformation field (B, T, R, R, 2) at times (B, T)."""
-        offsets = self.deformation(self.motion_encoder(motion_noise, times), motion)
+    def deform_at(
+        self,
+        motion: Motion,
+        motion_noise: Tensor,
+        times: Tensor,
+        *,
+        network: Callable[[Tensor, Motion], Tensor] | None = None,
+    ) -> Tensor:
+        """Deformation field (B, T, R, R, 2) at times (B, T); by `network` in the deformation generator's place."""
+        offsets = (network or self.deformation)(self.motion_encoder(motion_noise, times), motion)
         return from_official_offsets(offsets) if self.config.official_grid else offsets
 
     def render(self, content: Content, deformation: Tensor) -> Tensor:

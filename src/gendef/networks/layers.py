@@ -96,9 +96,9 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H, W), or (B, out_channels, H/2, W/2) with `down`."""
-        # A gain of the output: leaky ReLU and all before it are linear in positive factors.
-        gain, clamp = gain * (SQRT_2 if self.activate else 1.0), None if self.clamp is None else self.clamp * gain
-        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+        # The gain may come first: leaky ReLU and all before it are linear in positive factors.
+        first = gain * SQRT_2 if self.activate else gain
+        weight = (self.weight * (self.weight_gain * first)).to(x.dtype)
         pad = weight.shape[-1] // 2
         if not self.down:
             x = conv2d(x, weight, padding=pad)
@@ -106,7 +106,10 @@ class EqualizedConv2d(nn.Module):
             x = F.conv2d(downsample_2x(x), weight)
         else:
             x = F.conv2d(downsample_2x(x, stride=1, extra=pad), weight, stride=2)
-        bias = None if self.bias is None else self.bias * gain
+        bias, clamp = (
+            None if self.bias is None else self.bias * first,
+            None if self.clamp is None else self.clamp * gain,
+        )
         return Epilogue(bias, slope=LEAKY_SLOPE if self.activate else 1.0, clamp=clamp)(x)
 
 

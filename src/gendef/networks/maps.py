@@ -2,6 +2,8 @@
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -47,7 +49,26 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
     return memory[start : start + size].view(kind).reshape(shape)
 
 
-_held = threading.local()
+Table = dict[str, Tensor]
+
+_own = threading.local()
+
+
+@contextmanager
+def workspaces(table: Table) -> Iterator[None]:
+    """Meanwhile the calling thread's workspaces are in `table`."""
+    before = _table()
+    _own.table = table
+    try:
+        yield
+    finally:
+        _own.table = before
+
+
+def _table() -> Table:
+    if not hasattr(_own, "table"):
+        _own.table = {}
+    return cast(Table, _own.table)
 
 
 def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
@@ -55,11 +76,11 @@ def workspace(name: str, like: Tensor, *shape: int) -> Tensor:
 
     New memory would cost as much time as the loops.
     """
-    size = math.prod(shape)
+    size, table = math.prod(shape), _table()
     key = f"{name} {like.dtype}"
-    held = cast(Tensor | None, getattr(_held, key, None))
+    held = table.get(key)
     if held is None or held.numel() < size:
         with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
             held = empty(size, dtype=like.dtype)
-        setattr(_held, key, held)
+        table[key] = held
     return held[:size].view(shape)

@@ -134,10 +134,17 @@ def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:
 def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
     """Filter (B, C, H, W) with [1, 3, 3, 1] / 8 per axis on the zero-extended plane.
 
-    With `stride` 2 the size is halved: it must be even. With stride 1 and `extra` pixels of additional padding on each
-    side, the result is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, ..).
+    With `stride` 2 the size is halved. With stride 1 and `extra` pixels of additional padding on each side, the result
+    is what a convolution of stride 2 and kernel 2 * extra + 1 reads: (B, C, H + 2 extra - 1, W + 2 extra - 1).
+
+    Raises:
+        ValueError: the size is to be halved, and is not even.
     """
-    return smooth(x, 1 + extra, 1.0) if stride == 1 else cast(Tensor, _Halved.apply(x))
+    if stride == 1:
+        return smooth(x, 1 + extra, 1.0)
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        raise ValueError(f"only an even size can be halved, got {x.shape[2]} x {x.shape[3]}")
+    return cast(Tensor, _Halved.apply(x))
 
 
 class _Halved(Function):
@@ -149,7 +156,19 @@ class _Halved(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return upsample_2x(grads[0]) * 0.25
+        return cast(Tensor, _Spread.apply(grads[0]))
+
+
+class _Spread(Function):
+    """The adjoint of `_Halved`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return upsample_2x(x) * 0.25
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return cast(Tensor, _Halved.apply(grads[0]))
 
 
 def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """Independent pieces of a layer on as many threads as torch uses: each goes through all its steps in one core's cache.
 
 Within a piece torch's own operators are single-threaded, so that no step of one piece waits for another's. Where torch
-has its threads from GNU's OpenMP (Linux), the main thread's pieces run on these very threads: others would compete with
-them, which look for new work for some milliseconds before they sleep. Otherwise a pool of threads takes the pieces.
+has its threads from OpenMP with GNU's entrances (Linux), the main thread's pieces run on these very threads: others
+would compete with them, which look for new work for some milliseconds before they sleep. Otherwise a pool of threads
+takes the pieces.
 """
 
 import ctypes
 import functools
+import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,17 +19,22 @@ from typing import Any, TypeVar
 
 import torch
 
+from gendef.networks.maps import Table, workspaces
+
 Item = TypeVar("Item")
 
 LEAST_OPERATIONS = 1e8
-"""Less takes a processor so few milliseconds that waking other threads does not pay."""
+"""Less takes a processor so few milliseconds that other threads do not pay, even OpenMP's."""
+POOL_FACTOR = 4
+"""Times as much for a pool, whose threads sleep."""
 
 TORCH = str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")
 """The library whose threads are asked for, on Linux."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
-_own = threading.local()
+_tables: list[Table] = []
+"""Workspaces of OpenMP's threads, by their number in the team: the threads themselves come and go."""
 
 
 def _forget() -> None:
@@ -43,7 +51,8 @@ if hasattr(os, "register_at_fork"):
 
 def useful_threads(operations: float) -> int:
     """The threads for so much work: as many as torch has, or one, whose operators of torch then have them all."""
-    return torch.get_num_threads() if operations >= LEAST_OPERATIONS else 1
+    least = LEAST_OPERATIONS * (POOL_FACTOR if _team_here() is None else 1)
+    return torch.get_num_threads() if operations >= least else 1
 
 
 def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
@@ -76,10 +85,10 @@ def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: i
                 stop.set()
                 raise
 
-    # OpenMP's threads end with the one that called for them, and what Python knows of them would stay behind.
-    team = _team() if threading.current_thread() is threading.main_thread() else None
+    team = _team_here()
     if team is not None:
-        _in_team(team, work, count)
+        # Of all threads, however few the pieces: OpenMP ends those that a smaller team leaves out.
+        _in_team(team, work, stop, threads)
         return
     futures = [_pool(threads).submit(work) for _ in range(count)]
     try:
@@ -95,13 +104,17 @@ _Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 @functools.cache
 def _openmp() -> Any:
-    """GNU's entrance to a parallel region, of the library that torch itself has loaded, or None."""
-    try:
-        enter = ctypes.CDLL(TORCH).GOMP_parallel
-    except (OSError, AttributeError):
+    """The entrance to a parallel region, of the library that torch itself uses, or None."""
+    if sys.platform != "linux":
         return None
-    enter.argtypes, enter.restype = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-    return enter
+    for library in (None, TORCH):  # as the linker looks for it: a library that was preloaded comes first
+        try:
+            enter = ctypes.CDLL(library).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        enter.argtypes, enter.restype = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+        return enter
+    return None
 
 
 def _no_team() -> Any:
@@ -111,23 +124,32 @@ def _no_team() -> Any:
 _team: Callable[[], Any] = _openmp
 
 
-def _in_team(enter: Any, work: Callable[[], None], count: int) -> None:
-    """`work` on `count` of OpenMP's threads, the calling one among them."""
+def _team_here() -> Any:
+    """OpenMP's entrance where it may be used: each other thread that calls would get threads of its own from it."""
+    return _team() if threading.current_thread() is threading.main_thread() else None
+
+
+def _in_team(enter: Any, work: Callable[[], None], stop: threading.Event, threads: int) -> None:
+    """`work` on OpenMP's threads, the calling one among them; `stop` is set when one of them fails."""
     failures: list[BaseException] = []
+    numbers = itertools.count()
+    _tables.extend({} for _ in range(threads - len(_tables)))
 
     def region(_: Any) -> None:
-        if not hasattr(_own, "known"):
-            # Once more than it is released: what Python knows of this thread, its workspaces among it, stays.
-            ctypes.pythonapi.PyGILState_Ensure()
-            _own.known = True
         try:
-            work()
+            with workspaces(_tables[next(numbers)]):
+                work()
         except BaseException as error:
             failures.append(error)
+            stop.set()
 
-    enter(_Region(region), None, count, 0)
+    enter(_Region(region), None, threads, 0)
     if failures:
-        raise failures[0]
+        try:
+            # A Ctrl-C before what it interrupted.
+            raise next((error for error in failures if not isinstance(error, Exception)), failures[0])
+        finally:
+            failures.clear()  # or it would hold itself, and what its frames hold
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -181,5 +181,5 @@ class Stage:
 
 
 def _continue(optimiser: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """From `state`, in one pass over the values, which older checkpoints' updates were not."""
+    """Go on from `state`, fused: checkpoints of earlier versions say that they were not."""
     optimiser.load_state_dict({**state, "param_groups": [{**group, "fused": True} for group in state["param_groups"]]})

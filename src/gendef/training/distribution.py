@@ -209,8 +209,8 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     starter = _number(STARTER) if STARTER in os.environ else None
     device = _own_device(device, _number("LOCAL_RANK", str(rank)))
     nccl = device.startswith("cuda") and dist.is_nccl_available()
-    # Functions of this module have the group of the moment when it is imported as a default argument (optimizers import
-    # it). It would outlive its destruction, and its threads would ask for an interpreter that has ended: an abort.
+    # What torch defines there has, as a default argument, the group of the moment when it is imported (optimizers do
+    # that). That group would outlive its destruction, and its threads would ask for an interpreter that has ended.
     importlib.import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
