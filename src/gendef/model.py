@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gendef import __version__
 from gendef.canonical_video import CanonicalVideo
 from gendef.clip_format import ClipWriter
-from gendef.compiled import CompiledFields
+from gendef.compiled_fields import CompiledFields
 from gendef.errors import InputError, ModelError
 from gendef.model_io import load_generator, save_generator
 from gendef.model_names import find_model
@@ -121,6 +121,7 @@ class GenDeF:
 
     def __init__(self, generator: Generator, info: dict[str, Any] | None = None, name: str = "") -> None:
         self.generator = generator.eval().requires_grad_(False)
+        # In the generator, what is compiled would end up in its copies, with the weights of the first.
         self.deform_at: Callable[[Motion, Tensor, Tensor], Tensor] = self.generator.deform_at
         self.info = dict(info or {})
         self.name = name
@@ -150,7 +151,7 @@ class GenDeF:
         return cls(generator.to(device), info, name)
 
     def compile(self) -> "GenDeF":
-        """This model, whose videos from now on have fields by a compiled network; see `gendef.compiled`."""
+        """This model, whose videos from now on have fields by a compiled network; see `gendef.compiled_fields`."""
         self.deform_at = CompiledFields(self.generator, frames_at_once(self.resolution, self.device))
         return self
 

@@ -20,7 +20,7 @@ OPENMP = pytest.param("openmp", marks=pytest.mark.skipif(module._openmp() is Non
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whose threads take the pieces."""
     if request.param == "pool":
-        monkeypatch.setattr(module, "_team", lambda: None)
+        monkeypatch.setattr(module, "_openmp", lambda: None)
     return str(request.param)
 
 

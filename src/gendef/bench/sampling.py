@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gendef.bench.machine import describe, matmul_rate, timed
 from gendef.bench.reference import literal_path
 from gendef.canonical_video import CanonicalVideo
-from gendef.compiled import CompiledFields
+from gendef.compiled_fields import CompiledFields
 from gendef.media.video import VideoWriter, to_uint8
 from gendef.model import frames_at_once
 from gendef.networks.generator import Content, Generator, Motion
@@ -86,7 +86,7 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    run.deform_at = generator.deform_at
+    run.deform_at = generator.deform_at  # what follows looks into the networks, which compiled ones do not let
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)

@@ -101,8 +101,15 @@ def main(argv: list[str]) -> int | None:
         for row in rows:
             if row.name in chosen:
                 print(f"row {row.name}: {row.title}", file=sys.stderr)
-                base, settings = rows[0].config, (arguments.device, arguments.micro_batch)
-                train_row(row, base, arguments.data, arguments.out, budget, *settings)
+                train_row(
+                    row,
+                    rows[0].config,
+                    arguments.data,
+                    arguments.out,
+                    budget,
+                    arguments.device,
+                    arguments.micro_batch,
+                )
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0

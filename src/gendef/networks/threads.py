@@ -33,16 +33,17 @@ TORCH = str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
+_forked = False
 _tables: list[Table] = []
 """Workspaces of OpenMP's threads, by their number in the team: the threads themselves come and go."""
 
 
 def _forget() -> None:
     """In a forked process, which has neither the pools' threads nor OpenMP's, but what is noted about them."""
-    global _lock, _team
+    global _lock, _forked
     _pools.clear()
     _lock = threading.Lock()
-    _team = _no_team
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):
@@ -117,16 +118,9 @@ def _openmp() -> Any:
     return None
 
 
-def _no_team() -> Any:
-    return None
-
-
-_team: Callable[[], Any] = _openmp
-
-
 def _team_here() -> Any:
     """OpenMP's entrance where it may be used: each other thread that calls would get threads of its own from it."""
-    return _team() if threading.current_thread() is threading.main_thread() else None
+    return None if _forked or threading.current_thread() is not threading.main_thread() else _openmp()
 
 
 def _in_team(enter: Any, work: Callable[[], None], stop: threading.Event, threads: int) -> None:

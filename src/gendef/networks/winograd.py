@@ -170,10 +170,8 @@ def _correlate(x: Tensor, grad: Tensor, padding: int) -> Tensor:
             shaped = products.view(READ, READ, block.tiles, out_channels).numpy()
             place = block.frame, block.frames, block.row, block.rows, block.columns
             loops.read_gradients(grads, *place, half, grad_zero, shaped)
-            if number == 0:
-                torch.bmm(tiles.transpose(1, 2), products, out=total)
-            else:
-                total.baddbmm_(tiles.transpose(1, 2), products)
+            # The first product takes the place of what was in the memory.
+            total.baddbmm_(tiles.transpose(1, 2), products, beta=float(number > 0))
 
     for_each(correlate, range(threads), threads)
     total = sums[0]

@@ -11,7 +11,7 @@ import torch
 
 from gendef.canonical_video import CanonicalVideo
 from gendef.cli.main import main
-from gendef.compiled import CompiledFields
+from gendef.compiled_fields import CompiledFields
 from gendef.errors import CompilationError
 from gendef.model_io import save_generator
 from gendef.networks.generator import Generator
