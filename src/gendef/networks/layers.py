@@ -106,10 +106,8 @@ class EqualizedConv2d(nn.Module):
             x = F.conv2d(downsample_2x(x), weight)
         else:
             x = F.conv2d(downsample_2x(x, stride=1, extra=pad), weight, stride=2)
-        bias, clamp = (
-            None if self.bias is None else self.bias * first,
-            None if self.clamp is None else self.clamp * gain,
-        )
+        bias = None if self.bias is None else self.bias * first
+        clamp = None if self.clamp is None else self.clamp * gain
         return Epilogue(bias, slope=LEAKY_SLOPE if self.activate else 1.0, clamp=clamp)(x)
 
 
