@@ -1,10 +1,12 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from gendef.bench.reference import literal_path
+from gendef.bench.reference import direct_convolutions, literal_path
 from gendef.networks.canonical import CanonicalConfig
 from gendef.networks.deformation import DeformationConfig
 from gendef.networks.generator import Generator, GeneratorConfig
+from gendef.networks.winograd import conv2d
 
 
 @pytest.mark.parametrize(("kind", "mtm"), [("stylegan3", ()), ("stylegan3", (36,)), ("stylegan2", ())])
@@ -30,3 +32,18 @@ def test_the_literal_path_gives_the_same_videos(kind, mtm, videos):
     torch.testing.assert_close(literal.canonical, fast.canonical, atol=1e-6, rtol=0)
     torch.testing.assert_close(literal.video, fast.video, atol=1e-5, rtol=0)
     assert torch.equal(again.video, fast.video)
+
+
+@torch.no_grad()
+def test_direct_convolutions_take_the_products_of_their_definition():
+    x, weight = torch.randn(1, 128, 32, 32), torch.randn(96, 128, 3, 3)
+
+    def products() -> int:
+        with FlopCounterMode(display=False) as counter:
+            conv2d(x, weight, padding=1)
+        return counter.get_total_flops()
+
+    with direct_convolutions():
+        assert products() == 2 * 32**2 * 9 * 128 * 96
+    # Afterwards Winograd's again: 36 products for 16 results.
+    assert products() == 2 * 8**2 * 36 * 128 * 96

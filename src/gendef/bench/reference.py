@@ -4,6 +4,7 @@ One weight tensor for every frame (a grouped convolution), f_c joined to every f
 filters around the leaky ReLU. Slow on purpose; the values are those of the fast path, to rounding.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.networks import winograd
 from gendef.networks.deformable import tap_major
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU
@@ -31,6 +33,17 @@ def literal_path() -> Iterator[None]:
     finally:
         for layer, name, function in fast:
             setattr(layer, name, function)
+
+
+@contextmanager
+def direct_convolutions() -> Iterator[None]:
+    """Inside the block, convolutions take all the products of their definition; for one thread at a time."""
+    least = winograd.MIN_TILES
+    winograd.MIN_TILES = sys.maxsize
+    try:
+        yield
+    finally:
+        winograd.MIN_TILES = least
 
 
 def _modulate(
