@@ -283,7 +283,7 @@ class SamplePlan:
         self._z_motion = z_content if generator.config.shared_latent else z_motion
         rows = generator.motion_noise_length(float(self.times.max()))
         self._noise = normal_rows(rows, generator.motion_dim, motion_noise)[None].to(device)
-        first = self.times[:1].to(device)
+        first = self.times[:1]
         with torch.no_grad():
             self.content: Content = generator.content(z_content, self._labels, self.truncation, self._noise, first)
         self.info = how_made(
@@ -297,7 +297,7 @@ class SamplePlan:
         step = frames_at_once(generator.resolution, self.model.device)
         motion = generator.motion(self.content, self._z_motion, self._labels, self.truncation)
         for start in range(0, len(self.times), step):
-            times = self.times[None, start : start + step].to(self.model.device)
+            times = self.times[None, start : start + step]
             yield self.model.deform_at(motion, self._noise, times)[0]
 
     def write(self, folder: str | Path, fps: float) -> Iterator[int]:

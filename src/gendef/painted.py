@@ -108,7 +108,7 @@ class PaintingModel:
         rows = generator.motion_noise_length(float(chosen.max()))
         noise = normal_rows(rows, generator.motion_dim, motion)[None].to(device)
         w = generator.style(z_content, None if labels is None else labels.to(device), truncation)
-        codes = generator.motion_encoder(noise, chosen[None].to(device))
+        codes = generator.motion_encoder(noise, chosen[None])
         step = max(CHUNK_PIXELS // generator.resolution**2, 1)
         frames = torch.cat([generator.paint(w, part)[0].cpu() for part in codes.split(step, dim=1)])
         info = how_made(self.name, self.fingerprint, generator, content_seed, motion_seed, truncation, chosen, label)

@@ -45,7 +45,7 @@ class SampledVideo:
         return self.generator.motion(content, self.z_motion, self.labels)
 
     def fields(self, motion: Motion, frames: int) -> torch.Tensor:
-        times = torch.arange(frames, device=self.device, dtype=torch.float32)
+        times = torch.arange(frames, dtype=torch.float32)
         parts = [
             self.deform_at(motion, self.motion_noise, times[None, start : start + self.chunk])[0]
             for start in range(0, frames, self.chunk)

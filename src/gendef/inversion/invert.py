@@ -158,7 +158,7 @@ class _Search:
         self.frames = target.frames.to(self.device)
         self.canonical = target.canonical[None].to(self.device)
         self.fields, self.trusted = target.fields.to(self.device), target.trusted.to(self.device)
-        self.times = torch.arange(len(self.frames), device=self.device, dtype=torch.float32)
+        self.times = torch.arange(len(self.frames), dtype=torch.float32)
         self.distance = PictureDistance(self.device)
         with torch.no_grad():
             self.canonical_features = self.distance.features(self.canonical)
@@ -276,7 +276,7 @@ class _Search:
         if count >= 3:
             first = int(torch.randint(count - 2, (1,), generator=numbers))
             some = torch.cat((some, torch.arange(first, first + 3)))
-        return some.to(self.device)
+        return some
 
     def _guidance(self, fields: Tensor, some: Tensor) -> Tensor:
         """Mean distance to the fields of the plain fit in pixels, where those are trusted."""
@@ -297,7 +297,7 @@ class _Search:
         content_w = pivot.content.lerp(random_w(self.original, 1, seed), share)
         motion_w = pivot.motion.lerp(random_w(self.original, 1, seed, "motion"), share)
         noise = normal_rows(pivot.noise.shape[1], self.original.motion_dim, numbers)[None].to(self.device)
-        times = torch.rand((1,), generator=numbers).to(self.device) * self.times[-1] + torch.arange(3)
+        times = torch.rand((1,), generator=numbers) * self.times[-1] + torch.arange(3)
         times = times[times <= self.times[-1]] if len(self.times) > 3 else self.times
         latents = Latents(pivot.content, motion_w, noise)
         with torch.no_grad():

@@ -110,26 +110,28 @@ class MotionEncoder(nn.Module):
     def forward(self, noise: Tensor, times: Tensor) -> Tensor:
         """noise (B, N, noise_dim) and times (B, T) >= 0, in frames, fractional allowed -> codes (B, T, code_dim).
 
+        Times may be on the CPU while the rest is on a GPU, which then need not be waited for: numbers are read of them.
+
         Raises:
             ValueError: a time is negative or needs more noise than there is.
         """
         batch, count = times.shape
-        if times.numel() and float(times.min()) < 0:
-            raise ValueError(f"times must not be negative, got {float(times.min())}")
-        needed = self.noise_length(float(times.max())) if times.numel() else 0
+        clock = times.detach().cpu()
+        if clock.numel() and float(clock.min()) < 0:
+            raise ValueError(f"times must not be negative, got {float(clock.min())}")
+        needed = self.noise_length(float(clock.max())) if clock.numel() else 0
         if noise.shape[1] < needed:
-            raise ValueError(f"{noise.shape[1]} rows of motion noise, but time {float(times.max())} needs {needed}")
+            raise ValueError(f"{noise.shape[1]} rows of motion noise, but time {float(clock.max())} needs {needed}")
         # Phases multiply the rounding of the vectors u by max_period / min_period, and angles grow with time: float32
         # would cost three digits of the codes. Training does not need them, and Apple GPUs have no float64.
         if not self.training and noise.device.type != "mps":
-            noise, times = noise.double(), times.double()
-        index = torch.floor(times / self.config.distance).long()
-        left, right = self._neighbours(noise, index)
-        codes = self.time_encoder(left.flatten(0, 1), right.flatten(0, 1), times.flatten().to(noise.dtype))
+            noise, times, clock = noise.double(), times.double(), clock.double()
+        left, right = self._neighbours(noise, torch.floor(clock / self.config.distance).long())
+        codes = self.time_encoder(left.flatten(0, 1), right.flatten(0, 1), times.flatten().to(noise))
         return codes.reshape(batch, count, -1).to(self.conv[0].weight.dtype)
 
     def _neighbours(self, noise: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors u at `index` and `index + 1`, (B, T) -> 2 x (B, T, noise_dim).
+        """Vectors u at `index` and `index + 1`, (B, T) on the CPU -> 2 x (B, T, noise_dim).
 
         Convolves the one stretch that covers all times, or a window for each time, whichever is less: frames of
         one video are neighbours, the clips of a training batch lie anywhere.
@@ -140,9 +142,9 @@ class MotionEncoder(nn.Module):
         stretch = last - first + 2 + reach
         if stretch <= count * (2 + reach):
             vectors = self.conv(noise[:, first : first + stretch].transpose(1, 2)).transpose(1, 2)
-            pick = (index - first)[:, :, None].expand(-1, -1, vectors.shape[-1])
+            pick = (index - first).to(noise.device)[:, :, None].expand(-1, -1, vectors.shape[-1])
             return torch.gather(vectors, 1, pick), torch.gather(vectors, 1, pick + 1)
-        rows = (index[:, :, None] + torch.arange(2 + reach, device=noise.device)).flatten(1)  # (B, T * window)
+        rows = (index[:, :, None] + torch.arange(2 + reach)).flatten(1).to(noise.device)  # (B, T * window)
         windows = torch.gather(noise, 1, rows[:, :, None].expand(-1, -1, noise.shape[-1]))
         pairs = self.conv(windows.reshape(batch * count, 2 + reach, -1).transpose(1, 2))
         pairs = pairs.reshape(batch, count, -1, 2)

@@ -45,17 +45,20 @@ class RecurrentMotion(nn.Module):
     def forward(self, noise: Tensor, times: Tensor) -> Tensor:
         """noise (B, N, noise_dim), times (B, T) >= 0 in frames, fractional allowed -> codes (B, T, code_dim).
 
+        Times may be on the CPU while the rest is on a GPU, as for `MotionEncoder`.
+
         Raises:
             ValueError: a time is negative or needs more noise than there is.
         """
+        times = times.cpu()
         needed = self.noise_length(float(times.max()))
         if float(times.min()) < 0 or noise.shape[1] < needed:
             raise ValueError(f"times in [0, {float(times.max())}] need {needed} rows of noise, got {noise.shape[1]}")
         hidden = torch.tanh(self.start(noise[:, 0]))[None]
         states, _ = self.recurrence(noise[:, 1:needed], (hidden, torch.zeros_like(hidden)))
         index = torch.floor(times).long()
-        pick = index[:, :, None].expand(-1, -1, states.shape[-1])
-        share = (times - index)[:, :, None].to(states.dtype)
+        pick = index[:, :, None].to(states.device).expand(-1, -1, states.shape[-1])
+        share = (times - index)[:, :, None].to(states)
         return torch.lerp(torch.gather(states, 1, pick), torch.gather(states, 1, pick + 1), share)
 
 

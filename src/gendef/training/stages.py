@@ -93,6 +93,7 @@ class Finetune(Stage):
         return self.normal(batch, rows, self.generator.motion_dim)
 
     def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
+        """Clips at times (B, T), which are on the CPU."""
         raise TypeError(f"{type(self).__name__} generates nothing")
 
     def _regularisation(self, clips: GeneratedClips, metrics: Metrics) -> Tensor:
@@ -106,9 +107,9 @@ class Finetune(Stage):
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         critic, kind, settings = self.critic, self.critic.loss, self.finetune
         real, times, labels = self.real(batch)
-        fake_times = fake_times.to(self.device)
         judges_images = settings.image_weight > 0 or settings.canonical_weight > 0
         clips = self._generate(fake_times, labels)
+        fake_times = fake_times.to(self.device)
         count, shown = clips.video.shape[1], clips.video
         if settings.canonical_weight and clips.canonical is not None:
             shown = torch.cat((shown, clips.canonical[:, None]), dim=1)
@@ -187,7 +188,7 @@ class FinetuneFields(Finetune):
         z_content, z_motion = self.latents(batch), self.latents(batch)
         if generator.config.shared_latent:
             z_motion = z_content
-        near = times[:, :1] + torch.tensor([1.0, 2.0], device=self.device)
+        near = times[:, :1] + torch.tensor([1.0, 2.0])
         every = torch.cat((times, near), dim=1) if self.finetune.smoothness or self.finetune.least_speed else times
         count = times.shape[1]
 
