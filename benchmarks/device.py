@@ -4,7 +4,8 @@
     python benchmarks/device.py --presets mini64 --precisions float32 --out cpu.json
 
 Writes JSON and prints Markdown tables. Training: both stages with --batch samples a step, also --micro-batch of them at
-a time. On a GPU the memory is the peak of what torch held.
+a time. On a GPU the memory is the peak of what torch held, and layers that have kernels beside torch's operators
+say how long either takes.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from train import measure, prepared, synthetic
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
 from gendef.memory import keep_freed_memory
+from gendef.networks.choice import trials
 from gendef.networks.generator import Generator
 from gendef.precision import PRECISIONS
 from gendef.training.loop import choose_device
@@ -112,6 +114,7 @@ def main() -> None:
                     row = f"{name}, {precision}, {stage}, " + (f"{micro_batch} at a time" if micro_batch else "at once")
                     report["training"][row] = trained(name, stage, precision, micro_batch, options, device)
                     print(row, {k: v for k, v in report["training"][row].items() if k != "kernels"}, flush=True)
+                    report["trials"] = trials()
                     options.out.write_text(json.dumps(report, indent=1))
     show(report)
 
@@ -131,6 +134,10 @@ def show(report: dict[str, Any]) -> None:
         peak = found.get("peak_gb")
         speed = "out of memory" if "out_of_memory" in found else f"{found['per_second']:.2f}"
         print(f"| {row} | {speed} | {'' if peak is None else f'{peak:.1f}'} |")
+    if report.get("trials"):
+        print("\n| value and gradient by several ways | milliseconds |\n|---|---|")
+    for what, spent in report.get("trials", {}).items():
+        print(f"| {what} | {', '.join(f'{way}: {one:.3f}' for way, one in spent.items())} |")
     for row, found in {**report["sampling"], **report["training"]}.items():
         for kernel in found.get("kernels", [])[:3]:
             print(f"{row}: {kernel['share']:.0%} {kernel['name'][:80]} ({kernel['calls']} calls)")

@@ -1,11 +1,12 @@
 """Deformable convolution against explicit loops, by both ways of sampling."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from gendef.networks import deformable
+from gendef.networks import choice, deformable
 from gendef.networks.deformable import deformable_columns, gathered, grid_sampled, tap_major
 
 
@@ -63,3 +64,16 @@ def test_both_ways_have_the_same_gradients():
         torch.autograd.grad(first, inputs, seed), torch.autograd.grad(second, inputs, seed), strict=True
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_on_a_gpu_the_faster_way_is_taken(monkeypatch):
+    """As there, but for the times, which are given, and the kernel, in whose place is another way."""
+    given = {"grid_sample": 2.0, "Triton": 1.0}
+    monkeypatch.setattr(choice, "_trials", {})
+    monkeypatch.setattr(choice, "_milliseconds", lambda way, inputs, seed: given[way.name])
+    monkeypatch.setattr(deformable, "worth_trying", lambda *inputs: True)
+    monkeypatch.setattr(deformable, "kernels", lambda name: SimpleNamespace(sampled=gathered))
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 3, 5, 5), *(torch.rand(2, 9, 5, 5).requires_grad_() for _ in range(3))
+    found = deformable._sampled_on_gpu(*inputs)
+    assert list(choice.trials().values()) == [given] and torch.equal(found, gathered(*inputs))

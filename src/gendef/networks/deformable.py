@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.networks.choice import Way, fastest, kernels, worth_trying
+
 
 def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: int, padding: int) -> Tensor:
     """What a convolution reads of `x` at displaced taps, times factors; for a product with `tap_major` weights.
@@ -17,10 +19,9 @@ def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: i
     Returns:
         (B, Ho * Wo, K^2 * C).
     """
-    y, x_position = tap_positions(offsets, kernel_size, padding)
+    inputs = x, *tap_positions(offsets, kernel_size, padding), masks.to(x.dtype)
     # Gathering rows of a table is several times faster on a CPU, there and back; on a GPU grid_sample is at home.
-    sample = gathered if x.device.type == "cpu" else grid_sampled
-    return sample(x, y, x_position, masks.to(x.dtype))
+    return gathered(*inputs) if x.device.type == "cpu" else _sampled_on_gpu(*inputs)
 
 
 def tap_major(weight: Tensor) -> Tensor:
@@ -56,6 +57,14 @@ def gathered(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     samples = F.embedding_bag(bags, table, per_sample_weights=shares, mode="sum")
     return samples.view(batch, y.shape[2] * y.shape[3], -1)
+
+
+def _sampled_on_gpu(*inputs: Tensor) -> Tensor:
+    if not worth_trying(*inputs):
+        return grid_sampled(*inputs)
+    module = kernels("triton_deformable")
+    ways = [Way("grid_sample", grid_sampled), *([] if module is None else [Way("Triton", module.sampled)])]
+    return fastest("samples at displaced taps", ways, *inputs).run(*inputs)
 
 
 def grid_sampled(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 Per axis, zero insertion, padding, filtering and decimation are one linear map. The filtered leaky ReLU
 applies it as a small matrix: two products up, two down, and no zero-filled intermediate. On a CPU compiled loops
-leave out the zeros of the matrices.
+leave out the zeros of the matrices; on a GPU kernels may, where a gradient is wanted and they are faster.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from gendef.networks.choice import Way, fastest, kernels, worth_trying
 from gendef.networks.filtered import FilteredActivation, has_vectors
 from gendef.networks.smoothing import smooth, smoothing_kernel
 from gendef.networks.winograd_transposed import conv_transpose2d
@@ -94,7 +96,13 @@ class FilteredLeakyReLU(nn.Module):
         """(B, C, in_size, in_size) -> (B, C, out_size, out_size)."""
         if self.slope != 1.0 and has_vectors(x):
             layer = FilteredActivation(self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp)
-            return cast(Tensor, _Filtered.apply(x, layer))
+            return _filtered(layer, x)
+        if self.slope != 1.0 and worth_trying(x):
+            kind = f"filtered leaky ReLU by {len(self.up_matrix)} to {len(self.down_matrix)}"
+            return fastest(kind, [Way("products", self._products), *self._kernel_ways()], x).run(x)
+        return self._products(x)
+
+    def _products(self, x: Tensor) -> Tensor:
         rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)
         x = torch.matmul(torch.matmul(rise * self.gain, x), rise.t())
         if self.slope != 1.0:
@@ -103,12 +111,25 @@ class FilteredLeakyReLU(nn.Module):
             x = x.clamp(-self.clamp, self.clamp)
         return torch.matmul(torch.matmul(fall, x), fall.t())
 
+    def _kernel_ways(self) -> list[Way]:
+        """The same by one kernel a direction, where there are some."""
+        module = kernels("triton_filtered")
+        if module is None:
+            return []
+        own = self.up_matrix.float(), self.down_matrix.float(), self.gain, self.slope, self.clamp
+        layers = [layer for side in module.MIDDLE if (layer := module.TritonFilter(*own, side)).possible]
+        return [Way(f"Triton, tiles of {layer.side}", functools.partial(_filtered, layer)) for layer in layers]
+
+
+def _filtered(layer: Any, x: Tensor) -> Tensor:
+    return cast(Tensor, _Filtered.apply(x, layer))
+
 
 class _Filtered(Function):
-    """Saves the input; the map at the higher resolution is made again, row by row, when the gradient is wanted."""
+    """Saves the input; the map at the higher resolution is made again, part by part, when the gradient is wanted."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: FilteredActivation) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Any) -> Tensor:
         ctx.save_for_backward(x)
         ctx.layer = layer
         return layer.value(x)
