@@ -55,9 +55,10 @@ def trained(
     """Samples a second, peak memory and kernels of a step, or that it does not fit."""
     config = replace(preset(name), precision=precision)
     built = prepared(config, stage, device, batch=options.batch, micro_batch=micro_batch)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     try:
+        step(built)  # layers try their kernels, which takes memory of its own
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         seconds = measure(built, options.steps)
         found = kernels(lambda: step(built), device)
     except torch.OutOfMemoryError:
@@ -136,7 +137,7 @@ def show(report: dict[str, Any]) -> None:
         print(f"| {row} | {speed} | {'' if peak is None else f'{peak:.1f}'} |")
     if report.get("trials"):
         print("\n| value and gradient by several ways | milliseconds |\n|---|---|")
-    for what, spent in report.get("trials", {}).items():
+    for what, spent in report.get("trials", []):
         print(f"| {what} | {', '.join(f'{way}: {one:.3f}' for way, one in spent.items())} |")
     for row, found in {**report["sampling"], **report["training"]}.items():
         for kernel in found.get("kernels", [])[:3]:

@@ -49,6 +49,8 @@ def _layers():
 def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
     kernels = choice.kernels("triton_filtered")
     assert kernels is not None
+    if side not in kernels.sides_for(dtype):
+        pytest.skip("such tiles are not tried")
     for layer in _layers():
         x = torch.randn(2, 19, *(layer.up_matrix.shape[1],) * 2).to(dtype)
         exact = x.double().requires_grad_()
@@ -114,6 +116,7 @@ def test_compiled_fields_are_the_same():
             torch.testing.assert_close(compiled(motion, noise, times), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("error:.*cannot be used here", "error:.*is not used", "error:too little memory")
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 @pytest.mark.parametrize("name", ["mini64", "sky256"])
 @pytest.mark.parametrize("micro_batch", [None, 1])

@@ -76,4 +76,20 @@ def test_on_a_gpu_the_faster_way_is_taken(monkeypatch):
     torch.manual_seed(0)
     inputs = torch.randn(2, 3, 5, 5), *(torch.rand(2, 9, 5, 5).requires_grad_() for _ in range(3))
     found = deformable._sampled_on_gpu(*inputs)
-    assert list(choice.trials().values()) == [given] and torch.equal(found, gathered(*inputs))
+    assert [spent for _, spent in choice.trials()] == [given] and torch.equal(found, gathered(*inputs))
+
+
+@pytest.mark.parametrize("side", [32, 36])
+def test_ways_agree_where_a_training_starts(monkeypatch, side):
+    """Offsets are zero there, and positions on kinks."""
+    monkeypatch.setattr(choice, "_trials", {})
+    choice._warn.cache_clear()
+    monkeypatch.setattr(choice, "_milliseconds", lambda way, inputs, seed: float(way.name == "grid_sample"))
+    monkeypatch.setattr(deformable, "worth_trying", lambda *inputs: True)
+    monkeypatch.setattr(deformable, "kernels", lambda name: SimpleNamespace(sampled=gathered))
+    torch.manual_seed(0)
+    offsets = torch.zeros(1, 18, side, side, requires_grad=True)
+    places = deformable.tap_positions(offsets, 3, 1)
+    deformable._sampled_on_gpu(torch.randn(1, 3, side, side), *places, torch.ones(1, 9, side, side))
+    ((_, spent),) = choice.trials()
+    assert set(spent) == {"grid_sample", "Triton"}

@@ -99,7 +99,7 @@ class FilteredLeakyReLU(nn.Module):
             return _filtered(layer, x)
         if self.slope != 1.0 and worth_trying(x):
             kind = f"filtered leaky ReLU by {len(self.up_matrix)} to {len(self.down_matrix)}"
-            return fastest(kind, [Way("products", self._products), *self._kernel_ways()], x).run(x)
+            return fastest(kind, Way("products", self._products), lambda: self._kernel_ways(x.dtype), x).run(x)
         return self._products(x)
 
     def _products(self, x: Tensor) -> Tensor:
@@ -111,14 +111,14 @@ class FilteredLeakyReLU(nn.Module):
             x = x.clamp(-self.clamp, self.clamp)
         return torch.matmul(torch.matmul(fall, x), fall.t())
 
-    def _kernel_ways(self) -> list[Way]:
+    def _kernel_ways(self, dtype: torch.dtype) -> list[Way]:
         """The same by one kernel a direction, where there are some."""
         module = kernels("triton_filtered")
-        if module is None:
+        if module is None or self.up_matrix.dtype != torch.float32:
             return []
-        own = self.up_matrix.float(), self.down_matrix.float(), self.gain, self.slope, self.clamp
-        layers = [layer for side in module.MIDDLE if (layer := module.TritonFilter(*own, side)).possible]
-        return [Way(f"Triton, tiles of {layer.side}", functools.partial(_filtered, layer)) for layer in layers]
+        own = self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp
+        layers = [module.TritonFilter(*own, side) for side in module.sides_for(dtype)]
+        return [Way(f"Triton, tiles of {x.side}", functools.partial(_filtered, x)) for x in layers if x.possible]
 
 
 def _filtered(layer: Any, x: Tensor) -> Tensor:

@@ -23,6 +23,16 @@ PLANES = 8
 """Maps whose tiles at one place a program makes, one after the other, with the same parts of the matrices."""
 
 
+def sides_for(dtype: torch.dtype) -> tuple[int, ...]:
+    """Those of `MIDDLE` for maps of `dtype`: large tiles of float32 fit neither registers nor most GPUs' memory."""
+    return MIDDLE[:1] if dtype == torch.float32 else MIDDLE
+
+
+def warps_for(side: int) -> int:
+    """Groups of 32 threads of a program with tiles of `side`."""
+    return 4 if side == MIDDLE[0] else 8
+
+
 @triton.jit
 def _part(matrix, row, column, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """matrix[row : row + ROWS, column : column + COLUMNS] of (rows, columns), zero outside."""
@@ -236,6 +246,6 @@ class TritonFilter:
                 *sources, y, self.rise, self.fall, tiles.starts, planes, low, high, result, across, tiles.used,
                 self.gain, self.slope, clamp, **dict(zip(names, tiles.sides, strict=True)), PLANES=PLANES,
                 PRECISION="tf32x3" if x.dtype == torch.float32 else "tf32",
-                num_warps=4 if self.side == MIDDLE[0] else 8,
+                num_warps=warps_for(self.side),
             )  # fmt: skip
         return y
