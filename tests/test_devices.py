@@ -30,21 +30,28 @@ NUMBERS = {"__float__": float, "__int__": int, "__bool__": bool, "item": float}
 
 
 class Moves(TorchFunctionMode):
-    """Moves tensors between devices, which fake ones of this kind cannot, and notes reading a number of the GPU's."""
+    """Moves tensors between devices, which fake ones of this kind cannot, and counts what waits for a GPU: reading a
+    number of its, copying from it, and copying to it before torch is told that it need not wait."""
 
     def __init__(self, number: float) -> None:
         super().__init__()
-        self.number, self.read = number, 0
+        self.number, self.waits = number, 0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in NUMBERS:
-            self.read += args[0].device == GPU
+            self.waits += args[0].device == GPU
             return NUMBERS[name](self.number)
         if name in ("to", "cpu"):
-            return _moved(args[0], [*args[1:], *kwargs.values(), *(["cpu"] if name == "cpu" else [])])
-        return func(*args, **kwargs)
+            x = args[0]
+            waiting = not kwargs.pop("non_blocking", False)
+            result = _moved(x, [*args[1:], *kwargs.values(), *(["cpu"] if name == "cpu" else [])])
+            self.waits += result.device != x.device and (waiting or x.device == GPU)
+            return result
+        result = func(*args, **kwargs)
+        self.waits += name in ("tensor", "as_tensor") and result.device == GPU
+        return result
 
 
 def _moved(x, where):
@@ -108,7 +115,7 @@ def test_the_pretended_gpu_notices_tensors_that_were_left_behind(pretended):
         assert (x + 1).device == (x * torch.tensor(2.0)).device == GPU  # a single number may be anywhere
         with pytest.raises(RuntimeError, match="same device"):
             x + torch.zeros(3)
-        assert moves.read == 0 and float(x.sum()) == 0.3 and moves.read == 1
+        assert moves.waits == 1 and float(x.sum()) == 0.3 and moves.waits == 2
 
 
 @pytest.mark.parametrize("name", ["mini64", "sky256"])
@@ -137,7 +144,7 @@ def test_a_training_step(pretended, monkeypatch, name, model, stage):
         assert {value.device for value in metrics.values()} <= {GPU, torch.device("cpu")}
         assert metrics["loss_g" if stage == "pretrain" else "loss_g_video"].device == GPU
         # ADA's probability is read where it augments; nothing else makes the processor wait for the GPU.
-        assert moves.read == (2 if made.ada is not None else 0)
+        assert moves.waits == (2 if made.ada is not None else 0)
 
 
 @pytest.mark.parametrize("name", ["mini64", "sky256"])
@@ -146,15 +153,15 @@ def test_sampling_waits_for_nothing(pretended, name, dtype):
     generator = Generator(_config(name).generator).eval()
     generator.compute_dtype = dtype
     with pretended() as moves, torch.no_grad():
-        generator.to(GPU)
-        for path in (contextlib.nullcontext, literal_path):
+        video = SampledVideo(generator.to(GPU), FRAMES, GPU)
+        for path in (literal_path, contextlib.nullcontext):
+            moves.waits = 0
             with path():
-                video = SampledVideo(generator, FRAMES, GPU)
                 content = video.content()
                 fields = video.fields(video.motion(content), FRAMES)
                 shown = generator.render(content, fields[None])
             assert fields.device == shown.device == GPU and fields.dtype == torch.float32
-        assert moves.read == 0
+        assert moves.waits == 0
 
 
 @pytest.mark.parametrize("stage", range(4))

@@ -38,8 +38,7 @@ class SampledVideo:
         self.labels = torch.eye(generator.num_classes, device=device)[:1] if generator.num_classes else None
 
     def content(self) -> Content:
-        first = torch.zeros(1, device=self.device)
-        return self.generator.content(self.z_content, self.labels, 1.0, self.motion_noise, first)
+        return self.generator.content(self.z_content, self.labels, 1.0, self.motion_noise, torch.zeros(1))
 
     def motion(self, content: Content) -> Motion:
         return self.generator.motion(content, self.z_motion, self.labels)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.devices import sent
 from gendef.errors import ConfigError
 from gendef.networks.layers import LEAKY_SLOPE, EqualizedLinear
 
@@ -127,7 +128,9 @@ class MotionEncoder(nn.Module):
         if not self.training and noise.device.type != "mps":
             noise, times, clock = noise.double(), times.double(), clock.double()
         left, right = self._neighbours(noise, torch.floor(clock / self.config.distance).long())
-        codes = self.time_encoder(left.flatten(0, 1), right.flatten(0, 1), times.flatten().to(noise))
+        codes = self.time_encoder(
+            left.flatten(0, 1), right.flatten(0, 1), sent(times.flatten(), noise.device).to(noise.dtype)
+        )
         return codes.reshape(batch, count, -1).to(self.conv[0].weight.dtype)
 
     def _neighbours(self, noise: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,9 +145,9 @@ class MotionEncoder(nn.Module):
         stretch = last - first + 2 + reach
         if stretch <= count * (2 + reach):
             vectors = self.conv(noise[:, first : first + stretch].transpose(1, 2)).transpose(1, 2)
-            pick = (index - first).to(noise.device)[:, :, None].expand(-1, -1, vectors.shape[-1])
+            pick = sent(index - first, noise.device)[:, :, None].expand(-1, -1, vectors.shape[-1])
             return torch.gather(vectors, 1, pick), torch.gather(vectors, 1, pick + 1)
-        rows = (index[:, :, None] + torch.arange(2 + reach)).flatten(1).to(noise.device)  # (B, T * window)
+        rows = sent((index[:, :, None] + torch.arange(2 + reach)).flatten(1), noise.device)  # (B, T * window)
         windows = torch.gather(noise, 1, rows[:, :, None].expand(-1, -1, noise.shape[-1]))
         pairs = self.conv(windows.reshape(batch * count, 2 + reach, -1).transpose(1, 2))
         pairs = pairs.reshape(batch, count, -1, 2)

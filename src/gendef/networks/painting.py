@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gendef.devices import sent
 from gendef.errors import ConfigError
 from gendef.networks.canonical import CanonicalConfig, build_canonical
 from gendef.networks.deformation import DeformationBlock, DeformationConfig
@@ -57,8 +58,8 @@ class RecurrentMotion(nn.Module):
         hidden = torch.tanh(self.start(noise[:, 0]))[None]
         states, _ = self.recurrence(noise[:, 1:needed], (hidden, torch.zeros_like(hidden)))
         index = torch.floor(times).long()
-        pick = index[:, :, None].to(states.device).expand(-1, -1, states.shape[-1])
-        share = (times - index)[:, :, None].to(states)
+        pick = sent(index, states.device)[:, :, None].expand(-1, -1, states.shape[-1])
+        share = sent(times - index, states.device)[:, :, None].to(states.dtype)
         return torch.lerp(torch.gather(states, 1, pick), torch.gather(states, 1, pick + 1), share)
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.devices import sent
 from gendef.training.distribution import ALONE, Group
 from gendef.warp import identity_grid
 
@@ -45,8 +46,8 @@ class AdaptiveAugment(nn.Module):
         geometry, colour = _geometry(draw), _colour(draw)
         if p == 0:
             return video
-        video = resample(video, geometry.to(video))
-        colour = colour.to(video)
+        video = resample(video, sent(geometry, video.device).to(video.dtype))
+        colour = sent(colour, video.device).to(video.dtype)
         mixed = torch.einsum("bij,btjhw->btihw", colour[:, :3, :3], video)
         return mixed + colour[:, None, :3, 3, None, None]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gendef.data.clips import ClipBatch
+from gendef.devices import sent
 from gendef.networks.layers import at_least_float32
 from gendef.networks.painting import AnyGenerator
 from gendef.precision import autocast, compute_dtype
@@ -104,7 +105,7 @@ class Stage:
     def normal(self, batch: int, *shape: int) -> Tensor:
         """Normal noise (batch, *shape): this process's share of the group's."""
         everywhere = torch.randn(batch * self.group.size, *shape, generator=self.noise)
-        return everywhere[self.group.share].to(self.device)
+        return sent(everywhere[self.group.share], self.device)
 
     def augmented(self, video: Tensor) -> Tensor:
         """What the critic is shown instead of `video` (B, T, 3, R, R)."""
@@ -114,9 +115,9 @@ class Stage:
 
     def real(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Augmented real clips in [-1, 1], their times and labels, on the device."""
-        video = batch.video.to(self.device).float() / 127.5 - 1
-        labels = None if batch.labels is None else batch.labels.to(self.device)
-        return self.augmented(video), batch.times.to(self.device), labels
+        video = sent(batch.video, self.device).float() / 127.5 - 1
+        labels = None if batch.labels is None else sent(batch.labels, self.device)
+        return self.augmented(video), sent(batch.times, self.device), labels
 
     def generated(self, function: Callable[..., Outputs], *inputs: Tensor | None) -> Outputs:
         """What `function` makes of `inputs` with the generator, in parts."""

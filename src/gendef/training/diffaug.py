@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.devices import sent
 from gendef.training.distribution import ALONE, Group
 
 MAX_SHIFT = 0.125
@@ -17,7 +18,8 @@ def diffaug(video: Tensor, generator: torch.Generator, group: Group = ALONE) -> 
     `generator` lives on the CPU and is the same everywhere in `group`, of whose batch `video` is one share.
     """
     batch = video.shape[0] * group.size
-    draws = (torch.rand(3, batch, 1, 1, 1, 1, generator=generator)[:, group.share] - 0.5).to(video)
+    draws = torch.rand(3, batch, 1, 1, 1, 1, generator=generator)[:, group.share] - 0.5
+    draws = sent(draws, video.device).to(video.dtype)
     video = video + draws[0]
     mean = video.mean(dim=2, keepdim=True)
     video = (video - mean) * (2 * draws[1] + 1) + mean

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gendef.data.clips import ClipBatch
+from gendef.devices import sent
 from gendef.networks.generator import Generator
 from gendef.networks.painting import AnyGenerator, PaintingGenerator
 from gendef.training.base_stage import Metrics, Outputs, Stage
@@ -109,7 +110,7 @@ class Finetune(Stage):
         real, times, labels = self.real(batch)
         judges_images = settings.image_weight > 0 or settings.canonical_weight > 0
         clips = self._generate(fake_times, labels)
-        fake_times = fake_times.to(self.device)
+        fake_times = sent(fake_times, self.device)
         count, shown = clips.video.shape[1], clips.video
         if settings.canonical_weight and clips.canonical is not None:
             shown = torch.cat((shown, clips.canonical[:, None]), dim=1)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.devices import sent
+
 Padding = Literal["border", "zeros"]
 Mode = Literal["bilinear", "nearest", "bicubic"]
 
@@ -25,15 +27,19 @@ def identity_grid(
     return torch.stack((x[None, :].expand(height, -1), y[:, None].expand(-1, width)), dim=-1)
 
 
+def _pair(x: float, y: float, like: Tensor) -> Tensor:
+    return sent(torch.tensor([x, y], dtype=like.dtype), like.device)
+
+
 def to_pixels(coords: Tensor, size: Sequence[int]) -> Tensor:
     """Normalised coordinates (..., 2) -> pixel coordinates in an image of `size` (height, width)."""
-    scale = torch.tensor([size[1], size[0]], dtype=coords.dtype, device=coords.device)
+    scale = _pair(size[1], size[0], coords)
     return ((coords + 1) * scale - 1) / 2
 
 
 def to_normalised(pixels: Tensor, size: Sequence[int]) -> Tensor:
     """Pixel coordinates (..., 2) -> normalised coordinates in an image of `size` (height, width)."""
-    scale = torch.tensor([size[1], size[0]], dtype=pixels.dtype, device=pixels.device)
+    scale = _pair(size[1], size[0], pixels)
     return (2 * pixels + 1) / scale - 1
 
 
@@ -89,7 +95,7 @@ def canonical_flow(deformation: Tensor, size: Sequence[int]) -> Tensor:
 
     It is the change of each pixel's sampling position, in pixels of a canonical image of `size` (height, width).
     """
-    half = torch.tensor([size[1] / 2, size[0] / 2], dtype=deformation.dtype, device=deformation.device)
+    half = _pair(size[1] / 2, size[0] / 2, deformation)
     return deformation.diff(dim=0) * half
 
 
@@ -106,7 +112,7 @@ def jacobian_determinant(deformation: Tensor) -> Tensor:
     """
     height, width = deformation.shape[-3:-1]
     grid = identity_grid(height, width, device=deformation.device, dtype=deformation.dtype)
-    half = torch.tensor([width / 2, height / 2], dtype=deformation.dtype, device=deformation.device)
+    half = _pair(width / 2, height / 2, deformation)
     position = (grid + deformation) * half
     along_x = position[..., :-1, 1:, :] - position[..., :-1, :-1, :]
     along_y = position[..., 1:, :-1, :] - position[..., :-1, :-1, :]
