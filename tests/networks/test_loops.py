@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gendef.networks import modulated, smoothing, winograd, winograd_transposed
+from gendef.networks import modulated, winograd, winograd_transposed
 from gendef.networks.canonical import CanonicalConfig
 from gendef.networks.deformation import DeformationConfig
 from gendef.networks.generator import Generator, GeneratorConfig
@@ -16,7 +16,6 @@ def _loops_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "BLOCK_TILES", 7)
     monkeypatch.setattr(winograd_transposed, "MIN_IN_CHANNELS", 16)
     monkeypatch.setattr(winograd_transposed, "GROUP_TILES", 30)
-    monkeypatch.setattr(smoothing, "MIN_VALUES", 0)
     monkeypatch.setattr("gendef.networks.threads.LEAST_OPERATIONS", 0)
 
 
