@@ -24,6 +24,7 @@ import torch
 
 from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
+from gendef.devices import choose_device
 from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
 from gendef.precision import compute_dtype, name_of
@@ -31,7 +32,6 @@ from gendef.training.config import TrainConfig
 from gendef.training.critics import build_critic
 from gendef.training.distribution import ALONE, Group, process_group, started_together
 from gendef.training.launch import start_processes
-from gendef.training.loop import choose_device
 from gendef.training.parts import Parts
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage

@@ -19,8 +19,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from gendef.devices import choose_device  # noqa: E402
 from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
-from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer, choose_device  # noqa: E402
+from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
 from gendef.training.presets import preset  # noqa: E402
 
 KEPT = ("average", "critic")

@@ -83,7 +83,7 @@ def _module_to(self, device):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """A context in which modules and tensors can be on the GPU; its value counts the numbers read there."""
+    """A context in which modules and tensors can be on the GPU; its value counts what waits for it."""
     monkeypatch.setattr(nn.Module, "to", _module_to)
     adam = torch.optim.Adam
     monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused=None, **options: adam(*args, **options))

@@ -22,11 +22,11 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
 from gendef.composite import CompositeVideo, load_clip
+from gendef.devices import choose_device
 from gendef.errors import InputError
 from gendef.media.drawing import write_image
 from gendef.media.images import read_image
 from gendef.media.video import to_uint8, write_gif, write_video
-from gendef.training.loop import choose_device
 
 DESCRIPTION = (
     "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "

@@ -157,8 +157,8 @@ def main(argv: list[str]) -> int | None:
 
 def _open(arguments: _Comparison) -> tuple["ClipSet", "ClipSet", list[int], int]:
     """Both sides, the seeds, and the number of clips of all of them together."""
+    from gendef.devices import choose_device
     from gendef.metrics.clip_sets import open_clips
-    from gendef.training.loop import choose_device
 
     seeds, sampling = parse_seeds(arguments.seeds), arguments.sampling()
     fake, real = (open_clips(name, choose_device(arguments.device)) for name in (arguments.fake, arguments.real))
@@ -167,10 +167,10 @@ def _open(arguments: _Comparison) -> tuple["ClipSet", "ClipSet", list[int], int]
 
 
 def _distance(arguments: _Distance) -> int:
+    from gendef.devices import choose_device
     from gendef.metrics.detectors import Detector, find_detector
     from gendef.metrics.distances import compare
     from gendef.metrics.features import default_cache
-    from gendef.training.loop import choose_device
 
     if arguments.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {arguments.batch_size}")

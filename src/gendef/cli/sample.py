@@ -15,13 +15,13 @@ from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.clip_format import PREVIEW
+from gendef.devices import choose_device
 from gendef.errors import InputError, ModelError
 from gendef.media.drawing import contact_sheet, flow_colours, spread_frames, write_image
 from gendef.media.video import to_uint8, write_video
 from gendef.model import GenDeF
 from gendef.model_names import builtin_models
 from gendef.painted import PaintedVideo, PaintingModel, load_model
-from gendef.training.loop import choose_device
 
 SHEET_FRAMES = 8
 

@@ -44,11 +44,8 @@ def _part(matrix, row, column, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.co
 
 @triton.jit
 def _turned(matrix, row, column, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The transpose of matrix[row : row + ROWS, column : column + COLUMNS], zero outside."""
-    own_rows = row + tl.arange(0, ROWS)[None, :]
-    own_columns = column + tl.arange(0, COLUMNS)[:, None]
-    inside = (own_rows < rows) & (own_columns < columns)
-    return tl.load(matrix + own_rows * columns + own_columns, mask=inside, other=0.0)
+    """The transpose of `_part`."""
+    return tl.trans(_part(matrix, row, column, rows, columns, ROWS, COLUMNS))
 
 
 @triton.jit
@@ -74,6 +71,12 @@ def _store(y, plane, row, column, size, value, used, SIDE: tl.constexpr):
 
 
 @triton.jit
+def _starts(starts, down, across, which, COUNT: tl.constexpr):
+    """First row and first column of one of the COUNT things that the tile in place (down, across) reads."""
+    return tl.load(starts + COUNT * down + which), tl.load(starts + COUNT * across + which)
+
+
+@triton.jit
 def _forward(
     x, y, rise, fall, starts, planes, size, middle, result, tiles, used, gain, slope, clamp,
     IN: tl.constexpr, MIDDLE: tl.constexpr, OUT: tl.constexpr, PLANES: tl.constexpr, PRECISION: tl.constexpr,
@@ -84,8 +87,8 @@ def _forward(
     """
     down, across = tl.program_id(0) // tiles, tl.program_id(0) % tiles
     row, column = down * used, across * used
-    middle_row, middle_column = tl.load(starts + 2 * down), tl.load(starts + 2 * across)
-    x_row, x_column = tl.load(starts + 2 * down + 1), tl.load(starts + 2 * across + 1)
+    middle_row, middle_column = _starts(starts, down, across, 0, 2)
+    x_row, x_column = _starts(starts, down, across, 1, 2)
     rise_rows = _part(rise, middle_row, x_row, middle, size, MIDDLE, IN)
     rise_columns = _turned(rise, middle_column, x_column, middle, size, MIDDLE, IN)
     fall_rows = _part(fall, row, middle_row, result, middle, OUT, MIDDLE)
@@ -112,9 +115,9 @@ def _backward(
     """
     down, across = tl.program_id(0) // tiles, tl.program_id(0) % tiles
     row, column = down * used, across * used
-    middle_row, middle_column = tl.load(starts + 3 * down), tl.load(starts + 3 * across)
-    x_row, x_column = tl.load(starts + 3 * down + 1), tl.load(starts + 3 * across + 1)
-    grad_row, grad_column = tl.load(starts + 3 * down + 2), tl.load(starts + 3 * across + 2)
+    middle_row, middle_column = _starts(starts, down, across, 0, 3)
+    x_row, x_column = _starts(starts, down, across, 1, 3)
+    grad_row, grad_column = _starts(starts, down, across, 2, 3)
     rise_rows = _part(rise, middle_row, x_row, middle, size, MIDDLE, IN)
     rise_columns = _turned(rise, middle_column, x_column, middle, size, MIDDLE, IN)
     fall_rows = _turned(fall, grad_row, middle_row, result, middle, OUT, MIDDLE)
@@ -181,7 +184,7 @@ class TritonFilter:
     """`gendef.networks.filtered.FilteredActivation` for maps on a GPU: the same attributes, the same results.
 
     float32 is multiplied with nearly all of its digits (three products of TF32), 16 bits by way of TF32, which has
-    more digits than they have.
+    more digits than they have. Maps that do not fit the matrices, and sides that are not `possible`, are a ValueError.
 
     Attributes:
         rise: (M, H), float32, not written to after the first call.

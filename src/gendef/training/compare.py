@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gendef.devices import choose_device
 from gendef.errors import ConfigError
 from gendef.media.video import replacing
 from gendef.metrics.sampling import Sampling
 from gendef.training.checkpoint import checkpoint_paths
 from gendef.training.config import TrainConfig
-from gendef.training.loop import RunOptions, Trainer, choose_device
+from gendef.training.loop import RunOptions, Trainer
 from gendef.training.suites import Row
 
 PRETRAINED = "stage1"

@@ -196,7 +196,7 @@ def _number(name: str, default: str | None = None) -> int:
 @contextmanager
 def process_group(device: str) -> Iterator[tuple[Group, str]]:
     """The group that torchrun's environment describes, and this process's own device for the one that was asked for,
-    as in `gendef.training.loop.choose_device`. Without torchrun, alone and as asked.
+    as in `gendef.devices.choose_device`. Without torchrun, alone and as asked.
 
     Raises:
         ConfigError: more processes than GPUs on this machine, or a device that cannot be used by several processes.

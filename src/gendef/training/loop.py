@@ -15,6 +15,7 @@ import yaml
 
 from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
+from gendef.devices import choose_device
 from gendef.errors import ConfigError, TrainingError
 from gendef.media.video import replacing
 from gendef.model_io import save_generator
@@ -56,24 +57,6 @@ class RunOptions:
 
 class Stopped(Exception):
     """The run was asked to stop; its state is saved."""
-
-
-def choose_device(name: str) -> torch.device:
-    """`name`, or for "auto" a CUDA or Apple GPU where there is one, else the CPU.
-
-    Raises:
-        ConfigError: the device does not exist here.
-    """
-    if name != "auto":
-        try:
-            device = torch.device(name)
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-        return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 class Trainer:

@@ -28,6 +28,7 @@ def identity_grid(
 
 
 def _pair(x: float, y: float, like: Tensor) -> Tensor:
+    """(x, y), of the type of `like` and on its device."""
     return sent(torch.tensor([x, y], dtype=like.dtype), like.device)
 
 
