@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 from gendef.bench.reference import literal_path
 from gendef.bench.sampling import SampledVideo
 from gendef.data.clips import ClipBatch
+from gendef.devices import choose_device
+from gendef.errors import ConfigError
 from gendef.inversion.invert import Options, Target, _Search
 from gendef.networks.generator import Generator
 from gendef.networks.painting import build_generator
@@ -107,6 +109,22 @@ def _config(name, model="gendef"):
     )
     critic = replace(config.stylegan_v, channel_base=1024, channel_max=16)
     return replace(config, generator=generator, stylegan_v=critic, precision="float32")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "apple", "chosen"), [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_is_a_gpu_where_there_is_one(monkeypatch, cuda, apple, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
+    assert choose_device("auto") == torch.device(chosen)
+
+
+@pytest.mark.parametrize("name", ["abacus", "cpu:x"])
+def test_a_device_that_does_not_exist_is_an_error_that_names_it(name):
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used here"):
+        choose_device(name)
 
 
 def test_the_pretended_gpu_notices_tensors_that_were_left_behind(pretended):
