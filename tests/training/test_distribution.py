@@ -289,7 +289,8 @@ def test_the_mean_over_processes_keeps_the_gradient(monkeypatch):
 CHILD = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
+# In one piece: unbuffered, what two processes print at a time comes mixed.
+os.write(1, f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n".encode())
 time.sleep(60)
 """
 
