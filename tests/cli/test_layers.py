@@ -8,7 +8,7 @@ from PIL import Image
 from tests.applications.test_layers import scene, segments
 
 from gendef.cli.main import main
-from gendef.composite import load_clip
+from gendef.video.layered_video import load_clip
 
 
 @pytest.fixture

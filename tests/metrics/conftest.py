@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from gendef.metrics.detectors import Detector, DetectorSpec
+from gendef.evaluation.detectors import Detector, DetectorSpec
 
 
 def thumbnails(clips):
