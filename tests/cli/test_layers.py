@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.applications.test_layers import scene, segments
+from tests.video.test_layered_tracks import scene, segments
 
 from gendef.cli.main import main
 from gendef.video.layered_video import load_clip

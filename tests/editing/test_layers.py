@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.applications.test_layers import passing, scene, segments
+from tests.video.test_layered_tracks import passing, scene, segments
 
 from gendef.editing.layers import carry_edit, draw_on_frame
 from gendef.errors import InputError

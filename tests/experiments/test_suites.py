@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
+from tests.training.conftest import tiny_training
 
 from gendef.cli.main import main
 from gendef.errors import ConfigError
@@ -16,8 +17,6 @@ from gendef.model.gendef import GenDeF
 from gendef.training.config import first_difference
 from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import preset
-
-from .conftest import tiny_training
 
 
 def changed(row, base):
@@ -137,9 +136,9 @@ def test_a_larger_budget_continues_and_a_smaller_one_is_refused(archive_path, tm
 
 
 def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, monkeypatch, capsys):
-    from gendef.evaluation.detectors import register_detector
+    from tests.evaluation.conftest import make_spec
 
-    from ..metrics.conftest import make_spec
+    from gendef.evaluation.detectors import register_detector
 
     register_detector(make_spec(name="thumbnails"))
     register_detector(

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.conftest import tiny_config
 
 from gendef.cli.main import main
 from gendef.errors import InputError, ModelError
@@ -10,8 +11,6 @@ from gendef.model.baseline import PaintingModel, load_model
 from gendef.model.checkpoint import save_generator
 from gendef.model.gendef import GenDeF
 from gendef.networks.baselines import build_generator
-
-from .conftest import tiny_config
 
 
 @pytest.fixture(params=["stylegan-v", "stylesv-mtm", "mocogan"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import tiny_config
 
 from gendef.cli.main import main
 from gendef.errors import CompilationError
@@ -16,8 +17,6 @@ from gendef.model.compiled_fields import CompiledFields
 from gendef.networks.baselines import build_generator
 from gendef.networks.generator import Generator
 from gendef.video.canonical_video import CanonicalVideo
-
-from .conftest import tiny_config
 
 
 def _generator(**changes: object) -> Generator:

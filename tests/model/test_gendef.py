@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import tiny_config
 
 import gendef
 from gendef.errors import InputError, ModelError
 from gendef.model.gendef import GenDeF
 from gendef.model.hub import builtin_models, find_model
 from gendef.networks.generator import Generator
-
-from .conftest import tiny_config
 
 
 @pytest.fixture

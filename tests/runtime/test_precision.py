@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.conftest import tiny_config
 
 import gendef
 from gendef.errors import ConfigError
@@ -12,8 +13,6 @@ from gendef.networks.canonical_generator import CanonicalConfig
 from gendef.networks.generator import Generator
 from gendef.networks.modulated import ModulatedConv2d
 from gendef.runtime.precision import autocast, compute_dtype, name_of
-
-from .conftest import tiny_config
 
 CPU = torch.device("cpu")
 

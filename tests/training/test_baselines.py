@@ -13,7 +13,7 @@ from gendef.training.presets import as_model, preset
 from gendef.training.trainer import Trainer
 
 from .conftest import tiny_training
-from .test_loop import options
+from .test_trainer import options
 
 BASELINES = ("stylegan-v", "stylesv-mtm", "mocogan")
 

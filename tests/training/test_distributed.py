@@ -112,7 +112,7 @@ import gendef.training.trainer as loop
 from gendef.errors import TrainingError
 from gendef.training.distributed import process_group
 from gendef.training.stages import Stage
-from tests.training.test_distribution import LIMIT, eights
+from tests.training.test_distributed import LIMIT, eights
 
 torch.set_num_threads(1)
 signal.alarm(LIMIT)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.test_composite import shifted
+from tests.video.test_layered_video import shifted
 
 from gendef import CanonicalVideo
 from gendef.errors import InputError
