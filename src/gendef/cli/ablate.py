@@ -18,11 +18,11 @@ def main(argv: list[str]) -> int | None:
 def run(arguments: Arguments) -> int | None:
     """Run the command."""
     from gendef.evaluation.features import default_cache
-    from gendef.experiments.paper_tables import RIVALS
-    from gendef.experiments.run import MEASURES, PRETRAINED, Against, Budget, measure_row, train_row
+    from gendef.experiments.paper_tables import BASELINES
+    from gendef.experiments.run import MEASURES, PRETRAINED, Budget, EvaluationSpec, measure_row, train_row
     from gendef.experiments.suites import suite
     from gendef.experiments.table import SuiteTable
-    from gendef.training.micro_batch import Parts
+    from gendef.training.micro_batch import MicroBatches
     from gendef.training.presets import preset
     from gendef.training.trainer import Stopped
 
@@ -36,14 +36,14 @@ def run(arguments: Arguments) -> int | None:
     measures = [measure for measure in MEASURES if measure.name in wanted]
     seeds = parse_seeds(arguments.seeds)
     budget = Budget(arguments.pretrain_minutes * 60, arguments.finetune_minutes * 60)
-    if arguments.paper_data not in RIVALS:
-        raise InputError(f"the paper has no numbers for {arguments.paper_data!r}; it has {', '.join(RIVALS)}")
+    if arguments.paper_data not in BASELINES:
+        raise InputError(f"the paper has no numbers for {arguments.paper_data!r}; it has {', '.join(BASELINES)}")
     if arguments.count < 2 or arguments.clips_per_video < 1:
         raise InputError(
             f"--count must be at least 2 and --clips-per-video at least 1, got {arguments.count},"
             f" {arguments.clips_per_video}"
         )
-    Parts(arguments.micro_batch)  # a number that cannot be is told before anything is written
+    MicroBatches(arguments.micro_batch)  # a number that cannot be is told before anything is written
     try:
         for row in rows:
             if row.name in chosen:
@@ -60,7 +60,7 @@ def run(arguments: Arguments) -> int | None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0
-    against = Against(
+    spec = EvaluationSpec(
         arguments.real or arguments.data,
         arguments.count,
         arguments.clips_per_video,
@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> int | None:
                 measure_row(
                     arguments.out / name,
                     measures,
-                    against,
+                    spec,
                     on_clip=lambda count, task=task: progress.advance(task, count),  # type: ignore[misc]
                 )
     table = SuiteTable.gather(arguments.suite, rows, arguments.out, budget, arguments.paper_data)

@@ -41,7 +41,7 @@ class Arguments:
     rows: str | None = None
     """Train and measure these rows only, such as gendef,stylegan-v; the table shows all that are there."""
     real: Path | None = None
-    """What to measure against; default the training data, as is the custom of the field."""
+    """Real clips to compare with; default the training data, as in the literature."""
     measures: str = "fvd16,fvd128,fvd16x8,fid"
     """What to measure; "none" only trains."""
     count: int = 256
