@@ -50,7 +50,7 @@ def _layers():
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("side", [32, 64])
 def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
-    kernels = choice.kernels("triton_filtered")
+    kernels = choice.kernels("filtered_leaky_relu")
     assert kernels is not None
     if side not in kernels.sides_for(dtype):
         pytest.skip("such tiles are not tried")
@@ -71,7 +71,7 @@ def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 def test_samples_at_displaced_taps_by_kernels(dtype, most):
-    kernels = choice.kernels("triton_deformable")
+    kernels = choice.kernels("deformable")
     assert kernels is not None
     torch.manual_seed(0)
     for channels, side, taps in ((576, 32, 9), (161, 36, 9), (64, 16, 1)):
