@@ -9,7 +9,8 @@ import tyro
 from gendef.cli.common import COMMON, CommonOptions
 
 TEMPORAL = """How a video holds together: warping error over pixels that neighbouring frames share, speed of its optical
-flow, for a saved clip the share of the field that folds, and for an edited video how steady the edit is.
+flow, for a saved clip the share of its fields (of all layers) that folds, and for an edited video how steady the edit
+is.
 
 example: gendef eval temporal videos/seed0003
 
