@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gendef.model.gendef import GenDeF
     from gendef.video.canonical_video import CanonicalVideo
     from gendef.video.point_tracks import Tracks
-    from gendef.visualization.html_export import EncodedField
+    from gendef.visualization.field_codec import EncodedLayer
 
 MAX_VERSIONS = 30
 """Edits that can be undone."""
@@ -52,7 +52,7 @@ class Session:
     points: list[tuple[float, float]] = field(default_factory=list)
     target: tuple[str, int | None] | None = None
     sheet_laid: bool = False
-    _field: "EncodedField | None" = None
+    _field: "list[EncodedLayer] | None" = None
     job: "FitJob | None" = None
     tracks: "Tracks | None" = None
     masks: "tuple[Tensor, list[Tensor]] | None" = None
@@ -100,9 +100,9 @@ class Session:
         if self.current is not self.versions[-1]:
             self.keep(self.current)
 
-    def encoded_field(self) -> "EncodedField":
-        """The clip's field for pages; edits do not change it."""
-        from gendef.visualization.html_export import encodings
+    def encoded_field(self) -> "list[EncodedLayer]":
+        """The clip's layers for pages; edits do not change their fields."""
+        from gendef.visualization.field_codec import encodings
 
         if self._field is None:
             self._field = next(encodings(self.original))
