@@ -12,8 +12,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gendef.app.common import mp4, shown, told
-from gendef.app.session import Session, Workshop
+from gendef.app.common import error_handler, mp4, shown
+from gendef.app.session import AppState, Session
 from gendef.errors import InputError
 
 FORMATS = ("mp4", "gif", "clip folder (zip)", "web page (html)")
@@ -49,10 +49,10 @@ class EditTab:
     server gets the finished strokes for everything else.
     """
 
-    def __init__(self, workshop: Workshop, state: gr.State, tab: gr.Tab) -> None:
+    def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
         from gendef.editing.filters import LOOKS
 
-        self.workshop, self.state = workshop, state
+        self.app_state, self.state = app_state, state
         gr.Markdown("Paint on the **canonical image** or on any frame of the video: all frames follow.")
         self.painter = gr.HTML(EMPTY_PAINTER, elem_id="painter", padding=False)
         self.strokes = gr.HTML("", html_template="<span></span>", js_on_load=LISTENER, visible="hidden")
@@ -84,13 +84,13 @@ class EditTab:
                 self.format = gr.Radio(FORMATS, value=FORMATS[0], label="Download as")
                 self.make = gr.Button("Make the file", elem_id="make-file")
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-file")
-        lay = told(self.lay_sheet), state, [state, self.painter]
+        lay = error_handler(self.lay_sheet), state, [state, self.painter]
         tab.select(*lay, api_visibility="private", show_progress_on=self.painter)
         undo.click(None, js=UNDO, api_visibility="private")
         # Edits change one clip one after the other, in the order in which they came.
         turn: dict[str, Any] = {"concurrency_id": "edit", "concurrency_limit": 1}
         self.drawn = self.strokes.input(
-            told(self.draw),
+            error_handler(self.draw),
             [state, self.strokes],
             [state, self.after],
             api_name="draw",
@@ -100,16 +100,16 @@ class EditTab:
         )
         page = [state, self.after]
         self.edits = [
-            self.upload.upload(told(self.put_picture), [state, self.upload], page, api_name="edit", **turn),
-            self.apply.click(told(self.put_look), [state, self.look], page, api_name="look", **turn),
-            self.undo.click(told(self.take_back), state, page, api_name="undo", **turn),
-            self.reset.click(told(self.start_over), state, page, api_name="reset", **turn),
+            self.upload.upload(error_handler(self.put_picture), [state, self.upload], page, api_name="edit", **turn),
+            self.apply.click(error_handler(self.put_look), [state, self.look], page, api_name="look", **turn),
+            self.undo.click(error_handler(self.take_back), state, page, api_name="undo", **turn),
+            self.reset.click(error_handler(self.start_over), state, page, api_name="reset", **turn),
         ]
         for event in self.edits:
             event.success(*lay, api_visibility="private", show_progress="hidden")
-        self.make.click(told(self.export), [state, self.format], [state, self.made], api_name="download").success(
-            shown, None, self.made, api_visibility="private", queue=False
-        )
+        self.make.click(
+            error_handler(self.export), [state, self.format], [state, self.made], api_name="download"
+        ).success(shown, None, self.made, api_visibility="private", queue=False)
         self.refreshed = [self.before, self.after, self.upload, self.made]
 
     def refresh(self, session: Session) -> tuple[Any, ...]:
@@ -128,7 +128,7 @@ class EditTab:
         """Strokes on the canonical image, a PNG with alpha as data URL, in the place of those sent before."""
         from gendef.editing.edit import overlay
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         below = session.versions[-1] if session.versions else session.original
         session.edited = overlay(below, _decoded(strokes)) if strokes else below
         return session, mp4(session, session.edited, "after.mp4")
@@ -138,7 +138,7 @@ class EditTab:
         from gendef.editing.edit import edit_canonical
         from gendef.media.images import read_image
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if path is None:
             raise InputError("choose a picture first")
         picture = read_image(path)
@@ -151,14 +151,14 @@ class EditTab:
         """A built-in look over the canonical image."""
         from gendef.editing.edit import apply_look
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         session.finish()
         session.keep(apply_look(session.current, name))
         return self._page(session)
 
     def take_back(self, session: Session | None) -> tuple[Any, ...]:
         """Undo all strokes since the last edit, or that edit."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if not session.undo():
             gr.Info("There is nothing to undo.", duration=4)
             return session, gr.skip()
@@ -166,14 +166,14 @@ class EditTab:
 
     def start_over(self, session: Session | None) -> tuple[Any, ...]:
         """The clip as it came; this can be undone too."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         session.finish()
         session.keep(session.original)
         return self._page(session)
 
     def export(self, session: Session | None, kind: str) -> tuple[Any, ...]:
         """A file of the edited clip: mp4, gif, clip folder (zip) or web page (html)."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         video = session.current
         if kind == FORMATS[0]:
             path = session.file("edited.mp4")

@@ -5,8 +5,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import CANVAS, MAX_FRAMES, enlarged, told, whole
-from gendef.app.session import Session, Workshop
+from gendef.app.common import CANVAS, MAX_FRAMES, enlarged, error_handler, parse_int
+from gendef.app.session import AppState, Session
 from gendef.media.images import to_uint8
 
 LABELS = ("Frame", "Field in colours", "Arrows: where each pixel looks", "Grid of the canonical image, bent")
@@ -18,11 +18,11 @@ ALTS = (
 )
 
 
-class HoodTab:
+class FieldTab:
     """One moment of the clip, taken apart."""
 
-    def __init__(self, workshop: Workshop, state: gr.State, tab: gr.Tab) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown(
             "For every pixel of every frame, the **deformation field** says where in the canonical image to look. "
             "Colours: hue is direction, saturation is distance; white stays where it is."
@@ -40,14 +40,16 @@ class HoodTab:
         self.refreshed = [self.time]
         results = [*pictures, self.facts]
         self.time.input(
-            told(self.show),
+            error_handler(self.show),
             [state, self.time],
             results,
             api_name="field",
             trigger_mode="always_last",
             show_progress="hidden",
         )
-        tab.select(told(self.open), [state, self.time], results, api_visibility="private", show_progress="minimal")
+        tab.select(
+            error_handler(self.open), [state, self.time], results, api_visibility="private", show_progress="minimal"
+        )
 
     def show(self, session: Session | None, time: float) -> tuple[Any, ...]:
         """Frame, field in colours, arrows, bent grid and a line of facts for one frame."""
@@ -59,8 +61,8 @@ class HoodTab:
             flow_legend,
         )
 
-        video = (session or self.workshop.session()).current
-        number = whole(time, "the frame", 0, video.num_frames - 1)
+        video = (session or self.app_state.session()).current
+        number = parse_int(time, "the frame", 0, video.num_frames - 1)
         size = enlarged(video.size, CANVAS)
         field = video.deformation[number : number + 1]
         large = resize_field(field, size)[0]

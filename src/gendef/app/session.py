@@ -128,7 +128,7 @@ class Session:
         return fresh / name
 
 
-class Workshop:
+class AppState:
     """What all visitors share: the folder of their folders, and the models, loaded when first asked for.
 
     Args:
