@@ -4,6 +4,7 @@ import base64
 import binascii
 import html
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -125,17 +126,25 @@ class EditTab:
         return session, _painter(session)
 
     def draw(self, session: Session | None, strokes: str) -> tuple[Any, ...]:
-        """Strokes on the canonical image, a PNG with alpha as data URL, in the place of those sent before."""
+        """Strokes on the canonical image, in the place of those sent before.
+
+        A PNG with alpha as data URL; for a clip of several layers an object of them in JSON, by the layer's number.
+        """
         from gendef.editing.edit import overlay
+        from gendef.editing.layers import carry_edit
 
         session = session or self.app_state.session()
         below = session.versions[-1] if session.versions else session.original
-        session.edited = overlay(below, _decoded(strokes)) if strokes else below
+        edited = below
+        for layer, drawing in _drawings(strokes).items():
+            edited = carry_edit(edited, below.checked_layer(layer), overlay(edited.layers[layer].video, drawing))
+        session.edited = edited
         return session, mp4(session, session.edited, "after.mp4")
 
     def put_picture(self, session: Session | None, path: str | None) -> tuple[Any, ...]:
-        """A picture in the place of the canonical image; where it is transparent, the present one shows."""
+        """A picture in the place of the canonical image (of the layer at the back); where transparent, that shows."""
         from gendef.editing.edit import edit_canonical
+        from gendef.editing.layers import carry_edit
         from gendef.media.images import read_image
 
         session = session or self.app_state.session()
@@ -144,16 +153,20 @@ class EditTab:
         picture = read_image(path)
         picture.thumbnail((MAX_PICTURE, MAX_PICTURE))
         session.finish()
-        session.keep(edit_canonical(session.current, picture))
+        changed = edit_canonical(session.current.layers[0].video, picture)
+        session.keep(carry_edit(session.current, 0, changed))
         return self._page(session)
 
     def put_look(self, session: Session | None, name: str) -> tuple[Any, ...]:
-        """A built-in look over the canonical image."""
+        """A built-in filter on the canonical images."""
         from gendef.editing.edit import apply_look
 
         session = session or self.app_state.session()
         session.finish()
-        session.keep(apply_look(session.current, name))
+        video = session.current
+        for number, layer in enumerate(video.layers):
+            video = video.with_layer(number, apply_look(layer.video, name))
+        session.keep(video)
         return self._page(session)
 
     def take_back(self, session: Session | None) -> tuple[Any, ...]:
@@ -206,6 +219,23 @@ def _painter(session: Session) -> str:
         '<iframe title="Paint on the canonical image or on a frame" style="width: 100%; height: 900px; border: 0" '
         f'srcdoc="{html.escape(page)}"></iframe>'
     )
+
+
+def _drawings(strokes: str) -> dict[int, np.ndarray]:
+    """Drawings from the browser as RGBA, by the layer's number; see `EditTab.draw`.
+
+    Raises:
+        InputError: not of that form.
+    """
+    if not strokes:
+        return {}
+    if not strokes.startswith("{"):
+        return {0: _decoded(strokes)}
+    try:
+        urls = {int(number): str(url) for number, url in json.loads(strokes).items()}
+    except (ValueError, RecursionError):
+        raise InputError("strokes must be a PNG as data URL, or an object of them in JSON by layer") from None
+    return {number: _decoded(url) for number, url in urls.items()}
 
 
 def _decoded(url: str) -> np.ndarray:

@@ -52,8 +52,12 @@ class FieldTab:
         )
 
     def show(self, session: Session | None, time: float) -> tuple[Any, ...]:
-        """Frame, field in colours, arrows, bent grid and a line of facts for one frame."""
+        """Frame, field in colours, arrows, bent grid and a line of facts for one frame.
+
+        Of several layers, the field is that of the first one, from the back, that has the frame.
+        """
         from gendef.geometry import folded_share, identity_grid, resize_field
+        from gendef.video.flow import field_scale
         from gendef.visualization.drawing import (
             bent_grid,
             draw_arrows,
@@ -64,12 +68,13 @@ class FieldTab:
         video = (session or self.app_state.session()).current
         number = parse_int(time, "the frame", 0, video.num_frames - 1)
         size = enlarged(video.size, CANVAS)
-        field = video.deformation[number : number + 1]
+        layer = next(layer for layer in video.layers if layer.start <= number < layer.end)
+        field = layer.video.deformation[number - layer.start : number - layer.start + 1]
         large = resize_field(field, size)[0]
         offset = large.numpy() * np.array([size[1] / 2, size[0] / 2], np.float32)
         distance = np.linalg.norm(field[0].numpy() * np.array([video.size[1] / 2, video.size[0] / 2]), axis=-1)
         frame = to_uint8(video.render(size, [number]))[0]
-        colours = flow_colours(offset, max(float(np.percentile(np.linalg.norm(offset, axis=-1), 99)), 1e-6))
+        colours = flow_colours(offset, field_scale(layer.video.deformation) * size[0] / video.size[0])
         legend = flow_legend(min(size) // 6)
         corner = colours[-legend.shape[0] - 8 : -8, -legend.shape[1] - 8 : -8]
         y, x = np.mgrid[: legend.shape[0], : legend.shape[1]] * 2 / legend.shape[0] - 1

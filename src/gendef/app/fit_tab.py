@@ -16,7 +16,7 @@ from gendef.errors import DataError, InputError
 from gendef.media.images import to_uint8
 
 if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
 
 TYPES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
 MAX_SECONDS = 300
@@ -194,7 +194,7 @@ class FitTab:
             video = job.result()
             session.begin(video, f"{Path(path).name}, from frame {begin}")
             session.file_of_original = mp4(session, video, "clip.mp4")
-            yield session, _summary(video), _picture(video.canonical), session.file_of_original, *_ready()
+            yield session, _summary(video), _picture(video.canonical_images[0][1]), session.file_of_original, *_ready()
         finally:
             job.cancel()
 
@@ -209,7 +209,7 @@ def _ready() -> tuple[Any, Any]:
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
-def _summary(video: "CanonicalVideo") -> str:
+def _summary(video: "Video") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
     if "psnr_without_illumination" in report:

@@ -131,12 +131,12 @@ class GenerateTab:
         if session is None:
             session = self.app_state.session()
         video = session.current
-        if "content_seed" not in video.info:
+        if "content_seed" not in video.info or len(video.layers) > 1:
             raise InputError("other motions need a clip that a model made, and this one comes from a video")
         seed = int(video.info.get("motion_seed", 0))
         seeds = list(range(seed + 1, seed + 1 + MOTIONS))
         with self.app_state.model(str(video.info.get("model"))) as network:
-            others = network.sample_motions(video, seeds)
+            others = network.sample_motions(video.layers[0].video, seeds)
         path = session.file("motions.mp4")
         write_video(path, _table(others, [f"motion {seed}" for seed in seeds], MOTIONS // 2), video.fps)
         caption = f"The same content with motions {seeds[0]} to {seeds[-1]}; set the motion seed to take one."

@@ -193,16 +193,15 @@ def _number(session: Session, place: str, frame: float) -> int | None:
 
 
 def _size(session: Session, number: int | None) -> tuple[int, int]:
-    tall, wide = session.current.canonical.shape[1:]
-    return session.current.size if number is not None else (tall, wide)
+    return session.current.size if number is not None else session.current.layers[0].canonical_size
 
 
 def _picture(session: Session, number: int | None, size: tuple[int, int]) -> np.ndarray:
-    """A frame or the canonical image, uint8, at another size."""
+    """A frame or the canonical image of the layer at the back, uint8, at another size."""
     from gendef.media.images import resized
 
     if number is None:
-        return to_uint8(resized(session.current.canonical, size))
+        return to_uint8(resized(session.current.canonical_images[0][1], size))
     return to_uint8(session.current.render(size, [number]))[0]
 
 
