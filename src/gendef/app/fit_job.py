@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gendef.fitting.schedule import Moment
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
 
 PREVIEW_SECONDS = 1.0
 """How long to wait for news of a fit before looking whether it ended."""
@@ -37,7 +37,7 @@ class FitJob:
         self._path = path
         self._news: queue.SimpleQueue[Moment] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._video: CanonicalVideo | None = None
+        self._video: Video | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -64,7 +64,7 @@ class FitJob:
         if self._error is not None:
             raise self._error
 
-    def result(self) -> "CanonicalVideo":
+    def result(self) -> "Video":
         """The fitted clip, once `moments` has ended."""
         assert self._video is not None
         return self._video
