@@ -8,6 +8,7 @@ from tests.fitting.conftest import scenery, write_frames
 import gendef
 from gendef.cli import fit, main
 from gendef.errors import InputError
+from gendef.fitting import checkpoint, output
 from gendef.fitting.checkpoint import StateFile
 
 
@@ -43,13 +44,13 @@ def test_continues_exactly_where_it_was_stopped(folder, tmp_path, monkeypatch):
             if Impatient.count == 4:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "StateFile", Impatient)
-    monkeypatch.setattr(fit, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "StateFile", Impatient)
+    monkeypatch.setattr(output, "PREVIEW_EVERY", 0.0)
     stopped = tmp_path / "stopped"
     assert main.main(["fit", *arguments, str(stopped)]) == 130
     with Image.open(stopped / "canonical.png") as preview:
         assert preview.width > 10
-    assert (stopped / fit.STATE).exists()
+    assert (stopped / checkpoint.STATE_NAME.format(0)).exists()
     fit.main([*arguments, str(stopped)])
     assert Impatient.count == 6  # of 6 sweeps, the first 4 were not made again
     one, two = (gendef.CanonicalVideo.load(tmp_path / name) for name in ("whole", "stopped"))
@@ -63,7 +64,7 @@ def test_scenes_get_a_folder_each(tmp_path, capsys):
     out = tmp_path / "clip"
     assert fit.main([str(write_frames(tmp_path / "cut", frames)), "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "note: 2 scenes, with cuts at frame 6" in text
+    assert "warning: 2 scenes, with cuts at frame 6" in text
     assert gendef.CanonicalVideo.load(out / "scene01").info["frames"] == [6, 11]
 
 
@@ -82,10 +83,10 @@ def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
     picture = scenery(40, 60) * 0.5
     frames = torch.stack([(1 + 0.1 * t) * (picture[:, 4:36, 2 * t : 40 + 2 * t] + 1) - 1 for t in range(5)])
     folder, out = write_frames(tmp_path / "ramp", frames), tmp_path / "clip"
-    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--residual"]) == 0
-    assert " without the residual)" in capsys.readouterr().out
+    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--illumination"]) == 0
+    assert " without the illumination)" in capsys.readouterr().out
     clip = gendef.CanonicalVideo.load(out)
-    assert clip.report["psnr"] > clip.report["psnr_without_residual"] + 5 and clip.info["residual"]
+    assert clip.report["psnr"] > clip.report["psnr_without_illumination"] + 5 and clip.info["illumination"]
     grey = tmp_path / "grey.png"
     Image.new("RGB", (64, 64), (100, 100, 100)).save(grey)
     assert main.main(["edit", str(out), "--canonical", str(grey), "--out", str(tmp_path / "edited")]) == 0
@@ -94,8 +95,8 @@ def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
     assert main.main(["export", str(out), "--html", str(tmp_path / "clip.html")]) == 0
     assert main.main(["show", str(out), "--out", str(tmp_path / "figure.png")]) == 0
     capsys.readouterr()
-    assert main.main(["fit", str(folder), "--model", "sky", "--residual", "--out", str(tmp_path / "other")]) == 2
-    assert "--model goes without --residual" in capsys.readouterr().err
+    assert main.main(["fit", str(folder), "--model", "sky", "--illumination", "--out", str(tmp_path / "other")]) == 2
+    assert "--model goes without --illumination" in capsys.readouterr().err
 
 
 def test_mistakes_end_with_status_two(tmp_path, capsys, folder):
@@ -108,3 +109,30 @@ def test_mistakes_end_with_status_two(tmp_path, capsys, folder):
     with pytest.raises(SystemExit):
         fit.main(["--help"])
     assert "example: gendef fit" in capsys.readouterr().out
+
+
+def test_a_damaged_state_is_reported_and_kept(folder, tmp_path, capsys, caplog):
+    arguments = [str(folder), "--quality", "fast", "--json", "--out"]
+    assert fit.main([*arguments, str(tmp_path / "whole")]) == 0
+    out = tmp_path / "clip"
+    out.mkdir()
+    state = out / checkpoint.STATE_NAME.format(0)
+    state.write_bytes(b"no tensors")
+    capsys.readouterr()
+    assert fit.main([*arguments, str(out)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    kept = out / ".fit-state-layer00.damaged.safetensors"
+    assert list(out.glob(".*")) == [kept] and kept.read_bytes() == b"no tensors"
+    for warnings in (report["warnings"], report["clips"][0]["warnings"], gendef.load_clip(out).report["warnings"]):
+        assert len(warnings) == 1 and kept.name in warnings[0]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] and kept.name in caplog.text
+    one, two = (gendef.load_clip(path) for path in (tmp_path / "whole", out))
+    assert torch.equal(one.deformation, two.deformation)
+
+
+def test_a_folder_with_other_things_is_refused_before_the_fit(folder, tmp_path, capsys):
+    out = tmp_path / "clip"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert main.main(["fit", str(folder), "--out", str(out)]) == 2
+    assert "notes.txt" in capsys.readouterr().err and [path.name for path in out.iterdir()] == ["notes.txt"]

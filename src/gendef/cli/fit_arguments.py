@@ -8,22 +8,20 @@ from typing import Annotated
 import tyro
 
 from gendef.errors import InputError
-from gendef.fitting.fit import Quality
-from gendef.fitting.layered_fit import Layers
-from gendef.fitting.segments import SEGMENT
+from gendef.fitting.options import SEGMENT, FitOptions, Layers, Quality
 
 DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
     "through one image.\n\n"
-    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
-    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
-    "clip folder.\n\n"
+    "While it runs, canonical.png in the clip folder is a preview. A fit that was stopped continues when the same "
+    "command is given again. A video with cuts gives a clip folder for every scene; a long scene is split into "
+    "segments in one clip folder.\n\n"
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
     "example: gendef fit my.mp4 --layers auto --out clip\n\n"
     "example: gendef fit my.mp4 --masks mask_of_first_frame.png --out clip\n\n"
-    "example: gendef fit sunset.mp4 --residual --out clip\n\n"
+    "example: gendef fit sunset.mp4 --illumination --out clip\n\n"
     "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
 
@@ -54,13 +52,33 @@ class Arguments:
     """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
     Each label becomes a layer of its own."""
     layers: Layers = "one"
-    """auto gives what moves of itself, before the background, a layer of its own."""
-    residual: bool = False
-    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
+    """auto detects independently moving objects and gives them a layer in front of the background."""
+    illumination: bool = False
+    """Estimate the illumination of each frame too, apart from the canonical image: for clips that get brighter or
+    darker."""
     segment: int = SEGMENT
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
+
+    def fit_options(self) -> FitOptions:
+        """The options of the fit.
+
+        Raises:
+            InputError: one is out of its range.
+        """
+        return FitOptions(
+            size=self.size,
+            start=self.start,
+            frames=self.frames,
+            quality=self.quality,
+            seed=self.seed,
+            budget=None if self.budget is None else parse_seconds(self.budget),
+            illumination=self.illumination,
+            masks=self.masks,
+            layers=self.layers,
+            segment=self.segment,
+        )
 
 
 def parse_seconds(text: str) -> float:
