@@ -7,6 +7,7 @@ from tests.fitting.conftest import scenery, write_frames
 
 import gendef
 from gendef.cli import fit, main
+from gendef.cli.fit_arguments import parse_seconds
 from gendef.errors import InputError
 from gendef.fitting import checkpoint, output
 from gendef.fitting.checkpoint import StateFile
@@ -70,13 +71,13 @@ def test_scenes_get_a_folder_each(tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("1.5m", 90), ("1h", 3600), ("7", 7)])
 def test_budgets(text, seconds):
-    assert fit.parse_seconds(text) == seconds
+    assert parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0s", "-3s", "soon", "5 days"])
 def test_budgets_that_are_none(text):
     with pytest.raises(InputError, match="a budget must look like 60s, 5m or 1h"):
-        fit.parse_seconds(text)
+        parse_seconds(text)
 
 
 def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):

@@ -286,7 +286,7 @@ def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
     assert fit.main([*words, str(stopped)]) == 0
     assert Impatient.count == 24  # of 6 sweeps a layer, none was made twice
     one, two = (load_clip(tmp_path / name) for name in ("whole", "stopped"))
-    assert all(layer.video.residual is not None for layer in one.layers)
+    assert all(layer.video.illumination is not None for layer in one.layers)
     assert torch.equal(one.render(), two.render()) and torch.equal(one.visibility, two.visibility)
     assert not list(stopped.glob(".*"))
     capsys.readouterr()

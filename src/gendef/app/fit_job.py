@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gendef.fitting import FitOptions, Progress
-    from gendef.fitting.fit import Clip
+    from gendef.video.base import Video
 
 PREVIEW_SECONDS = 1.0
 """Longest wait for a progress report before looking whether the fit has ended."""
@@ -30,7 +30,7 @@ class FitJob:
         self._path, self._options = path, options
         self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._video: Clip | None = None
+        self._video: Video | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -57,7 +57,7 @@ class FitJob:
         if self._error is not None:
             raise self._error
 
-    def result(self) -> "Clip":
+    def result(self) -> "Video":
         """The fitted clip, once `progress` has ended."""
         assert self._video is not None
         return self._video

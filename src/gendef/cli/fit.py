@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import tyro
 from rich.progress import Progress as ProgressBar
 
-from gendef.cli.fit_arguments import DESCRIPTION, Arguments
+from gendef.cli.fit_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.fitting.fit import fit_scenes
 from gendef.fitting.output import clip_folder
@@ -16,8 +15,12 @@ from gendef.video.layered_format import layer_name
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
     options = arguments.fit_options()
     if arguments.model is not None:
         from gendef.cli.fit_model import fit_model

@@ -1,14 +1,17 @@
-"""Options of `gendef fit`."""
+"""Arguments of `gendef fit`, apart from its work so that `--help` does not wait for torch."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from gendef.cli.common import COMMON, CommonOptions
 from gendef.errors import InputError
-from gendef.fitting.options import SEGMENT, FitOptions, Layers, Quality
+
+if TYPE_CHECKING:
+    from gendef.fitting.options import FitOptions
 
 DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
@@ -40,7 +43,7 @@ class Arguments:
     """First frame."""
     frames: int | None = None
     """Number of frames; default all."""
-    quality: Quality = "default"
+    quality: Literal["fast", "default", "best"] = "default"
     """How long to refine."""
     budget: str | None = None
     """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
@@ -51,22 +54,25 @@ class Arguments:
     masks: Path | None = None
     """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
     Each label becomes a layer of its own."""
-    layers: Layers = "one"
+    layers: Literal["one", "auto"] = "one"
     """auto detects independently moving objects and gives them a layer in front of the background."""
     illumination: bool = False
     """Estimate the illumination of each frame too, apart from the canonical image: for clips that get brighter or
     darker."""
-    segment: int = SEGMENT
+    segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
+    common: CommonOptions = COMMON
 
-    def fit_options(self) -> FitOptions:
+    def fit_options(self) -> "FitOptions":
         """The options of the fit.
 
         Raises:
             InputError: one is out of its range.
         """
+        from gendef.fitting.options import FitOptions
+
         return FitOptions(
             size=self.size,
             start=self.start,
@@ -79,6 +85,11 @@ class Arguments:
             layers=self.layers,
             segment=self.segment,
         )
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
 
 
 def parse_seconds(text: str) -> float:

@@ -21,10 +21,7 @@ from gendef.fitting.segments import fit_segments
 from gendef.fitting.single_fit import fit_single
 from gendef.media.footage import Footage, Scene, read_footage
 from gendef.optical_flow.dis import FlowMethod
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo
-
-Clip = CanonicalVideo | CompositeVideo
+from gendef.video.base import Video
 
 
 def fit_video(
@@ -42,7 +39,7 @@ def fit_video(
     masks: str | Path | None = None,
     layers: Layers = "one",
     segment: int = SEGMENT,
-) -> Clip:
+) -> Video:
     """Fit a canonical image and a deformation field to a real video.
 
     Args:
@@ -64,7 +61,7 @@ def fit_video(
         segment: a longer scene is split into overlapping segments of at most this many frames.
 
     Returns:
-        A `CanonicalVideo` if one canonical image holds the clip; a `CompositeVideo` with masks, with layers, and for
+        A `CanonicalVideo` if one canonical image holds the clip; a `LayeredVideo` with masks, with layers, and for
         more than `segment` frames. If the video has cuts, its longest scene; `fit_scenes` gives all of them.
 
         `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any frame shows),
@@ -90,7 +87,7 @@ def fit_scenes(
     on_progress: ProgressCallback = no_progress,
     scenes: Literal["all", "longest"] = "all",
     out: str | Path | None = None,
-) -> list[Clip]:
+) -> list[Video]:
     """Fit the scenes of a video, one clip each.
 
     Args:
@@ -121,7 +118,7 @@ def fit_scenes(
         None if out is None else ClipOutput(clip_folder(out, number, count), fit_job(source, *part))
         for number, part in enumerate(parts)
     ]
-    clips: list[Clip] = []
+    clips: list[Video] = []
     before = 0
     for number, ((scene, share, mine), output) in enumerate(zip(parts, outputs, strict=True)):
         weight = len(scene.frames) / total
@@ -156,7 +153,7 @@ def _fit_scene(
     flow: FlowMethod | None,
     on_progress: ProgressCallback,
     states: StateFolder | None,
-) -> Clip:
+) -> Video:
     """Fit one scene in segments, in layers, or with one canonical image."""
     if len(scene.frames) > options.segment:
         return fit_segments(scene, footage, options, name, labels, flow, on_progress, states)

@@ -33,7 +33,7 @@ from gendef.optical_flow.dis import FlowMethod
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer
+from gendef.video.layer import Layer
 
 RIM, RIM_WEIGHT = 2, 0.05
 """Pixels around a mask whose colours count little for the layer behind it, and their weight: masks are not exact, and
@@ -173,7 +173,7 @@ def fit_layer(
     if estimated:
         estimated.finish(CanonicalVideo(canonical, field).render(), frames, good & mine)
     alpha = None if label == 0 else mine.to(torch.uint8) * 255
-    video = CanonicalVideo(canonical, field, residual=illumination.gains[first:last] if illumination else None)
+    video = CanonicalVideo(canonical, field, illumination=illumination.gains[first:last] if illumination else None)
     layer = Layer(video, alpha, first, layer_title(label))
     seen = float((fitted.mass > SEEN).float().mean())
     return FittedLayer(layer, good, seen, sweeps, camera.kind, first + camera.reference)

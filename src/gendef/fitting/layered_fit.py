@@ -27,7 +27,8 @@ from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
 from gendef.runtime.parallel import workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, Layer
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo
 
 
 def fit_layers(
@@ -40,7 +41,7 @@ def fit_layers(
     on_progress: ProgressCallback = no_progress,
     states: Callable[[int], StateFile] | None = None,
     needed: bool = True,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one scene in layers.
 
     Args:
@@ -86,7 +87,7 @@ def fit_layers(
         warnings.append(f"no object in front of the background in frames {first} to {last}: one canonical image there")
     on_progress(Progress("measuring", 0.99))
     layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
-    result = CompositeVideo(layers, footage.fps)
+    result = LayeredVideo(layers, footage.fps)
     result.info = clip_info(scene, options, name)
     _measure(result, fitted, scene, used)
     result.report |= {
@@ -127,13 +128,13 @@ def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
     nearest = nearest_used(used, count)
     frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
     inner = nearest[frames] - layer.start
-    gains = None if layer.video.residual is None else layer.video.residual[inner]
-    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], residual=gains)
+    gains = None if layer.video.illumination is None else layer.video.illumination[inner]
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], illumination=gains)
     alpha = None if layer.alpha is None else layer.alpha[inner]
     return Layer(video, alpha, int(frames[0]), layer.name)
 
 
-def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
+def _measure(video: LayeredVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
     """Set the report and the visibility of a layered video."""
     rendered, truth = video.render(), to_tensor(scene.frames)
     visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
@@ -149,7 +150,7 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, use
     quality = psnr(rendered[used], truth[used])
     background, reference = video.layers[0], used[fitted[0].reference]
     seen_there = visible[reference] & (video.owners(reference) == 0)
-    shown = background.video.without_residual().render(frames=[reference - background.start])[0]
+    shown = background.video.without_illumination().render(frames=[reference - background.start])[0]
     difference = (shown - truth[reference]).abs().mean(dim=0)[seen_there]
     video.report = {
         "psnr": float(quality.mean()),
@@ -171,11 +172,11 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, use
     }
     if min(video.size) >= SSIM_WINDOW:
         video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
-    if background.video.residual is not None:
-        video.report |= without_illumination(video.without_residual().render()[used], truth[used])
+    if background.video.illumination is not None:
+        video.report |= without_illumination(video.without_illumination().render()[used], truth[used])
 
 
-def _share(video: CompositeVideo, visible: Tensor, number: int) -> float:
+def _share(video: LayeredVideo, visible: Tensor, number: int) -> float:
     """Share of a layer's shown pixels that it explains."""
     mine = torch.stack([video.owners(t) == number for t in range(video.num_frames)])
     return float(visible[mine].float().mean()) if mine.any() else 0.0

@@ -8,9 +8,8 @@ from gendef.fitting.checkpoint import StateFolder
 from gendef.fitting.progress import Progress
 from gendef.media.images import to_uint8, write_image
 from gendef.runtime.resume_file import keeping_damaged
-from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.base import Video
 from gendef.video.clip_format import CANONICAL, META, check_replaceable
-from gendef.video.layered_video import CompositeVideo
 
 PREVIEW_EVERY = 5.0
 """Least number of seconds between two previews."""
@@ -46,7 +45,7 @@ class ClipOutput:
             self._shown = now
             write_image(self._preview, to_uint8(progress.canonical))
 
-    def save(self, clip: CanonicalVideo | CompositeVideo) -> None:
+    def save(self, clip: Video) -> None:
         """Save the finished clip and delete the states."""
         with keeping_damaged(self._folder):
             clip.save(self._folder)

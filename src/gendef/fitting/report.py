@@ -95,7 +95,7 @@ def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, vi
         truth: (3, H, W), the reference frame.
         visible: (H, W) bool, where the canonical image explains it.
     """
-    shown = clip.without_residual().render(frames=[reference])[0]
+    shown = clip.without_illumination().render(frames=[reference])[0]
     difference = (shown - truth).abs().mean(dim=0)[visible]
     return float(difference.mean()) * 127.5 if difference.numel() else 0.0
 
@@ -130,8 +130,8 @@ def measured(
     }
     if min(clip.size) >= SSIM_WINDOW:
         report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
-    if clip.residual is not None:
-        report |= without_illumination(clip.without_residual().render()[used], truth[used])
+    if clip.illumination is not None:
+        report |= without_illumination(clip.without_illumination().render()[used], truth[used])
     return report, visible
 
 

@@ -9,16 +9,15 @@ from torch import Tensor
 from gendef.fitting.options import OVERLAP
 from gendef.media.footage import Scene, to_tensor
 from gendef.metrics.image_quality import SSIM_WINDOW, psnr, ssim
-from gendef.video.layered_video import SHOWN, CompositeVideo, Layer
+from gendef.video.layer import SHOWN, Layer
+from gendef.video.layered_video import LayeredVideo
 
 SAME_OBJECT = 0.5
 """Two masks belong to one object if, in the frames that both segments show, they share more than this share of the
 smaller mask."""
 
 
-def with_names(
-    clip: CompositeVideo, before: CompositeVideo | None, apart: int, new_numbers: Iterator[int]
-) -> CompositeVideo:
+def with_names(clip: LayeredVideo, before: LayeredVideo | None, apart: int, new_numbers: Iterator[int]) -> LayeredVideo:
     """A segment whose objects have the names of the same objects in the segment before, or new names.
 
     Each segment detects moving objects by itself, and different ones may move in different segments.
@@ -41,10 +40,10 @@ def with_names(
         report["layers"] = [
             {**entry, "name": layer.name} for entry, layer in zip(report["layers"], layers, strict=True)
         ]
-    return CompositeVideo(layers, clip.fps, info=clip.info, report=report, visibility=clip.visibility)
+    return LayeredVideo(layers, clip.fps, info=clip.info, report=report, visibility=clip.visibility)
 
 
-def placed_layers(clip: CompositeVideo, start: int) -> list[Layer]:
+def placed_layers(clip: LayeredVideo, start: int) -> list[Layer]:
     """The layers of a segment that begins at frame `start` of the whole clip; all but the first segment fade in.
 
     In the shared frames a layer has the weight of the fade where it is the topmost layer of its segment, and weight 0
@@ -66,9 +65,7 @@ def placed_layers(clip: CompositeVideo, start: int) -> list[Layer]:
     return placed
 
 
-def measure_segments(
-    video: CompositeVideo, scene: Scene, clips: Sequence[CompositeVideo], parts: Sequence[range]
-) -> None:
+def measure_segments(video: LayeredVideo, scene: Scene, clips: Sequence[LayeredVideo], parts: Sequence[range]) -> None:
     """Set report and visibility of a video whose segments, at frames `parts`, are `clips`."""
     visible = torch.zeros(video.num_frames, *video.size, dtype=torch.bool)
     quality, similarity = _compared(video, scene)
@@ -86,14 +83,14 @@ def measure_segments(
     }
     if len(similarity):
         video.report["ssim"] = float(similarity.mean())
-    if video.layers[0].video.residual is not None:
-        quality, similarity = _compared(video.without_residual(), scene)
+    if video.layers[0].video.illumination is not None:
+        quality, similarity = _compared(video.without_illumination(), scene)
         video.report["psnr_without_illumination"] = float(quality.mean())
         if len(similarity):
             video.report["ssim_without_illumination"] = float(similarity.mean())
 
 
-def _compared(video: CompositeVideo, scene: Scene) -> tuple[Tensor, Tensor]:
+def _compared(video: LayeredVideo, scene: Scene) -> tuple[Tensor, Tensor]:
     """PSNR and SSIM of each frame that is not blank; no SSIM for frames that are smaller than its window.
 
     Frames are rendered in chunks: there may be more than fit into memory.

@@ -16,8 +16,9 @@ from gendef.fitting.segment_joining import measure_segments, placed_layers, with
 from gendef.fitting.single_fit import fit_single
 from gendef.media.footage import Footage, Scene
 from gendef.optical_flow.dis import FlowMethod
+from gendef.video.layer import Layer
 from gendef.video.layered_format import MAX_LAYERS
-from gendef.video.layered_video import CompositeVideo, Layer
+from gendef.video.layered_video import LayeredVideo
 
 REPORTED = ("psnr", "camera", "reference_frame", "layers")
 """Entries of each segment's report that the report of the whole clip repeats; `layers` is there for segments in
@@ -48,7 +49,7 @@ def fit_segments(
     flow: FlowMethod | None = None,
     on_progress: ProgressCallback = no_progress,
     states: Callable[[int], StateFile] | None = None,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one scene in segments.
 
     Args:
@@ -73,7 +74,7 @@ def fit_segments(
     _check_count(len(parts), labels, options)
     new_numbers = count(1)
     layers: list[Layer] = []
-    clips: list[CompositeVideo] = []
+    clips: list[LayeredVideo] = []
     for number, part in enumerate(parts):
 
         def inner(progress: Progress, number: int = number) -> None:
@@ -93,7 +94,7 @@ def fit_segments(
             clip = with_names(clip, clips[-1] if clips else None, apart, new_numbers)
         layers.extend(placed_layers(clip, part.start))
         clips.append(clip)
-    result = CompositeVideo(layers, footage.fps)
+    result = LayeredVideo(layers, footage.fps)
     result.info = clip_info(scene, options, name)
     measure_segments(result, scene, clips, parts)
     reports = [clip.report for clip in clips]
@@ -123,12 +124,12 @@ def _fit_part(
     flow: FlowMethod | None,
     on_progress: ProgressCallback,
     states: Callable[[int], StateFile] | None,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one segment; arguments as for `fit_segments`, `states` by the number of a layer of the segment."""
     if labels is None and options.layers == "one":
         state = states(0) if states else None
         one = fit_single(scene, footage, options, name, flow, on_progress, state, keep_state=True)
-        return CompositeVideo([Layer(one)], info=one.info, report=one.report, visibility=one.visibility)
+        return LayeredVideo([Layer(one)], info=one.info, report=one.report, visibility=one.visibility)
     return fit_layers(scene, footage, options, name, labels, flow, on_progress, states, needed=False)
 
 

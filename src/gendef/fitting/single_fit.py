@@ -69,7 +69,7 @@ def fit_single(
     on_progress(Progress("measuring", 0.99))
     nearest = nearest_used(used, len(scene.frames))
     gains = None if illumination is None else illumination.gains[nearest]
-    result = CanonicalVideo(canonical, field[nearest], footage.fps, residual=gains)
+    result = CanonicalVideo(canonical, field[nearest], footage.fps, illumination=gains)
     truth = to_tensor(scene.frames)
     reference = used[camera.reference]
     report, result.visibility = measured(result, truth, used, reference, agrees)
