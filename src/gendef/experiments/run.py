@@ -14,7 +14,8 @@ from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.training.checkpoint import checkpoint_paths
 from gendef.training.config import TrainConfig
-from gendef.training.trainer import RunOptions, Trainer
+from gendef.training.run_options import RunOptions
+from gendef.training.trainer import Trainer
 
 PRETRAINED = "stage1"
 """Folder of the stage 1 that rows share."""
