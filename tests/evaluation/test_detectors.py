@@ -48,7 +48,7 @@ def test_registry(spec, tmp_path, monkeypatch):
     assert find_detector(register_detector(spec(name="mine")).name).name == "mine"
     (tmp_path / "their_detector.py").write_text("mine = 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"must be a gendef\.metrics\.detectors.DetectorSpec, got a int"):
+    with pytest.raises(InputError, match=r"must be a gendef\.evaluation\.detectors.DetectorSpec, got a int"):
         find_detector("their_detector:mine")
     with pytest.raises(InputError, match="their_detector:other cannot be imported"):
         find_detector("their_detector:other")

@@ -14,7 +14,7 @@ from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
 
 TEMPORAL = """How a video holds together: warping error over pixels that neighbouring frames share, speed of its optical
-flow, for a saved clip the share of the field that folds, and for an edited video how steady the edit is.
+flow, for a saved clip the share of the fields (of all layers) that folds, and for an edited video how steady the edit is.
 
 example: gendef eval temporal videos/seed0003
 
@@ -104,8 +104,8 @@ def temporal(arguments: Temporal) -> dict[str, Any]:
     from gendef.evaluation.videos import iter_video
     from gendef.metrics.temporal import folding
     from gendef.metrics.temporal import temporal as measure
-    from gendef.video.canonical_video import CanonicalVideo
     from gendef.video.clip_format import META
+    from gendef.video.layered_video import load_clip
 
     edited = iter_video(arguments.edited) if arguments.edited is not None else None
     with progress_bar() as progress:
@@ -114,7 +114,11 @@ def temporal(arguments: Temporal) -> dict[str, Any]:
         frames = _counted(iter_video(arguments.video), lambda: progress.advance(task))
         report |= measure(frames, edited).summary()
     if (arguments.video / META).is_file():
-        report |= folding(CanonicalVideo.load(arguments.video).deformation)
+        layers = load_clip(arguments.video).layers
+        parts = [(len(layer.video.deformation), folding(layer.video.deformation)) for layer in layers]
+        total = sum(frames for frames, _ in parts)
+        report["folded_share"] = sum(frames * part["folded_share"] for frames, part in parts) / total
+        report["folded_share_worst_frame"] = max(part["folded_share_worst_frame"] for _, part in parts)
     return report
 
 

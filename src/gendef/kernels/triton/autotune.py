@@ -1,49 +1,31 @@
-"""Of several ways to compute the same on a GPU, the one that is fastest on that very GPU: tried once, then kept."""
+"""Autotuning on a GPU: candidates for one operation are compared and timed once; the fastest correct one is kept."""
 
 import functools
-import importlib
-import importlib.util
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 RUNS = 7
-"""Of each way, to take the median of, after the one whose results are compared."""
+"""Timed runs of each candidate; the median counts. One run before them is compared with the plain form."""
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Largest difference from the plain way, as a share of its values' norm: rounding, not mistakes."""
+"""Largest norm of the difference from the plain form, as a share of its norm, that rounding can explain."""
 _DEAD_DEVICE = getattr(torch, "AcceleratorError", ())
-"""After it nothing more can be computed; of torch from 2.8 on."""
-
-
-@functools.cache
-def kernels(name: str) -> ModuleType | None:
-    """The module gendef.kernels.triton.`name`, if Triton works, which its kernels are written in.
-
-    torch for CUDA GPUs on Linux brings it.
-    """
-    if importlib.util.find_spec("triton") is None:
-        return None
-    try:
-        return importlib.import_module(f"gendef.kernels.triton.{name}")
-    except (ImportError, OSError, AttributeError, RuntimeError) as error:
-        _warn(f"Triton cannot be used here ({type(error).__name__}: {error})")
-        return None
+"""After this error (torch 2.8 and later) the device computes nothing more."""
 
 
 @functools.cache
 def _warn(text: str) -> None:
-    """Once, not for every layer."""
+    """Warn once, not for every layer."""
     warnings.warn(text, stacklevel=2)
 
 
 @dataclass(frozen=True)
-class Way:
+class Candidate:
     """A function of tensors to a tensor, differentiable once."""
 
     name: str
@@ -52,7 +34,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial gave: the fastest way's place among all, and each usable way's milliseconds by its name."""
+    """Result of a trial: index of the fastest candidate, and milliseconds of each correct candidate by name."""
 
     best: int
     milliseconds: dict[str, float]
@@ -60,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a trial holds for: types are shape, strides, number and whether a gradient is wanted."""
+    """The inputs that a trial is valid for: shape, strides, dtype and whether a gradient is needed, of each."""
 
     kind: str
     device: torch.device
@@ -74,11 +56,11 @@ class _Inputs:
 _trials: dict[_Inputs, Trial] = {}
 
 
-def worth_trying(*inputs: Tensor) -> bool:
-    """Whether other ways may be tried: on a GPU, and where a gradient is wanted.
+def can_autotune(*inputs: Tensor) -> bool:
+    """Whether candidates may be tried for `inputs`: on a CUDA GPU, where a gradient is needed.
 
-    Sampling calls a layer too few times to pay for a trial, in which kernels are compiled. Inside torch.compile and
-    where CUDA records a graph nothing can be measured, and whoever wants deterministic algorithms wants no trials.
+    Sampling calls a layer too rarely to pay for the compilation of kernels in a trial. Nothing can be timed inside
+    torch.compile or while CUDA records a graph. Deterministic algorithms exclude a choice by time.
     """
     if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)) or torch.compiler.is_compiling():
         return False
@@ -88,23 +70,24 @@ def worth_trying(*inputs: Tensor) -> bool:
         return not torch.cuda.is_current_stream_capturing()
 
 
-def fastest(
+def autotune(
     kind: str,
-    plain: Way,
-    others: Callable[[], Sequence[Way]],
+    plain: Candidate,
+    others: Callable[[], Sequence[Candidate]],
     *inputs: Tensor,
     tried_on: Callable[[], Sequence[Tensor]] | None = None,
-) -> Way:
-    """The way whose value and gradient together take least time for such inputs.
+) -> Candidate:
+    """The candidate whose value and gradient together take the least time for such inputs.
 
-    Another way than the plain one is taken if it agrees with it and is faster. What it raises, and that it does not
-    agree, becomes a warning. The first call for inputs of some shapes, strides and types tries all; later ones, a
-    second pass of a checkpoint among them, get the same.
+    If a kernel fails or its result differs from the plain form, warn and leave it out. The first call for inputs of
+    some shapes, strides and types runs the trial; later calls, also in the second pass of a checkpoint, reuse it.
 
     Args:
-        kind: what the ways compute, with all that their time depends on beside the inputs.
-        tried_on: inputs for the trial instead of these, where these may lie on kinks: there the ways may well have
-            different gradients.
+        kind: the operation, with everything that its time depends on apart from the inputs.
+        plain: the reference.
+        others: gives the other candidates.
+        tried_on: gives inputs for the trial in place of `inputs`. Needed where `inputs` may lie on kinks of the
+            operation, at which correct candidates have different gradients.
     """
     types = tuple((x.shape, x.stride(), x.dtype, x.requires_grad) for x in inputs)
     key = _Inputs(kind, inputs[0].device, types)
@@ -116,64 +99,66 @@ def fastest(
         )
         # A checkpoint around this would count what the trial saves for its gradients.
         with torch.enable_grad(), saved_tensors_hooks(lambda x: x, lambda x: x), torch.cuda.device_of(inputs[0]):
-            _trials[key] = _tried(kind, [plain, *others()], chosen)
+            _trials[key] = _run_trial(kind, [plain, *others()], chosen)
     best = _trials[key].best
     return others()[best - 1] if best else plain
 
 
 def trials() -> list[tuple[str, dict[str, float]]]:
-    """All trials so far, for reports: what was tried, and milliseconds by way."""
+    """All trials so far: operation and inputs, and milliseconds by candidate."""
     return [(str(inputs), trial.milliseconds) for inputs, trial in _trials.items()]
 
 
-def _tried(kind: str, ways: Sequence[Way], inputs: Sequence[Tensor]) -> Trial:
-    plain = ways[0]
-    if len(ways) == 1:
+def _run_trial(kind: str, candidates: Sequence[Candidate], inputs: Sequence[Tensor]) -> Trial:
+    plain = candidates[0]
+    if len(candidates) == 1:
         return Trial(0, {})
     if inputs[0].is_cuda:
-        torch.cuda.synchronize()  # what failed before is not for a kernel to answer for
+        torch.cuda.synchronize()  # an earlier failure must not count as a kernel's
     try:
         with torch.no_grad():
             seed = plain.run(*inputs)
         expected = _results(plain, inputs, seed)
         milliseconds, best = {plain.name: _milliseconds(plain, inputs, seed)}, 0
-        for index, way in enumerate(ways[1:], 1):
-            if not _agrees(kind, way, inputs, seed, expected):
+        for index, candidate in enumerate(candidates[1:], 1):
+            if not _agrees(kind, candidate, inputs, seed, expected):
                 continue
-            milliseconds[way.name] = _milliseconds(way, inputs, seed)
-            if milliseconds[way.name] < milliseconds[ways[best].name]:
+            milliseconds[candidate.name] = _milliseconds(candidate, inputs, seed)
+            if milliseconds[candidate.name] < milliseconds[candidates[best].name]:
                 best = index
     except torch.OutOfMemoryError:
-        _warn(f"too little memory to try other ways than {plain.name} for the {kind}")
+        _warn(f"too little memory for other candidates than {plain.name} for the {kind}")
         return Trial(0, {})
     return Trial(best, milliseconds)
 
 
-def _agrees(kind: str, way: Way, inputs: Sequence[Tensor], seed: Tensor, expected: Sequence[Tensor]) -> bool:
-    """Whether `way` gives what is expected; why not is a warning."""
+def _agrees(
+    kind: str, candidate: Candidate, inputs: Sequence[Tensor], seed: Tensor, expected: Sequence[Tensor]
+) -> bool:
+    """Whether `candidate` gives the expected results; warns why not."""
     try:
-        off = [_difference(*pair) for pair in zip(_results(way, inputs, seed), expected, strict=True)]
+        off = [_difference(*pair) for pair in zip(_results(candidate, inputs, seed), expected, strict=True)]
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a compiler, a driver or a launch may fail in ways of their own
+    except Exception as error:  # compiler, driver and launch raise errors of many types
         if isinstance(error, _DEAD_DEVICE):
             raise
         cause = (str(error).strip().splitlines() or [""])[0]
-        _warn(f"{way.name} cannot be used here ({type(error).__name__}: {cause})")
+        _warn(f"{candidate.name} cannot be used here ({type(error).__name__}: {cause})")
         return False
     most = TOLERANCE[inputs[0].dtype]
-    if torch.get_float32_matmul_precision() != "highest":  # the plain way's products are rounded to few digits
+    if torch.get_float32_matmul_precision() != "highest":  # then the plain form is coarser itself
         most = max(most, TOLERANCE[torch.bfloat16])
-    if not all(item <= most for item in off):  # also what is not a number
-        _warn(f"{kind}: {way.name} is not used, its results are {max(off):.1e} off")
+    if not all(item <= most for item in off):  # false for NaN, too
+        _warn(f"{kind}: {candidate.name} is not used, its results are {max(off):.1e} off")
         return False
     return True
 
 
-def _results(way: Way, inputs: Sequence[Tensor], seed: Tensor) -> list[Tensor]:
-    """The value, and from `seed` as its gradient those of the inputs that want one."""
+def _results(candidate: Candidate, inputs: Sequence[Tensor], seed: Tensor) -> list[Tensor]:
+    """The value, and the gradients of the inputs that need one, from `seed` as the gradient of the value."""
     own = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
-    value = way.run(*own)
+    value = candidate.run(*own)
     return [value.detach(), *torch.autograd.grad(value, [x for x in own if x.requires_grad], seed)]
 
 
@@ -182,12 +167,12 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found.float() - expected).norm() / expected.norm().clamp(min=1e-20))
 
 
-def _milliseconds(way: Way, inputs: Sequence[Tensor], seed: Tensor) -> float:
+def _milliseconds(candidate: Candidate, inputs: Sequence[Tensor], seed: Tensor) -> float:
     spent = []
     for _ in range(RUNS):
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        _results(way, inputs, seed)
+        _results(candidate, inputs, seed)
         stop.record()
         stop.synchronize()
         spent.append(start.elapsed_time(stop))
