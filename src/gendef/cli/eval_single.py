@@ -14,7 +14,7 @@ from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
 
 TEMPORAL = """How a video holds together: warping error over pixels that neighbouring frames share, speed of its optical
-flow, for a saved clip the share of the fields (of all layers) that folds, and for an edited video how steady the edit is.
+flow, for a saved clip the folded share of the fields of all layers, and for an edited video how steady the edit is.
 
 example: gendef eval temporal videos/seed0003
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendef.data.stylegan_archive import holds_single_images, read_labels
 from gendef.errors import DataError, InputError
 from gendef.media.video_reader import decode_image
 from gendef.media.zips import (
@@ -33,17 +34,19 @@ class _Unreadable(Exception):
 
 
 class VideoArchive:
-    """Clips of a data archive made by `gendef data prepare`, or of a StyleGAN-V style zip of square frames.
+    """Clips of a data archive made by `gendef data prepare`, or of a zip of StyleGAN-V or StyleGAN with square frames.
 
     Decoded frames stay in memory, as uint8, if all of them fit into `cache_bytes`. The archive can be pickled and
     used from threads and forked processes.
 
-    A frame that cannot be decoded is replaced by the nearest readable one of its clip and reported once to `on_damage`.
+    A frame that cannot be decoded is replaced by the nearest readable one, of its clip if there is one, and reported
+    once to `on_damage`.
 
     Args:
         path: the file.
         cache_bytes: memory for decoded frames.
-        on_damage: called with a sentence for each damaged frame; default the log of `gendef.data`, at level warning.
+        on_damage: called with a sentence for each damaged frame, and for a zip of single images; default the log of
+            `gendef.data`, at level warning.
 
     Attributes:
         path: the file.
@@ -55,6 +58,7 @@ class VideoArchive:
         sources: the video each clip was cut from; splits go by it. The clip's own name where the archive does not say.
         classes: names of the classes; empty without labels.
         labels: class index of each clip, or None.
+        single_images: whether it is another program's zip of images; each is a clip of one frame.
         metadata: contents of dataset.json; empty for other programs' archives.
         fingerprint: SHA-256 of all member names, sizes and checksums.
 
@@ -77,6 +81,11 @@ class VideoArchive:
         with open_zip(self.path) as archive:
             frames = frames_by_clip(archive)
             self.metadata: dict[str, Any] = read_metadata(archive)
+            self.single_images = not self.metadata and bool(frames) and holds_single_images(frames)
+            if self.single_images:
+                frames = {name: [name] for names in frames.values() for name in names}
+                on_damage(f"{self.path} holds {len(frames)} single images, for stage 1; a clip is a folder of frames")
+            foreign_labels = None if self.metadata else read_labels(archive, frames)
             self.fingerprint = _fingerprint(archive)
         if not frames:
             raise DataError(f"{self.path} holds no frames; make a data archive with  gendef data prepare")
@@ -94,8 +103,11 @@ class VideoArchive:
             if not all(clips):
                 raise DataError(f"{self.path} has classes, but clips without one; prepare it again")
             self.labels = [clip["label"] for clip in clips]
+        elif foreign_labels is not None:
+            self.classes = [str(number) for number in range(max(foreign_labels) + 1)]
+            self.labels = foreign_labels
         self.resolution = self._first_frame().shape[-1]
-        if not self.metadata:
+        if not self.metadata and not self.single_images:
             # Another program's: a frame of each clip tells whether the sizes agree, before training starts.
             for start in self._starts[1:-1]:
                 self._readable(int(start))
@@ -123,7 +135,7 @@ class VideoArchive:
 
         Raises:
             InputError: there is no such clip or frame.
-            DataError: no frame of the clip can be read, more than 1 % of all frames are damaged, or a frame has
+            DataError: more than 1 % of all frames are damaged, or a frame has
                 another size.
         """
         if not 0 <= clip < self.num_clips:
@@ -174,15 +186,19 @@ class VideoArchive:
         raise DataError(f"{self.path} holds no readable frame")
 
     def _readable(self, row: int) -> np.ndarray:
-        """Frame number `row` of all, or the nearest readable frame of its clip; uint8 (3, R, R)."""
+        """Frame number `row` of all, uint8 (3, R, R); in place of a damaged one the nearest readable frame."""
+        try:
+            return self._decode(row, self.resolution)
+        except _Unreadable as error:
+            self._report(row, error)
         clip = int(np.searchsorted(self._starts, row, side="right")) - 1
-        first, end = int(self._starts[clip]), int(self._starts[clip + 1])
-        for candidate in sorted(range(first, end), key=lambda other: abs(other - row)):
+        own = range(int(self._starts[clip]), int(self._starts[clip + 1]))
+        for candidate in sorted(range(self.num_frames), key=lambda other: (other not in own, abs(other - row))):
             try:
                 return self._decode(candidate, self.resolution)
             except _Unreadable as error:
                 self._report(candidate, error)
-        raise DataError(f"{self.path}: no frame of the clip {self.clip_names[clip]} can be read")
+        raise DataError(f"{self.path} holds no readable frame")
 
     def _report(self, row: int, error: Exception) -> None:
         """Remember a damaged frame and report it the first time.

@@ -184,9 +184,10 @@ def measure_row(
     Returns:
         The reports, by name of the measure; also written as NAME.json into the folder.
     """
-    from gendef.evaluation.clip_sets import CanonicalImages, open_clips
+    from gendef.evaluation.clip_sets import CanonicalImages
     from gendef.evaluation.detectors import Detector, find_detector
     from gendef.evaluation.fvd import compare
+    from gendef.evaluation.open_clips import open_clips
     from gendef.evaluation.report import to_json
 
     device, videos = choose_device(spec.device), (folder / "model").is_dir()
