@@ -1,5 +1,6 @@
 """`gendef eval`: measure videos."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from gendef.cli import eval_single
+from gendef.cli import eval_single_arguments as single
+from gendef.cli.common import set_up_logging
 from gendef.cli.eval_arguments import FID, FVD, MOTION, PROTOCOL, Comparison, Distance, Frames, Protocol
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
-from gendef.evaluation.report import to_json, versions
 
 if TYPE_CHECKING:
     from gendef.evaluation.clip_sets import ClipSet
     from gendef.evaluation.sampling import Sampling
+
+_log = logging.getLogger(__name__)
 
 USAGE = """usage: gendef eval fvd FAKE REAL               FVD and KVD of clips (I3D)
        gendef eval fid FAKE REAL               Frechet and kernel distance of single frames (EfficientNet-Lite0)
@@ -40,7 +43,9 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     if argv and argv[0] in _COMMANDS:
         arguments, run, text = _COMMANDS[argv[0]]
-        return run(tyro.cli(arguments, args=argv[1:], prog=f"gendef eval {argv[0]}", description=text))
+        parsed: Any = tyro.cli(arguments, args=argv[1:], prog=f"gendef eval {argv[0]}", description=text)
+        set_up_logging(parsed.common)
+        return run(parsed)
     if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -72,10 +77,9 @@ def _announce(fake: "ClipSet", real: "ClipSet", counts: list[list[int]], samplin
     print(f"measuring {text}, {sampling.frames} frames each{several}", file=sys.stderr)
     for side, own, other in ((fake, counts[0][0], counts[1][0]), (real, counts[1][0], counts[0][0])):
         if 4 * own < other:
-            print(
-                f"warning: {side.name} has {own} clips for {other} of the other side: --count {own} measures as many of"
-                " both, and --clips-per-video takes more clips from each video",
-                file=sys.stderr,
+            _log.warning(
+                f"{side.name} has {own} clips for {other} of the other side: --count {own} measures as many of"
+                " both, and --clips-per-video takes more clips from each video"
             )
 
 
@@ -160,11 +164,14 @@ def _protocol(arguments: Protocol) -> int:
     return 0
 
 
-def _single(measure: Callable[[Any], dict[str, Any]]) -> Callable[[Any], int]:
-    """A measure of one video as a command."""
+def _single(measure: str) -> Callable[[Any], int]:
+    """A measure of one video, a function of `gendef.cli.eval_single`, as a command."""
 
     def run(arguments: Any) -> int:
-        report = {**measure(arguments), "versions": versions()}
+        from gendef.cli import eval_single
+        from gendef.evaluation.report import to_json, versions
+
+        report = {**getattr(eval_single, measure)(arguments), "versions": versions()}
         if arguments.json:
             print(to_json(report))
             return 0
@@ -188,6 +195,8 @@ def _short(value: Any) -> str:
 
 def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
     """Print a report of distances, and write it where asked."""
+    from gendef.evaluation.report import to_json
+
     text = to_json(report)
     if out is not None:
         from gendef.runtime.atomic_file import replacing
@@ -228,13 +237,13 @@ _COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
     "fvd": (Distance, _distance, FVD),
     "fid": (Frames, _distance, FID),
     "motion": (Comparison, _motion, MOTION),
-    "temporal": (eval_single.Temporal, _single(eval_single.temporal), eval_single.TEMPORAL),
+    "temporal": (single.Temporal, _single("temporal"), single.TEMPORAL),
     "reconstruction": (
-        eval_single.Reconstruction,
-        _single(eval_single.reconstruction),
-        eval_single.RECONSTRUCTION,
+        single.Reconstruction,
+        _single("reconstruction"),
+        single.RECONSTRUCTION,
     ),
-    "tracking": (eval_single.Tracking, _single(eval_single.tracking), eval_single.TRACKING),
+    "tracking": (single.Tracking, _single("tracking"), single.TRACKING),
     "protocol": (Protocol, _protocol, PROTOCOL),
-    "segmentation": (eval_single.Segmentation, _single(eval_single.segmentation), eval_single.SEGMENTATION),
+    "segmentation": (single.Segmentation, _single("segmentation"), single.SEGMENTATION),
 }

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from gendef.cli.common import COMMON, CommonOptions
+
 if TYPE_CHECKING:
     from gendef.evaluation.sampling import Sampling
 
@@ -43,6 +45,7 @@ class Protocol:
 
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
     """sky256, taichi256 or ytb256."""
+    common: CommonOptions = COMMON
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Comparison:
     """Also write the report, as JSON, to this file."""
     json: Flag = False
     """Print the report as JSON."""
+    common: CommonOptions = COMMON
 
     def sampling(self) -> "Sampling":
         """The clips to draw."""

@@ -1,6 +1,7 @@
 """The training run: both stages (GenDeF, section 3.4), resumable at any moment."""
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -30,6 +31,8 @@ from gendef.training.run_options import RunOptions, check_batch_sizes
 from gendef.training.stages import Stage, build_stage
 from gendef.training.stop_signals import StopSignals
 
+_log = logging.getLogger(__name__)
+
 MAX_ROLLBACKS = 3
 CHECK_EVERY = 16
 """Steps between two checks of the losses; until then they stay on the device, which need not wait."""
@@ -51,7 +54,7 @@ class Trainer:
         self._stop = threading.Event()
         with group.collective_errors():
             self.micro_batches = MicroBatches(options.micro_batch)
-            self.archive = VideoArchive(data, on_damage=self._print)
+            self.archive = VideoArchive(data, on_damage=self._warn)
             self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
             if not set(options.stages) & set(self.config.stages):
                 raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
@@ -95,7 +98,7 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             with self.group.collective_errors():
                 if self.group.is_main:
-                    stack.enter_context(self.run_folder.locked(self._print))
+                    stack.enter_context(self.run_folder.locked(self._warn))
                     self.run_folder.write_config()
             stack.enter_context(StopSignals(self._stop))
             for name in self.options.stages:
@@ -119,7 +122,7 @@ class Trainer:
                             f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not"
                             " help: lower the learning rates"
                         ) from None
-                self._print(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
+                self._warn(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
                 stage.load_state_dict(state)
                 # Other noise: the same noise would diverge again.
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
@@ -147,7 +150,7 @@ class Trainer:
 
     def _latest(self, name: str) -> dict[str, Any]:
         """The newest state of a stage, read by the first process for all; empty before the first."""
-        return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name, self._print) or {})
+        return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name, self._warn) or {})
 
     def _announce(self, stage: Stage) -> None:
         """Print what the run uses and where it stands. A new stage is saved, so that a roll-back has a target."""
@@ -162,8 +165,8 @@ class Trainer:
             self._print(describe(counts, room, self.folder, data, precision, self.group))
             rates = sorted({round(fps, 3) for fps in self.archive.fps})
             if len(rates) > 1 and stage.num_frames > 1:
-                self._print(
-                    f"warning: the clips have different frame rates, {rates[0]:g} to {rates[-1]:g} a second, and the"
+                self._warn(
+                    f"the clips have different frame rates, {rates[0]:g} to {rates[-1]:g} a second, and the"
                     " model learns their motion per frame: prepare the data with --fps to bring them to one rate"
                 )
             if stage.images_seen:
@@ -188,7 +191,7 @@ class Trainer:
         """Take the averaged canonical generator and the discriminator of stage 1, if it has run."""
         state = self._latest("pretrain")
         if not state:
-            self._print("finetune starts without pretraining")
+            self._warn("finetune starts without pretraining")
             return
         content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
         known = {name: value for name, value in state["average"].items() if name.startswith(content)}
@@ -290,6 +293,10 @@ class Trainer:
                 f" (now {now})"
             )
         return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
+
+    def _warn(self, text: str) -> None:
+        if self.group.is_main:
+            _log.warning(text)
 
     def _print(self, text: str) -> None:
         if self.group.is_main and not self.options.quiet:
