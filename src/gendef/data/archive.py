@@ -252,7 +252,7 @@ class VideoArchive:
             return self._zip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open file and the decoded frames, so that a process can be handed the archive."""
+        """State without the open file and the decoded frames, for pickling."""
         state = {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_zip", "_cache")}
         return {**state, "_cached": np.zeros(self.num_frames, bool)}
 

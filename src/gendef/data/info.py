@@ -1,4 +1,4 @@
-"""What is in a data archive, in numbers and as a sheet to look at."""
+"""Contents of a data archive: statistics and a contact sheet."""
 
 from typing import Any
 

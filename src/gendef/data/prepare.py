@@ -1,4 +1,4 @@
-"""From videos to a data archive: all sources in parallel, one zip with a folder a clip."""
+"""Makes a data archive from videos: sources in parallel, one zip with one folder per clip."""
 
 import glob
 import json
@@ -29,7 +29,7 @@ _SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a preparation is; `frames_total` is what the files announce, not always true."""
+    """Progress of a preparation; `frames_total` is what the files announce, which can be wrong."""
 
     sources_done: int
     sources_total: int

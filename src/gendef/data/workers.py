@@ -42,7 +42,7 @@ def default_workers() -> int:
 
 
 def run_jobs(jobs: list[Job], workers: int, tick: Callable[[int], None]) -> Results:
-    """Jobs with their results, in order; the result of an unreadable source is the reason.
+    """Run jobs and yield each with its result, in order; the result of an unreadable source is the reason, a string.
 
     Args:
         workers: processes; 1 works in this one.

@@ -33,12 +33,12 @@ _START_DRAWS = 1
 
 
 class ClipSet(ABC):
-    """Clips that can be drawn, one after the other.
+    """A source of clips for a measurement.
 
     Attributes:
         name: as the user gave it.
         kind: what it is.
-        fingerprint: hash of the content, so that equal names are never taken for equal data.
+        fingerprint: hash of the content: two sets with equal names can differ.
         notes: what a reader of a report should know, such as damaged videos.
     """
 
@@ -50,7 +50,7 @@ class ClipSet(ABC):
 
     @abstractmethod
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
-        """The clips that `clips` will give: (video, first frame).
+        """The clips that `clips` will yield: (video, first frame).
 
         Raises:
             DataError: no video is long enough.
@@ -73,7 +73,7 @@ class ClipSet(ABC):
         return {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
 
     def note(self, text: str) -> None:
-        """Remember something for the report, once."""
+        """Add a note for the report, once."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -225,7 +225,7 @@ class ModelClips(ClipSet):
 
 
 class CanonicalImages(ModelClips):
-    """The canonical images of a GenDeF model, as clips of one frame: what stage 1 alone can paint."""
+    """The canonical images of a GenDeF model, as clips of one frame; they measure stage 1 alone."""
 
     kind = "canonical images"
 
@@ -245,7 +245,7 @@ class CanonicalImages(ModelClips):
 
 
 def frame_rate_warnings(fake: ClipSet, real: ClipSet) -> list[str]:
-    """Sentences about frame rates that differ within a side or between the sides: motion is compared per frame."""
+    """Warnings about frame rates that differ within a side or between the sides: motion is compared per frame."""
     found = []
     rates = [(side.name, side.frame_rates()) for side in (fake, real)]
     for name, own in rates:

@@ -1,4 +1,4 @@
-"""FVD, KVD and their like between two sets of clips, with everything a reader needs to get the same number again."""
+"""FVD, KVD and similar distances of two sets of clips, in a report with all settings needed to reproduce them."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How far the motion of one set of videos is from that of another, from optical flow alone.
+"""Distance of the motion of two sets of videos, from optical flow and frame differences; no network is needed.
 
 Three distributions over pixels and frames are compared by their Wasserstein-1 distance: speed, direction (each pixel
 with the weight of its speed) and acceleration (change of the flow at a pixel from one pair of frames to the next). No
@@ -36,10 +36,10 @@ class MotionStatistics:
         speed: (BINS,), counts of pixels.
         acceleration: (BINS,), the same.
         direction: (DIRECTION_BINS,), sums of speed; the first bin begins in the direction of x, y points down.
-        way: sum over pixels and clips of the way that the content of a clip's first frame goes along the flow; where it
-            leaves the frame it goes on as the border does.
-        displacement: sum of the straight distances between the beginnings and the ends of these ways.
-        starts: pixels that were followed.
+        way: sum over pixels and clips of the length of the path along the flow that starts at a pixel of the first
+            frame; outside the frame the flow of the border is used.
+        displacement: sum of the straight distances between the starts and the ends of these paths.
+        starts: number of paths.
         change: sums over clips of the mean absolute difference, in levels of 255, between the first frame and each of
             the following ones.
         clips: how many clips.
@@ -80,7 +80,7 @@ class MotionStatistics:
                 start = place = np.moveaxis(np.indices(flow.shape[:2], np.float64), 0, -1)[..., ::-1]
             else:
                 self.acceleration += _histogram(np.linalg.norm(percent - before, axis=-1))
-            step = _read(percent, place)
+            step = _sample_flow(percent, place)
             self.way += float(np.linalg.norm(step, axis=-1).sum())
             place = place + step * (max(flow.shape[:2]) / 100)
             before = percent
@@ -214,8 +214,8 @@ def compare_motion(
     return Report(list(results.values()), facts, [*frame_rate_warnings(fake, real), *fake.notes, *real.notes])
 
 
-def _read(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A flow (H, W, 2) at places (..., 2), x then y, in pixels; outside that of the border."""
+def _sample_flow(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A flow (H, W, 2) sampled bilinearly at places (..., 2), x then y, in pixels, with border padding."""
     rows_and_columns = np.moveaxis(places[..., ::-1], -1, 0)
     parts = [map_coordinates(flow[..., axis], rows_and_columns, order=1, mode="nearest") for axis in (0, 1)]
     return np.stack(parts, axis=-1)
@@ -227,12 +227,12 @@ def _histogram(values: np.ndarray) -> np.ndarray:
 
 
 def _wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Between histograms on a line, in bins: the area between the cumulative distributions."""
+    """Wasserstein-1 distance of two histograms on a line, in bins: the area between the cumulative distributions."""
     return float(np.abs(_cumulative(first) - _cumulative(second)).sum())
 
 
 def _circular_wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Between histograms on a circle, in bins (Rabin et al. 2011): the line's, cut where it is cheapest."""
+    """Wasserstein-1 distance of two histograms on a circle, in bins (Rabin et al. 2011): the minimum over all cuts."""
     if not first.sum() or not second.sum():
         return float("nan")
     gap = _cumulative(first) - _cumulative(second)

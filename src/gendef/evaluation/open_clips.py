@@ -1,4 +1,4 @@
-"""From what a user names to a set of clips: data archive, folder of videos, saved clips, video file or model."""
+"""Opens clips by a name: data archive, folder of videos, saved clips, video file or model."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gendef.video.clip_format import META
 
 
 def open_clips(name: str, device: str | torch.device = "cpu") -> ClipSet:
-    """What `name` says: a data archive, a folder of videos or saved clips, a video file, or a model by name or folder.
+    """The clips of `name`: a data archive, a folder of videos or saved clips, a video file, or a model (name or folder).
 
     Raises:
         DataError, ModelError, ClipError: it is none of them, or damaged.
