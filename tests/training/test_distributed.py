@@ -170,7 +170,7 @@ print(f"threads of the group: {[name for name in names if 'gloo' in name]}", flu
 
 
 @pytest.fixture
-def worker(archive_path, tmp_path, monkeypatch, capfd):
+def worker(archive_path, tmp_path, monkeypatch, capfd, caplog):
     """Runs a scenario in two processes; returns exit status, standard output and standard error."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
@@ -179,7 +179,8 @@ def worker(archive_path, tmp_path, monkeypatch, capfd):
 
     def start(scenario):
         status = start_processes([sys.executable, str(script), scenario, str(archive_path), str(tmp_path)], 2)
-        return status, *capfd.readouterr()
+        out, err = capfd.readouterr()
+        return status, out, err + caplog.text
 
     return start
 

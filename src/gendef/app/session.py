@@ -41,7 +41,7 @@ class Session:
         sheet_laid: whether the painter shows this clip already.
         job: the fit that was started last.
         tracks: of the points, for downloads.
-        masks: the object in all frames, and on the canonical image, for downloads.
+        masks: the object in all frames, and on the canonical image of each layer, for downloads.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Session:
     _field: "EncodedField | None" = None
     job: "FitJob | None" = None
     tracks: "Tracks | None" = None
-    masks: "tuple[Tensor, Tensor] | None" = None
+    masks: "tuple[Tensor, list[Tensor]] | None" = None
 
     def begin(self, video: "CanonicalVideo", title: str) -> None:
         """Take a new clip; what belonged to the one before is forgotten."""

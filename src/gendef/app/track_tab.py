@@ -141,7 +141,6 @@ class FollowTab:
     def _object(self, session: Session, number: int | None, marks: dict[str, Any]) -> tuple[Any, ...]:
         import torch
 
-        from gendef.video.label_transfer import canonical_labels
         from gendef.visualization.overlays import draw_labels
         from gendef.visualization.segment_files import drawn_masks
 
@@ -149,7 +148,7 @@ class FollowTab:
         size = _size(session, number)
         mask = torch.from_numpy(_mask(_picture(session, number, enlarged(size, VIEW)), size, marks))
         masks = video.segment(mask, number)
-        session.masks = masks, mask if number is None else canonical_labels(video, mask, number)
+        session.masks = masks, video.canonical_labels(mask, number)
         session.tracks = None
         path = session.file("followed.mp4")
         write_video(path, drawn_masks(video, masks, enlarged(video.size, VIEW)), video.fps)

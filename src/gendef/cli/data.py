@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.data.extract import PrepareConfig
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def main(argv: list[str]) -> int | None:
 def _prepare(argv: list[str]) -> int | None:
     import tyro
 
-    from gendef.data.prepare import prepare
-
     @dataclass(frozen=True)
     class PrepareArguments:
         source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...")]
@@ -64,8 +63,12 @@ def _prepare(argv: list[str]) -> int | None:
         """Processes; default one per CPU. The result does not depend on it."""
         json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(PrepareArguments, args=argv, prog="gendef data prepare", description=PREPARE)
+    set_up_logging(arguments.common)
+    from gendef.data.prepare import prepare
+
     with _bar() as show:
         report = prepare(
             arguments.source,
@@ -108,8 +111,10 @@ def _info(argv: list[str]) -> int | None:
         """Frames of each clip on the sheet."""
         json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(InfoArguments, args=argv, prog="gendef data info", description=INFO)
+    set_up_logging(arguments.common)
     from gendef.data.archive import VideoArchive
     from gendef.data.info import describe, sheet_rows
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from gendef.cli import eval_single
+from gendef.cli import eval_single_arguments as single
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
-from gendef.evaluation.report import to_json, versions
 
 if TYPE_CHECKING:
     from gendef.evaluation.clip_sets import ClipSet
@@ -64,6 +64,7 @@ class _Protocol:
 
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
     """sky256, taichi256 or ytb256."""
+    common: CommonOptions = COMMON
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class _Comparison:
     """Also write the report, as JSON, to this file."""
     json: Flag = False
     """Print the report as JSON."""
+    common: CommonOptions = COMMON
 
     def sampling(self) -> "Sampling":
         """The clips to draw."""
@@ -146,7 +148,9 @@ def main(argv: list[str]) -> int | None:
     """Run the command."""
     if argv and argv[0] in _COMMANDS:
         arguments, run, text = _COMMANDS[argv[0]]
-        return run(tyro.cli(arguments, args=argv[1:], prog=f"gendef eval {argv[0]}", description=text))
+        parsed: Any = tyro.cli(arguments, args=argv[1:], prog=f"gendef eval {argv[0]}", description=text)
+        set_up_logging(parsed.common)
+        return run(parsed)
     if argv and argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -213,11 +217,14 @@ def _protocol(arguments: _Protocol) -> int:
     return 0
 
 
-def _single(measure: Callable[[Any], dict[str, Any]]) -> Callable[[Any], int]:
-    """A measure of one video as a command."""
+def _single(measure: str) -> Callable[[Any], int]:
+    """A measure of one video, a function of `gendef.cli.eval_single`, as a command."""
 
     def run(arguments: Any) -> int:
-        report = {**measure(arguments), "versions": versions()}
+        from gendef.cli import eval_single
+        from gendef.evaluation.report import to_json, versions
+
+        report = {**getattr(eval_single, measure)(arguments), "versions": versions()}
         if arguments.json:
             print(to_json(report))
             return 0
@@ -241,6 +248,8 @@ def _short(value: Any) -> str:
 
 def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
     """Print a report of distances, and write it where asked."""
+    from gendef.evaluation.report import to_json
+
     text = to_json(report)
     if out is not None:
         from gendef.runtime.atomic_file import replacing
@@ -281,13 +290,13 @@ _COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
     "fvd": (_Distance, _distance, FVD),
     "fid": (_Frames, _distance, FID),
     "motion": (_Comparison, _motion, MOTION),
-    "temporal": (eval_single.Temporal, _single(eval_single.temporal), eval_single.TEMPORAL),
+    "temporal": (single.Temporal, _single("temporal"), single.TEMPORAL),
     "reconstruction": (
-        eval_single.Reconstruction,
-        _single(eval_single.reconstruction),
-        eval_single.RECONSTRUCTION,
+        single.Reconstruction,
+        _single("reconstruction"),
+        single.RECONSTRUCTION,
     ),
-    "tracking": (eval_single.Tracking, _single(eval_single.tracking), eval_single.TRACKING),
+    "tracking": (single.Tracking, _single("tracking"), single.TRACKING),
     "protocol": (_Protocol, _protocol, PROTOCOL),
-    "segmentation": (eval_single.Segmentation, _single(eval_single.segmentation), eval_single.SEGMENTATION),
+    "segmentation": (single.Segmentation, _single("segmentation"), single.SEGMENTATION),
 }

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.progress import Progress
 from torch import Tensor
 
-from gendef.cli.fit_arguments import DESCRIPTION, Arguments, parse_seconds
+from gendef.cli.fit_arguments import Arguments, parse, parse_seconds
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
 from gendef.fitting.checkpoint import StateFile
@@ -33,8 +32,12 @@ PREVIEW_EVERY = 5.0
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
     budget = None if arguments.budget is None else parse_seconds(arguments.budget)
     if arguments.model is not None:
         from gendef.cli.fit_model import fit_model

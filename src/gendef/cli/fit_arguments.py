@@ -1,16 +1,14 @@
-"""Options of `gendef fit`."""
+"""Arguments of `gendef fit`, apart from its work so that `--help` does not wait for torch."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from gendef.cli.common import COMMON, CommonOptions
 from gendef.errors import InputError
-from gendef.fitting.fit import Quality
-from gendef.fitting.layered_fit import Layers
-from gendef.fitting.segments import SEGMENT
 
 DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
@@ -42,7 +40,7 @@ class Arguments:
     """First frame."""
     frames: int | None = None
     """Number of frames; default all."""
-    quality: Quality = "default"
+    quality: Literal["fast", "default", "best"] = "default"
     """How long to refine."""
     budget: str | None = None
     """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
@@ -53,14 +51,20 @@ class Arguments:
     masks: Path | None = None
     """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
     Each label becomes a layer of its own."""
-    layers: Layers = "one"
+    layers: Literal["one", "auto"] = "one"
     """auto gives what moves of itself, before the background, a layer of its own."""
     illumination: bool = False
     """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
-    segment: int = SEGMENT
+    segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
+    common: CommonOptions = COMMON
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
 
 
 def parse_seconds(text: str) -> float:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
 from gendef.training.distributed import Group, process_group, started_by_launcher
@@ -104,9 +105,11 @@ def main(argv: list[str]) -> int | None:
         processes: int = 1
         """Processes to train with on this machine, one a GPU, or with a part of the CPU's threads each; torchrun starts
         them on several machines."""
+        common: CommonOptions = COMMON
 
     description = DESCRIPTION + "\n".join(f"  {key}: {text}" for key, (text, _) in PRESETS.items())
     arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=description)
+    set_up_logging(arguments.common)
     for option, value in (
         ("--minutes", arguments.minutes),
         ("--snapshot-minutes", arguments.snapshot_minutes),

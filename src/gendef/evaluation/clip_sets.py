@@ -23,6 +23,7 @@ from gendef.model.baseline import load_model
 from gendef.model.hub import builtin_models
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import CANONICAL, FIELD, META
+from gendef.video.layered_video import load_clip
 
 SEEDS_APART = 1_000_000
 """Clips of evaluation seed s come from the model's seeds s * SEEDS_APART, s * SEEDS_APART + 1, ..."""
@@ -153,13 +154,13 @@ class SavedClips(ClipSet):
 
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
         """See `ClipSet`."""
-        lengths = [CanonicalVideo.load(folder).num_frames for folder in self._folders]
+        lengths = [load_clip(folder).num_frames for folder in self._folders]
         return draw_windows(lengths, sampling, self.name)
 
     def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
         """See `ClipSet`."""
         for video, group in groupby(windows, key=lambda window: window[0]):
-            clip = CanonicalVideo.load(self._folders[video])
+            clip = load_clip(self._folders[video])
             for _, start in group:
                 frames = to_uint8(clip.render(frames=(start + sampling.offsets()).tolist()))
                 yield _stacked(square(frame, sampling) for frame in frames)

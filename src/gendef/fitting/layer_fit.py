@@ -31,7 +31,7 @@ from gendef.optical_flow.pairwise_flow import (
 )
 from gendef.runtime.parallel import Workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer
+from gendef.video.layer import Layer
 
 RIM = 2
 """Pixels around a mask that hardly count for what is behind it: masks are not exact, and motion blurs."""

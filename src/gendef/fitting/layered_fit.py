@@ -26,7 +26,8 @@ from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
 from gendef.runtime.parallel import workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer, LayeredVideo
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo
 
 Layers = Literal["one", "auto"]
 """One canonical image for all, or layers for what moves of itself."""

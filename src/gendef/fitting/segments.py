@@ -18,8 +18,9 @@ from gendef.media.footage import Footage, Scene, read_footage, to_tensor
 from gendef.metrics.image_quality import psnr, ssim
 from gendef.optical_flow.dis import FlowMethod
 from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layer import SHOWN, Layer
 from gendef.video.layered_format import MAX_LAYERS
-from gendef.video.layered_video import SHOWN, Layer, LayeredVideo
+from gendef.video.layered_video import LayeredVideo
 
 SEGMENT = 120
 """Frames that one canonical image holds at most, if nothing else is said."""

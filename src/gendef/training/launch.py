@@ -1,5 +1,6 @@
 """Starting several processes of a program on this machine: what torchrun does, with the program's own last words."""
 
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 
 from gendef.training.distributed import LAUNCHER_PID
+
+_log = logging.getLogger(__name__)
 
 GRACE = 15.0
 """Seconds that the others have to notice that one has failed, before they are killed."""
@@ -61,7 +64,7 @@ def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
                 continue
             del running[rank]
             if code < 0:
-                print(_signal_message(rank, len(processes), -code), file=sys.stderr, flush=True)
+                _log.error(_signal_message(rank, len(processes), -code))
             if code and not status:
                 # As a shell reports a signal.
                 status, deadline = code if code > 0 else 128 - code, time.monotonic() + GRACE

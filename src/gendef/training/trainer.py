@@ -1,6 +1,7 @@
 """The training run: both stages, resumable at any moment."""
 
 import copy
+import logging
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ from gendef.training.logging import Reporter, count_parameters, describe, previe
 from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import fit_to_data
 from gendef.training.stages import Stage, build_stage
+
+_log = logging.getLogger(__name__)
 
 STAGES = ("pretrain", "finetune")
 MAX_ROLLBACKS = 3
@@ -156,7 +159,7 @@ class Trainer:
                             f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not"
                             " help: lower the learning rates"
                         ) from None
-                self._print(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
+                self._warn(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
                 stage.load_state_dict(state)
                 # Another path through the noise; the same one would end in the same place.
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
@@ -218,7 +221,7 @@ class Trainer:
         """Take the averaged canonical generator and the discriminator of stage 1, if it has run."""
         state = self._latest("pretrain")
         if not state:
-            self._print("finetune starts without pretraining")
+            self._warn("finetune starts without pretraining")
             return
         content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
         known = {name: value for name, value in state["average"].items() if name.startswith(content)}
@@ -301,6 +304,10 @@ class Trainer:
                 f" (now {now})"
             )
         return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
+
+    def _warn(self, text: str) -> None:
+        if self.group.is_main:
+            _log.warning(text)
 
     def _print(self, text: str) -> None:
         if self.group.is_main and not self.options.quiet:
