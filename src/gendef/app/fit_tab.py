@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import VIEW, enlarged, mp4, told, whole
+from gendef.app.common import VIEW, enlarged, error_handler, mp4, parse_int
 from gendef.app.fit_job import FitJob
-from gendef.app.session import Session, Workshop
+from gendef.app.session import AppState, Session
 from gendef.errors import DataError, InputError
 from gendef.fitting.options import FitOptions
 from gendef.media.images import to_uint8
 
 if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
 
 TYPES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
 MAX_SECONDS = 300
@@ -71,11 +71,11 @@ def examined(path: str | Path) -> VideoFacts:
     return VideoFacts(frame.width, frame.height, fps, seconds)
 
 
-class OwnVideoTab:
+class FitTab:
     """A file in; a canonical image that gets sharper, and a clip like the generated ones, out."""
 
-    def __init__(self, workshop: Workshop, state: gr.State) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown(
             f"Bring a video ({', '.join(kind[1:] for kind in TYPES)}; up to {MAX_SECONDS // 60} minutes). "
             "A few seconds of it become **one image and its motion**, which you can then edit and track."
@@ -108,10 +108,13 @@ class OwnVideoTab:
                     label="Fitted video", autoplay=True, loop=True, elem_id="fitted", buttons=["download"]
                 )
         self.upload.upload(
-            told(self.look), self.upload, [self.note, self.preview, self.start, self.frames], api_visibility="private"
+            error_handler(self.look),
+            self.upload,
+            [self.note, self.preview, self.start, self.frames],
+            api_visibility="private",
         )
         self.fitted = self.run.click(
-            told(self.fit),
+            error_handler(self.fit),
             [state, self.upload, self.start, self.frames, self.size, self.budget, self.light],
             [state, self.note, self.preview, self.video, self.run, self.stop],
             api_name="fit",
@@ -120,7 +123,7 @@ class OwnVideoTab:
             show_progress_on=self.note,
         )
         self.fitted.failure(_ready, None, [self.run, self.stop], api_visibility="private", queue=False)
-        self.stop.click(told(self.cancel), state, self.stop, api_visibility="private", queue=False)
+        self.stop.click(error_handler(self.cancel), state, self.stop, api_visibility="private", queue=False)
 
     def look(self, path: str | None) -> tuple[Any, ...]:
         """Facts and the first picture of an uploaded file."""
@@ -152,14 +155,12 @@ class OwnVideoTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Fit a video; yields what it has now and then, and the fitted clip in the end."""
-        from gendef.video.canonical_video import CanonicalVideo
-
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if path is None:
             raise InputError("choose a video first")
         facts = examined(path)
-        count = whole(frames, "the length", 2, LONGEST_CLIP)
-        side = whole(size, "the shorter side", 16, max(SIZES))
+        count = parse_int(frames, "the length", 2, LONGEST_CLIP)
+        side = parse_int(size, "the shorter side", 16, max(SIZES))
         if not 0 <= start < max(facts.seconds, 0.001):
             raise InputError(f"the start must be between 0 and {facts.seconds:.1f} s, got {start}")
         if not 1 <= budget <= LONGEST_FIT:
@@ -200,10 +201,9 @@ class OwnVideoTab:
                 yield session, "Cancelled. Your clip is what it was before.", gr.skip(), None, *_ready()
                 return
             video = job.result()
-            assert isinstance(video, CanonicalVideo)  # the options allow no layers and no segments
             session.begin(video, f"{Path(path).name}, from frame {begin}")
             session.file_of_original = mp4(session, video, "clip.mp4")
-            yield session, _summary(video), _picture(video.canonical), session.file_of_original, *_ready()
+            yield session, _summary(video), _picture(video.canonical_images[0][1]), session.file_of_original, *_ready()
         finally:
             job.cancel()
 
@@ -218,7 +218,7 @@ def _ready() -> tuple[Any, Any]:
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
-def _summary(video: "CanonicalVideo") -> str:
+def _summary(video: "Video") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
     if "psnr_without_illumination" in report:
