@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_filters_undo_and_downloads(session):
     for _, image in session.current.canonical_images:
         assert float((image[0] - image[1]).abs().max()) < 1e-4
     for kind in FORMATS:
-        assert (open(EditTab.export(TAB, session, kind)[1], "rb").read(4)) != b""
+        assert Path(EditTab.export(TAB, session, kind)[1]).stat().st_size > 100
     assert session.undo() and session.current is before
 
 
