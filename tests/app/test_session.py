@@ -90,20 +90,20 @@ def test_uploads_are_looked_at_first(tmp_path, monkeypatch):
 def test_a_fit_can_be_cancelled(monkeypatch):
     from gendef import fitting
     from gendef.app.fit_job import FitJob
-    from gendef.fitting.fit import Moment
+    from gendef.fitting import FitOptions, Progress
 
     steps = []
 
-    def slow_fit(path, watcher, **options):
+    def slow_fit(path, options, on_progress, scenes):
         for step in range(1000):
             steps.append(step)
-            watcher(Moment("fitting", step / 1000))
+            on_progress(Progress("fitting", step / 1000))
             time.sleep(0.01)
 
-    monkeypatch.setattr(fitting, "fit_video", slow_fit)
-    job = FitJob("a.mp4", 64, 0, 10, 60)
-    for moment in job.moments():
-        assert moment.stage == "fitting"
+    monkeypatch.setattr(fitting, "fit_scenes", slow_fit)
+    job = FitJob("a.mp4", FitOptions())
+    for progress in job.progress():
+        assert progress.stage == "fitting"
         job.cancel()
     assert job.cancelled and len(steps) < 1000
 
@@ -111,13 +111,14 @@ def test_a_fit_can_be_cancelled(monkeypatch):
 def test_a_failed_fit_says_why(monkeypatch):
     from gendef import fitting
     from gendef.app.fit_job import FitJob
+    from gendef.fitting import FitOptions
 
-    def broken_fit(path, watcher, **options):
+    def broken_fit(path, options, on_progress, scenes):
         raise DataError("the file ends early")
 
-    monkeypatch.setattr(fitting, "fit_video", broken_fit)
+    monkeypatch.setattr(fitting, "fit_scenes", broken_fit)
     with pytest.raises(DataError, match="ends early"):
-        list(FitJob("a.mp4", 64, 0, 10, 60).moments())
+        list(FitJob("a.mp4", FitOptions()).progress())
 
 
 def test_drawings_from_the_browser():

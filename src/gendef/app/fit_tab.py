@@ -13,6 +13,7 @@ from gendef.app.common import VIEW, enlarged, error_handler, mp4, parse_int
 from gendef.app.fit_job import FitJob
 from gendef.app.session import AppState, Session
 from gendef.errors import DataError, InputError
+from gendef.fitting.options import FitOptions
 from gendef.media.images import to_uint8
 
 if TYPE_CHECKING:
@@ -165,7 +166,15 @@ class FitTab:
         if not 1 <= budget <= LONGEST_FIT:
             raise InputError(f"the time must be between 1 and {LONGEST_FIT} s, got {budget}")
         begin = round(start * facts.fps)
-        job = FitJob(path, side, begin, count, float(budget), light)
+        options = FitOptions(
+            size=side,
+            start=begin,
+            frames=count,
+            budget=float(budget),
+            illumination=light,
+            segment=LONGEST_CLIP,  # one canonical image: the other tabs edit that
+        )
+        job = FitJob(path, options)
         session.job = job
         try:
             yield (
@@ -176,13 +185,13 @@ class FitTab:
                 gr.update(interactive=False),
                 gr.update(interactive=True),
             )
-            for moment in job.moments():
-                progress(moment.done, desc=moment.stage)
-                quality = f", {moment.psnr:.1f} dB" if math.isfinite(moment.psnr) else ""
-                picture = gr.skip() if moment.canonical is None else _picture(moment.canonical)
+            for report in job.progress():
+                progress(report.done, desc=report.stage)
+                quality = f", {report.psnr:.1f} dB" if math.isfinite(report.psnr) else ""
+                picture = gr.skip() if report.canonical is None else _picture(report.canonical)
                 yield (
                     session,
-                    f"Fitting, {moment.done:.0%}: {moment.stage}{quality}",
+                    f"Fitting, {report.done:.0%}: {report.stage}{quality}",
                     picture,
                     gr.skip(),
                     gr.skip(),
@@ -213,8 +222,8 @@ def _summary(video: "Video") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
     if "psnr_without_illumination" in report:
-        lines.append(f"It would be {report['psnr_without_illumination']:.1f} dB without the light of each frame.")
-    lines += [f"{note[:1].upper()}{note[1:]}." for note in report.get("notes", [])]
+        lines.append(f"Without the illumination it would be {report['psnr_without_illumination']:.1f} dB.")
+    lines += [f"{text[:1].upper()}{text[1:]}." for text in report["warnings"]]
     return " ".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Resampling: FIR design, 2x up and down, and StyleGAN3's filtered leaky ReLU (Karras et al. 2021, appendix B).
 
-Per axis, zero insertion, padding, filtering and decimation are one linear map, a small banded matrix. The filtered leaky
-ReLU multiplies by such matrices, or lets a kernel skip their zeros (`gendef.kernels.filtered_leaky_relu`).
+Per axis, zero insertion, padding, filtering and decimation are one linear map, a small banded matrix. The filtered
+leaky ReLU multiplies by such matrices, or lets a kernel skip their zeros (`gendef.kernels.filtered_leaky_relu`).
 """
 
 from dataclasses import dataclass
