@@ -24,7 +24,8 @@ from gendef.inversion.latents import Latents, move, nearest_content, nearest_mot
 from gendef.inversion.state import Progress, ProgressFile
 from gendef.inversion.target import Target, find_target, read_square
 from gendef.metrics.image_quality import psnr, ssim
-from gendef.model.gendef import GenDeF, normal_rows, random_numbers
+from gendef.model.gendef import GenDeF
+from gendef.model.sampling import normal_rows, random_numbers
 from gendef.networks.generator import Generator
 from gendef.video.canonical_video import CanonicalVideo
 
