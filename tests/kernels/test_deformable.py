@@ -6,9 +6,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from gendef.kernels import autotune
 from gendef.kernels.deformable import deformable_columns, gathered, grid_sampled, tap_major, tap_positions
 from gendef.kernels.registry import plain_forms
-from gendef.kernels.triton import autotune
 
 
 def brute_deformable(x, offsets, masks, weight, padding):

@@ -21,7 +21,9 @@ from gendef.training.checkpoint import latest_checkpoint
 from gendef.training.diffaug import diffaug
 from gendef.training.distributed import SINGLE_PROCESS, Group, process_group
 from gendef.training.launch import start_processes
-from gendef.training.trainer import STAGES, RunOptions, Trainer
+from gendef.training.run_folder import STAGES
+from gendef.training.run_options import RunOptions
+from gendef.training.trainer import Trainer
 
 from .conftest import tiny_training
 

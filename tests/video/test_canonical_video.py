@@ -88,7 +88,7 @@ def test_chosen_frames(clip):
     everything = clip.render()
     assert torch.equal(clip.render(frames=[3, 0, 3]), everything[[3, 0, 3]])
     for wrong in ([5], [-1], []):
-        with pytest.raises(InputError, match=r"between 0 and 4|no frame"):
+        with pytest.raises(InputError, match="frame"):
             clip.render(frames=wrong)
 
 

@@ -3,19 +3,22 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from gendef.cli.common import COMMON, CommonOptions
 from gendef.errors import InputError
 
+if TYPE_CHECKING:
+    from gendef.fitting.options import FitOptions
+
 DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
     "through one image.\n\n"
-    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
-    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
-    "clip folder.\n\n"
+    "While it runs, canonical.png in the clip folder is a preview. A fit that was stopped continues when the same "
+    "command is given again. A video with cuts gives a clip folder for every scene; a long scene is split into "
+    "segments in one clip folder.\n\n"
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
@@ -52,14 +55,36 @@ class Arguments:
     """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
     Each label becomes a layer of its own."""
     layers: Literal["one", "auto"] = "one"
-    """auto gives what moves of itself, before the background, a layer of its own."""
+    """auto detects independently moving objects and gives them a layer in front of the background."""
     illumination: bool = False
-    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
+    """Estimate the illumination of each frame too, apart from the canonical image: for clips that get brighter or
+    darker."""
     segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
     common: CommonOptions = COMMON
+
+    def fit_options(self) -> "FitOptions":
+        """The options of the fit.
+
+        Raises:
+            InputError: one is out of its range.
+        """
+        from gendef.fitting.options import FitOptions
+
+        return FitOptions(
+            size=self.size,
+            start=self.start,
+            frames=self.frames,
+            quality=self.quality,
+            seed=self.seed,
+            budget=None if self.budget is None else parse_seconds(self.budget),
+            illumination=self.illumination,
+            masks=self.masks,
+            layers=self.layers,
+            segment=self.segment,
+        )
 
 
 def parse(argv: list[str]) -> Arguments:

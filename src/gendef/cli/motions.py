@@ -59,7 +59,7 @@ def _sources(video: Video, arguments: Arguments) -> list[tuple[str, Callable[[],
     content = video.layers[0].video
     model.sample_motions(content, [])  # raises InputError for a clip of another model before anything is written
 
-    def moved(seed: int) -> Video:
+    def of_seed(seed: int) -> Video:
         return model.sample_motions(content, [seed])[0]
 
-    return [(f"motion{seed:04d}", partial(moved, seed)) for seed in seeds]
+    return [(f"motion{seed:04d}", partial(of_seed, seed)) for seed in seeds]

@@ -11,7 +11,9 @@ from gendef.training.config import TrainConfig
 from gendef.training.distributed import Group, process_group, started_by_launcher
 from gendef.training.launch import start_processes
 from gendef.training.presets import PRESETS, as_model, preset
-from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer, check_batch_sizes
+from gendef.training.run_folder import STAGES
+from gendef.training.run_options import RunOptions, check_batch_sizes
+from gendef.training.trainer import Stopped, Trainer
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
 deformation fields together on clips. Stop it at any moment; the same command continues.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.kernels.cpu.buffers import VECTOR_BYTES, readable
+from gendef.kernels.buffers import VECTOR_BYTES, readable
 from gendef.kernels.registry import FastForm, Kernel
 
 WINOGRAD_CHANNELS = 96

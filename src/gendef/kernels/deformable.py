@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.kernels.autotune import can_autotune
 from gendef.kernels.registry import FastForm, Kernel
-from gendef.kernels.triton.autotune import can_autotune
 
 
 def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: int, padding: int) -> Tensor:

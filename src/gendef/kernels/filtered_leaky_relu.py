@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gendef.kernels.cpu.buffers import VECTOR_BYTES, readable
+from gendef.kernels.autotune import can_autotune
+from gendef.kernels.buffers import VECTOR_BYTES, readable
 from gendef.kernels.registry import FastForm, Kernel
-from gendef.kernels.triton.autotune import can_autotune
 
 
 def plain(x: Tensor, up_matrix: Tensor, down_matrix: Tensor, gain: float, slope: float, clamp: float | None) -> Tensor:

@@ -1,4 +1,8 @@
-"""Starting several processes of a program on this machine: what torchrun does, with the program's own last words."""
+"""`--processes`: starts several processes of a program on this machine, with torchrun's environment.
+
+It does not use torchrun's elastic agent, which kills processes 30 seconds after SIGTERM, before a large state is saved,
+and prints its own traceback after the message of the process that failed.
+"""
 
 import logging
 import os
@@ -18,7 +22,7 @@ from gendef.training.distributed import LAUNCHER_PID
 _log = logging.getLogger(__name__)
 
 GRACE = 15.0
-"""Seconds that the others have to notice that one has failed, before they are killed."""
+"""Seconds after a failure until the other processes, which normally end by themselves, are killed."""
 
 
 def start_processes(command: list[str], count: int) -> int:
@@ -53,7 +57,7 @@ def start_processes(command: list[str], count: int) -> int:
 
 
 def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Wait for all, or for the first failure and what follows from it."""
+    """Exit status: 0 after all have ended well, else that of the first failure."""
     running = dict(enumerate(processes))
     status, deadline = 0, float("inf")
     while running and time.monotonic() < deadline:

@@ -1,8 +1,6 @@
 """Optical flow of a clip, written pair by pair as files and as a drawing (GenDeF, section 4.4)."""
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ from PIL import Image
 from gendef.errors import InputError
 from gendef.media.flow_files import write_flo, write_flow_npz
 from gendef.media.video_writer import VideoWriter
+from gendef.runtime.atomic_folder import staged
 from gendef.video.base import Video
 from gendef.video.flow import SCALE_FRAMES, Kind, vector_scale
 from gendef.visualization.drawing import (
@@ -53,31 +52,22 @@ def write_flow(
     Raises:
         InputError: the video has one frame only, or `folder` is a file.
     """
-    folder = Path(folder)
+    folder, summary = Path(folder), _Summary()
     if video.num_frames < 2:
         raise InputError("flow goes from a frame to the next, and the clip has one frame only")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a folder")
-    temporary = folder / f".{os.getpid()}.tmp"
-    temporary.mkdir(parents=True)
-    summary = _Summary()
-    try:
-        writer = VideoWriter(temporary / DRAWING, video.fps)
+    with staged(folder) as stage:
+        writer = VideoWriter(stage / DRAWING, video.fps)
         try:
             flows = _drawn(video, kind, writer, summary, on_pair)
             if form == "npz":
-                write_flow_npz(temporary / "flow.npz", flows, (video.num_frames - 1, *video.size, 2))
+                write_flow_npz(stage / "flow.npz", flows, (video.num_frames - 1, *video.size, 2))
             else:
                 for t, flow in enumerate(flows):
-                    write_flo(temporary / f"flow_{t:06d}.flo", flow)
+                    write_flo(stage / f"flow_{t:06d}.flo", flow)
         finally:
             writer.close()
         for old in [*folder.glob("flow_[0-9]*.flo"), folder / "flow.npz"]:
             old.unlink(missing_ok=True)
-        for new in temporary.iterdir():
-            os.replace(new, folder / new.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return summary.values()
 
 

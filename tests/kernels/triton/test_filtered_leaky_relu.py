@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.kernels.triton import autotune as choice
+from gendef.kernels import autotune as choice
 from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass
 
 NAME = "gendef.kernels.triton.filtered_leaky_relu"

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gendef.kernels.buffers import VECTOR_BYTES, empty_map, rows_of, workspace
 from gendef.kernels.cpu import filtered_leaky_relu_loops as loops
-from gendef.kernels.cpu.buffers import VECTOR_BYTES, empty_map, rows_of, workspace
 from gendef.kernels.cpu.threads import for_each, useful_threads
 from gendef.kernels.filtered_leaky_relu import apply_layer
 from gendef.kernels.taps import Taps, taps_of

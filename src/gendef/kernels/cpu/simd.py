@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import models, overload, register_model
 
-from gendef.kernels.cpu.buffers import VECTOR_BYTES
+from gendef.kernels.buffers import VECTOR_BYTES
 
 # Typed anew: those who call the function leave out its first argument.
 intrinsic = cast(Callable[[Callable[..., Any]], Callable[..., Any]], numba.extending.intrinsic)

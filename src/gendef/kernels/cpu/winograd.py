@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from gendef.kernels.buffers import VECTOR_BYTES, empty, empty_map, rows_of, workspace
 from gendef.kernels.cpu import winograd_loops as loops
-from gendef.kernels.cpu.buffers import VECTOR_BYTES, empty, empty_map, rows_of, workspace
 from gendef.kernels.cpu.threads import for_each, useful_threads
 
 TILE = 4

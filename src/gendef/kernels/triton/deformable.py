@@ -14,8 +14,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gendef.kernels.autotune import Candidate, autotune
 from gendef.kernels.deformable import grid_sampled
-from gendef.kernels.triton.autotune import Candidate, autotune
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 CHANNELS = (16, 64)

@@ -14,9 +14,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gendef.kernels.autotune import Candidate, autotune
 from gendef.kernels.filtered_leaky_relu import apply_layer, plain
 from gendef.kernels.taps import Taps, taps_of
-from gendef.kernels.triton.autotune import Candidate, autotune
 
 MIDDLE = (32, 64)
 """Sides of a tile at the higher resolution that may be the best."""

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from gendef.kernels.triton import autotune as choice
-from gendef.kernels.triton.autotune import Candidate, autotune, can_autotune, trials
+from gendef.kernels import autotune as choice
+from gendef.kernels.autotune import Candidate, autotune, can_autotune, trials
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 
