@@ -39,7 +39,8 @@ from gendef.correspondence.mask_propagation import propagate
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.fitting.motion_segmentation import moving_things
 from gendef.geometry import identity_grid, to_normalised
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.footage import read_footage
 from gendef.metrics.davis import davis
 from gendef.metrics.tapvid import queries_first, tap_vid
@@ -80,8 +81,10 @@ def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVi
             near = t - 1 if order.step > 0 else t + 1
             flow, trust = flows.between(t, near)
             at = grid + flow
-            places[t] = at + look_up(places[near] - grid, at)
-            shown[t] = (trust > TRUSTED) & (look_up(shown[near][None].float(), at)[0] > 0.5)
+            places[t] = at + sample(places[near] - grid, at.movedim(0, -1), units="pixels")
+            shown[t] = (trust > TRUSTED) & (
+                sample(shown[near][None].float(), at.movedim(0, -1), units="pixels")[0] > 0.5
+            )
     where = to_normalised(torch.stack(places).movedim(1, -1), (height, width))
     video = CanonicalVideo(frames[given], where - identity_grid(height, width))
     video.visibility = shown

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.geometry.sampling import look_up
+from gendef.geometry.sampling import sample
 from gendef.runtime.optional_imports import import_cv2
 
 WINDOW = 15
@@ -85,6 +85,6 @@ def _squares(grey: np.ndarray, points: Tensor) -> Tensor:
     """The pixels around points, without their mean and of unit length, (N, WINDOW^2)."""
     offsets = torch.arange(WINDOW) - WINDOW // 2
     down, across = torch.meshgrid(offsets, offsets, indexing="ij")
-    places = points[:, :, None] + torch.stack((across.flatten(), down.flatten()))
-    squares = look_up(torch.from_numpy(grey)[None].float(), places.movedim(1, 0))[0]
+    positions = points[:, None] + torch.stack((across.flatten(), down.flatten()), dim=-1)
+    squares = sample(torch.from_numpy(grey)[None].float(), positions, units="pixels")[0]
     return F.normalize(squares - squares.mean(dim=1, keepdim=True), dim=1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from gendef.correspondence.lucas_kanade import Texture
 from gendef.correspondence.mask_propagation import FeatureMap, efficientnet_features
 from gendef.errors import InputError
-from gendef.geometry.sampling import look_up
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.consistency import flow_trust
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import found_flow
@@ -94,7 +94,7 @@ def follow_points(
     found, motion = features or efficientnet_features(purpose="to follow points"), flow or dis_flow()
     first, texture = F.normalize(found(frames[frame]), dim=0), Texture(frames[frame], given)
     place = torch.tensor([size[1] / first.shape[2], size[0] / first.shape[1]])
-    wanted = F.normalize(look_up(first, _at((given + 0.5) / place - 0.5))[:, :, 0], dim=0)
+    wanted = F.normalize(sample(first, (given + 0.5) / place - 0.5, units="pixels"), dim=0)
     positions = given[:, None].repeat(1, len(frames), 1)
     visible = torch.ones(len(given), len(frames), dtype=torch.bool)
     deviation = torch.zeros(len(given), len(frames))
@@ -114,15 +114,10 @@ def follow_points(
     return FollowedPoints(given, positions, visible, deviation)
 
 
-def _at(points: Tensor) -> Tensor:
-    """Points (N, 2) as a picture of places (2, N, 1)."""
-    return points.T[:, :, None]
-
-
 def _moved(method: FlowMethod, frame: np.ndarray, following: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
     """Where flow takes points (N, 2), and how far there and back disagree, as the negative logarithm of its trust."""
     there, back = found_flow(method, frame, following), found_flow(method, following, frame)
-    read = look_up(torch.cat((there, flow_trust(there, back)[None])), _at(points))[:, :, 0]
+    read = sample(torch.cat((there, flow_trust(there, back)[None])), points, units="pixels")
     return points + read[:2].T, -read[2].clamp(min=LEAST_TRUST).log()
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gendef.fitting.camera import Camera, canvas_positions
 from gendef.fitting.field_step import NormalEquations, edge_weights, smooth_step
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
 
@@ -75,12 +76,12 @@ def chained(frames: Tensor, camera: Camera, flows: Sequence[Flows], workers: Wor
                 continue
             flow, trust = one.between(t, other)
             at = grid + flow
-            other_colour = (look_up(frames[other], at) - frames[t]).square().mean(dim=0)
+            other_colour = (sample(frames[other], at.movedim(0, -1), units="pixels") - frames[t]).square().mean(dim=0)
             hop = HOP - DOUBT * trust.clamp(min=1e-6).log() + COLOUR * other_colour
-            error = look_up(errors[other][None], at)[0] + hop
+            error = sample(errors[other][None], at.movedim(0, -1), units="pixels")[0] + hop
             better = (error < best) & (trust > LEAST_TRUST)
             best = torch.where(better, error, best)
-            places[t] = torch.where(better, look_up(places[other], at), places[t])
+            places[t] = torch.where(better, sample(places[other], at.movedim(0, -1), units="pixels"), places[t])
         led = best < torch.inf
         beside = home[t] + _continued(frames[t], places[t] - home[t], led)
         places[t] = torch.where(led, places[t], beside)

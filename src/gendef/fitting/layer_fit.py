@@ -28,7 +28,8 @@ from gendef.fitting.refinement import Clip, Refinement
 from gendef.fitting.report import SEEN, agreeing, unsqueezed
 from gendef.fitting.schedule import FLOW_SHARE, Clock, refined
 from gendef.geometry import identity_grid
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.dis import FlowMethod
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
@@ -187,8 +188,8 @@ def _within(flows: Flows, first: int, last: int, mine: Tensor) -> Flows:
     grid = pixel_grid(mine.shape[1], mine.shape[2])
     for t in range(len(forward)):
         here, there = mine[t].float(), mine[t + flows.interval].float()
-        forward_trust[t] *= here * look_up(there[None], grid + forward[t])[0]
-        backward_trust[t] *= there * look_up(here[None], grid + backward[t])[0]
+        forward_trust[t] *= here * sample(there[None], (grid + forward[t]).movedim(0, -1), units="pixels")[0]
+        backward_trust[t] *= there * sample(here[None], (grid + backward[t]).movedim(0, -1), units="pixels")[0]
     return Flows(forward, backward, forward_trust, backward_trust, flows.interval)
 
 

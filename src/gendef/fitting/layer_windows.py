@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.images import to_uint8
 from gendef.optical_flow.dis import FlowMethod
 from gendef.optical_flow.pairwise_flow import Flows, found_flows
@@ -80,8 +81,14 @@ def flows_in_windows(flows: Flows, pictures: Tensor, shown: Tensor, corners: Cor
     grid = pixel_grid(*window)
     for t in range(len(forward)):
         here, there = shown[t], shown[t + apart]
-        trust_there = anew.forward_trust[t] * here[0] * look_up(there, grid + anew.forward[t])[0]
-        trust_back = anew.backward_trust[t] * there[0] * look_up(here, grid + anew.backward[t])[0]
+        trust_there = (
+            anew.forward_trust[t] * here[0] * sample(there, (grid + anew.forward[t]).movedim(0, -1), units="pixels")[0]
+        )
+        trust_back = (
+            anew.backward_trust[t]
+            * there[0]
+            * sample(here, (grid + anew.backward[t]).movedim(0, -1), units="pixels")[0]
+        )
         for old, trust, new, new_trust in (
             (forward[t], forward_trust[t], anew.forward[t], trust_there),
             (backward[t], backward_trust[t], anew.backward[t], trust_back),

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.fitting.camera import common_motion
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.optional_imports import import_cv2
 
@@ -89,12 +90,18 @@ def _along_time(found: tuple[Tensor, Tensor], flows: Flows) -> Tensor:
     result = sums.clone()
     carried = sums[0]
     for t in range(1, len(sums)):
-        carried = MEMORY * flows.backward_trust[t - 1] * look_up(carried, grid + flows.backward[t - 1])
+        carried = (
+            MEMORY
+            * flows.backward_trust[t - 1]
+            * sample(carried, (grid + flows.backward[t - 1]).movedim(0, -1), units="pixels")
+        )
         result[t] += carried
         carried = carried + sums[t]
     carried = sums[-1]
     for t in range(len(sums) - 2, -1, -1):
-        carried = MEMORY * flows.forward_trust[t] * look_up(carried, grid + flows.forward[t])
+        carried = (
+            MEMORY * flows.forward_trust[t] * sample(carried, (grid + flows.forward[t]).movedim(0, -1), units="pixels")
+        )
         result[t] += carried
         carried = carried + sums[t]
     return result[:, 0] / result[:, 1].clamp(min=0.05)
@@ -136,9 +143,9 @@ def _majority(masks: Tensor, flows: Flows) -> Tensor:
                 pair = min(near, near - step)
                 if not 0 <= near < len(masks):
                     break
-                sure = sure * look_up(trust_of[pair][None], at)[0]
-                at = at + look_up(flow_of[pair], at)
-                votes[t] += sure * look_up(shown[near], at)[0]
+                sure = sure * sample(trust_of[pair][None], at.movedim(0, -1), units="pixels")[0]
+                at = at + sample(flow_of[pair], at.movedim(0, -1), units="pixels")
+                votes[t] += sure * sample(shown[near], at.movedim(0, -1), units="pixels")[0]
                 voters[t] += sure
     return votes > 0.5 * voters
 

@@ -11,7 +11,8 @@ from gendef.fitting.canonical_solve import CanonicalSystem, fill_unseen
 from gendef.fitting.field_step import NormalEquations, edge_weights, folded, smooth_step
 from gendef.fitting.initial_field import Start
 from gendef.geometry import identity_grid
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
 
@@ -165,7 +166,7 @@ class Refinement:
         """One Gauss-Newton step of the field of frame t; see `gendef.fitting.field_step`."""
         clip, weights = self._clip, self._weights
         here = self._pixels(t, old)
-        seen = look_up(stack, here)
+        seen = sample(stack, here.movedim(0, -1), units="pixels")
         residual = seen[:3] - self._frames[t]
         error = residual.square().mean(dim=0)
         robust = (1 + error / weights.colour**2).rsqrt()
@@ -182,7 +183,7 @@ class Refinement:
         for other in (t - 1, t + 1):
             if 0 <= other < len(clip.frames):
                 flow, trust = clip.flows.between(t, other)
-                there = look_up(self._pixels(other, old), self._grid + flow)
+                there = sample(self._pixels(other, old), (self._grid + flow).movedim(0, -1), units="pixels")
                 equations.add_target(there - here, weights.consistency * trust)
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
         equations.add_target(away, weights.anchor * clip.start.trust[t])

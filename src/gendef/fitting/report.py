@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gendef.fitting.options import FitOptions
 from gendef.geometry import folded_share, jacobian_determinant, sampling_positions
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.footage import Scene
 from gendef.metrics.image_quality import SSIM_WINDOW, psnr, ssim
 from gendef.optical_flow.pairwise_flow import Flows
@@ -72,7 +73,7 @@ def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tens
     for t in range(len(positions) - 1):
         for here, there in ((t, t + 1), (t + 1, t)):
             flow, trust = flows.between(here, there)
-            gap = (look_up(positions[there], grid + flow) - positions[here]).norm(dim=0)
+            gap = (sample(positions[there], (grid + flow).movedim(0, -1), units="pixels") - positions[here]).norm(dim=0)
             agrees[here] &= (gap <= ROUND_TRIP) | (trust <= TRUSTED)
     return agrees
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 
 MOTION_SHARE = 0.01
 """Share of the squared lengths of both flow vectors in the allowed squared gap (Sundaram et al. 2010)."""
@@ -31,7 +32,7 @@ def forward_backward(flow: Tensor, back: Tensor, grid: Tensor) -> tuple[Tensor, 
         between the outer pixel centres.
     """
     target = grid + flow
-    returned = look_up(back, target)
+    returned = sample(back, target.movedim(0, -1), units="pixels")
     gap = (flow + returned).square().sum(dim=0)
     motion = flow.square().sum(dim=0) + returned.square().sum(dim=0)
     return gap, motion, _inside(target)
@@ -74,7 +75,7 @@ def backward_warp(values: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.
     """
     import cv2
 
-    # Not `look_up`: remap reads whole positions exactly, so that a still video has a warping error of exactly 0.
+    # Not `sample`: remap is exact at integer positions, so the warping error of a still video is exactly 0.
     target = (_whole_grid(*flow.shape[:2]) + torch.from_numpy(np.asarray(flow, np.float32)).movedim(-1, 0)).numpy()
     moved = cv2.remap(values.astype(np.float32), *target, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return moved.reshape(*flow.shape[:2], -1), _inside(torch.from_numpy(target)).numpy()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.consistency import flow_trust
 from gendef.optical_flow.dis import FlowMethod
 
@@ -105,8 +106,8 @@ def checked(far: Flows, near: Flows) -> Flows:
             step = 1 if there > here else -1
             for frame in range(here, there, step):
                 flow, known = near.between(frame, frame + step)
-                sure = sure * look_up(known[None], places)[0]
-                places = places + look_up(flow, places)
+                sure = sure * sample(known[None], places.movedim(0, -1), units="pixels")[0]
+                places = places + sample(flow, places.movedim(0, -1), units="pixels")
             gap = (grid + far.between(here, there)[0] - places).square().sum(dim=0)
             trust[t] *= sure * torch.exp(-gap / APART**2)
     return Flows(far.forward, far.backward, *trusts, far.interval)

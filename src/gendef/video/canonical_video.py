@@ -14,7 +14,8 @@ from gendef.geometry import jacobian_determinant, resize_field, warp
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video_writer import checked_fps
 from gendef.video.base import CHUNK_PIXELS, Video
-from gendef.video.clip_format import read_clip, write_clip
+from gendef.video.clip_reader import read_clip
+from gendef.video.clip_writer import write_clip
 from gendef.video.illumination import checked_illumination, lit
 from gendef.video.label_transfer import canonical_labels, segment
 from gendef.video.layer import Layer

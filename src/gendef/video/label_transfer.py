@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, jacobian_determinant, resize_field, to_normalised, to_pixels
+from gendef.geometry.sampling import bilinear_cell
 from gendef.video.point_tracks import checked_frame
 
 SAMPLES = 3
@@ -277,17 +278,14 @@ def _parts(row: Tensor, column: Tensor) -> Tensor:
 def _offsets(field: Tensor, frame: Tensor, positions: Tensor) -> Tensor:
     """Offsets of fields (T, H, W, 2) in frames (K,) at positions (K, S, S, 2) in pixels, bilinear: (K, S, S, 2)."""
     height, width = field.shape[1:3]
-    far = torch.tensor([width - 1, height - 1])
-    inner = torch.minimum(positions.clamp(min=0), far)
-    low = inner.floor().long()
-    high = torch.minimum(low + 1, far)
-    share = inner - low
-    flat, start = field.reshape(-1, 2), (frame * height * width)[:, None, None]
-    rows = []
-    for y in (low[..., 1], high[..., 1]):
-        left, right = (flat[start + y * width + x] for x in (low[..., 0], high[..., 0]))
-        rows.append(left + share[..., :1] * (right - left))
-    return rows[0] + share[..., 1:] * (rows[1] - rows[0])
+    (column, u), (row, v) = bilinear_cell(positions[..., :1], width), bilinear_cell(positions[..., 1:], height)
+    index = (frame[:, None, None] * height + row[..., 0].long()) * width + column[..., 0].long()
+    to_right, to_below = min(width - 1, 1), width if height > 1 else 0
+    flat, rows = field.reshape(-1, 2), []
+    for start in (index, index + to_below):
+        left, right = flat[start], flat[start + to_right]
+        rows.append(left + u * (right - left))
+    return rows[0] + v * (rows[1] - rows[0])
 
 
 def _majority(votes: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from gendef.errors import InputError
 from gendef.media.video_writer import checked_fps
 from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo, checked_visibility
-from gendef.video.clip_format import LAYERED_VERSION, read_meta
+from gendef.video.clip_format import LAYERED_VERSION
+from gendef.video.clip_reader import read_meta
 from gendef.video.layer import Layer
 from gendef.video.layered_format import LayeredWriter, read_alpha, read_layers
 from gendef.video.layered_tracks import canonical_labels_of_layers, segment_layers, track_layers
