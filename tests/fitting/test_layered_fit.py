@@ -71,7 +71,7 @@ def test_the_mask_of_the_first_frame_will_do(crossing, tmp_path, capsys):
     clip = gendef.fit_video(
         folder, quality="fast", masks=one, on_progress=lambda progress: stages.append(progress.stage)
     )
-    assert "following the mask, 5 frames" in [progress.stage for progress in stages]
+    assert "following the mask, 5 frames" in stages
     assert [layer.name for layer in clip.layers] == ["background", "object 1"]
     found = torch.stack([clip.owners(t) == 1 for t in range(COUNT)])
     truth = torch.stack([torch.from_numpy(np.array(Image.open(path))) > 0 for path in sorted(masks.iterdir())])
