@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.editing.filters import Look, look
+from gendef.editing.filters import Filter, parse_filter
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, sample, to_normalised, to_pixels
 from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor
@@ -73,7 +73,7 @@ def overlay_frame(video: CanonicalVideo, drawing: Any, frame: int, mask: Any = N
     return masked(video, _drawn_over(video, carried.reshape(4, *size)), mask)
 
 
-def apply_look(video: CanonicalVideo, change: str | Look, mask: Any = None) -> CanonicalVideo:
+def apply_filter(video: CanonicalVideo, change: str | Filter, mask: Any = None) -> CanonicalVideo:
     """Change the canonical image by a function.
 
     Args:
@@ -84,7 +84,7 @@ def apply_look(video: CanonicalVideo, change: str | Look, mask: Any = None) -> C
     Raises:
         InputError: there is no such look, what the callable gives is no image, or the mask cannot be used.
     """
-    function = look(change) if isinstance(change, str) else change
+    function = parse_filter(change) if isinstance(change, str) else change
     image = to_image_tensor(function(video.canonical.clone()))
     return masked(video, video.with_canonical(image), mask)
 

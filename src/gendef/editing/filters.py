@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 
-Look = Callable[[Tensor], Tensor]
+Filter = Callable[[Tensor], Tensor]
 
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, as in JPEG."""
@@ -66,7 +66,7 @@ def _luma(image: Tensor) -> Tensor:
 
 
 # name -> (function, smallest and largest amount; None for looks without one)
-LOOKS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
+FILTERS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
     "grey": (grey, None),
     "sepia": (sepia, None),
     "posterise": (posterise, (2, 256)),
@@ -76,16 +76,16 @@ LOOKS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
 }
 
 
-def look(text: str) -> Look:
+def parse_filter(text: str) -> Filter:
     """The look called "sepia", or with an amount "blur:3" (sigma in pixels), "hue:180" (degrees), "posterise:5".
 
     Raises:
         InputError: unknown, or an amount that is out of range or not wanted.
     """
     name, colon, amount = text.partition(":")
-    if name not in LOOKS:
-        raise InputError(f"unknown filter {name!r}; one of: {', '.join(LOOKS)}")
-    function, limits = LOOKS[name]
+    if name not in FILTERS:
+        raise InputError(f"unknown filter {name!r}; one of: {', '.join(FILTERS)}")
+    function, limits = FILTERS[name]
     if not colon:
         return function
     if limits is None:

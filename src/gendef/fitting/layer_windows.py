@@ -9,7 +9,7 @@ from gendef.geometry.coordinates import pixel_grid
 from gendef.geometry.sampling import sample
 from gendef.media.images import to_uint8
 from gendef.optical_flow.dis import FlowMethod
-from gendef.optical_flow.pairwise_flow import Flows, found_flows
+from gendef.optical_flow.pairwise_flow import Flows, compute_flows
 
 MARGIN = 8
 """Pixels around an object that its window shows too."""
@@ -77,7 +77,7 @@ def flows_in_windows(flows: Flows, pictures: Tensor, shown: Tensor, corners: Cor
     backward_trust = cut_windows(flows.backward_trust[:, None], corners[apart:], window)[:, 0]
     colour = (pictures * shown).sum(dim=(0, 2, 3)) / shown.sum()
     alone = to_uint8(torch.lerp(colour[:, None, None].expand_as(pictures), pictures, shown))
-    anew = found_flows(list(alone), method, apart)
+    anew = compute_flows(list(alone), method, apart)
     grid = pixel_grid(*window)
     for t in range(len(forward)):
         here, there = shown[t], shown[t + apart]

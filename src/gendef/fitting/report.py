@@ -31,13 +31,13 @@ SEEN = 0.25
 """Observations, in frame pixels, from which on a canonical pixel counts as seen."""
 
 
-def coloured(rendered: Tensor, truth: Tensor) -> Tensor:
+def colours_match(rendered: Tensor, truth: Tensor) -> Tensor:
     """Pixels of frames (T, 3, H, W) whose colour is right on average over 3 by 3 pixels, (T, H, W) bool."""
     error = (rendered - truth).abs().mean(dim=1, keepdim=True)
     return F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
 
 
-def unsqueezed(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
+def preserves_area(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
     """Pixels where a field (T, H, W, 2) neither folds nor squeezes content away, (T, H, W) bool.
 
     Args:
@@ -58,10 +58,10 @@ def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tupl
         deformation: (T, H, W, 2).
         canvas: height and width of the canonical image.
     """
-    return coloured(rendered, truth) & unsqueezed(deformation, canvas)
+    return colours_match(rendered, truth) & preserves_area(deformation, canvas)
 
 
-def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
+def agrees_with_flow(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
     """Pixels at which the field agrees with optical flow, (T, H, W) bool.
 
     A pixel and the pixel to which flow takes it in a neighbouring frame must look at the same place of the canonical
@@ -78,7 +78,7 @@ def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tens
     return agrees
 
 
-def most_around(marks: Tensor) -> Tensor:
+def local_majority(marks: Tensor) -> Tensor:
     """Majority over the `AROUND` by `AROUND` pixels around each, (T, H, W) bool.
 
     A single pixel's colour is unreliable: noise, and edges that are off by half a pixel.
@@ -101,7 +101,7 @@ def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, vi
     return float(difference.mean()) * 127.5 if difference.numel() else 0.0
 
 
-def measured(
+def measure(
     clip: CanonicalVideo, truth: Tensor, used: list[int], reference: int, agrees: Tensor | None
 ) -> tuple[dict[str, float], Tensor]:
     """The report on a fitted clip, and its visibility (T, H, W) bool.
@@ -117,7 +117,7 @@ def measured(
     visible = explained(rendered, truth, clip.deformation, canvas)
     if agrees is not None:
         visible[used] &= agrees
-    visible = most_around(visible)
+    visible = local_majority(visible)
     unused = torch.ones(len(truth), dtype=torch.bool)
     unused[used] = False
     visible[unused] = False

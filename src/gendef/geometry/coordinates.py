@@ -1,8 +1,7 @@
 """The coordinate rule: normalised and pixel coordinates.
 
 Normalised coordinates are x then y; -1 and +1 are the outer edges of the image, pixel i of N has its centre at
-(2i + 1)/N - 1. Pixel coordinates are x then y with the centre of the top-left pixel at (0, 0). A deformation field
-holds, for every output pixel, the offset from its own normalised position to its place in the canonical image.
+(2i + 1)/N - 1. Pixel coordinates are x then y with the centre of the top-left pixel at (0, 0).
 """
 
 from collections.abc import Sequence

@@ -14,15 +14,16 @@ from gendef.geometry.sampling import Mode, Padding, sample
 
 
 def warp(canonical: Tensor, deformation: Tensor, *, padding: Padding = "border", mode: Mode = "bilinear") -> Tensor:
-    """Frames from canonical images and their fields (GenDeF, equation 1).
+    """Warp canonical images by deformation fields (GenDeF, equation 1).
 
     Args:
         canonical: (B, C, Hc, Wc).
         deformation: (B, T, H, W, 2), offsets in normalised units of the canonical image.
-        padding: what lies outside the canonical image.
+        padding: values outside the canonical image: those of its border, or zeros.
+        mode: of the interpolation.
 
     Returns:
-        (B, T, C, H, W). A zero field of the canonical image's size gives the canonical image itself.
+        (B, T, C, H, W). A zero field of the canonical image's size reproduces the canonical image.
     """
     height, width = deformation.shape[2:4]
     grid = identity_grid(height, width, device=deformation.device, dtype=deformation.dtype)
@@ -30,7 +31,7 @@ def warp(canonical: Tensor, deformation: Tensor, *, padding: Padding = "border",
 
 
 def resize_field(deformation: Tensor, size: Sequence[int]) -> Tensor:
-    """A field (T, H, W, 2) on a grid of `size` (height, width); offsets are normalised, so values stay."""
+    """Resample a field (T, H, W, 2) to a grid of `size` (height, width); normalised offsets keep their values."""
     if tuple(deformation.shape[1:3]) == tuple(size):
         return deformation
     moved = deformation.movedim(-1, 1)
@@ -39,11 +40,11 @@ def resize_field(deformation: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """One field for two warps: warp(canonical, compose(outer, inner)) is about warp(warp(canonical, inner), outer).
+    """Compose two fields: warp(canonical, compose(outer, inner)) approximates warp(warp(canonical, inner), outer).
 
     Args:
-        outer: (T, H, W, 2), the field applied last; it looks into what `inner` shows.
-        inner: (T, h, w, 2), the field that looks into the canonical image; beyond its edge its border offset repeats.
+        outer: (T, H, W, 2), the field applied last; it samples the result of `inner`.
+        inner: (T, h, w, 2), the field that samples the canonical image; its border offsets are repeated outside.
 
     Returns:
         (T, H, W, 2).
@@ -62,7 +63,7 @@ def canonical_flow(deformation: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def sampling_positions(deformation: Tensor, size: Sequence[int]) -> Tensor:
-    """Where each output pixel looks, in pixels of a canonical image of `size` (height, width): (T, H, W, 2)."""
+    """Sampling positions of a field in pixels of a canonical image of `size` (height, width), (T, H, W, 2)."""
     grid = identity_grid(*deformation.shape[-3:-1], device=deformation.device, dtype=deformation.dtype)
     return to_pixels(grid + deformation, size)
 

@@ -1,9 +1,8 @@
-"""Inverting a field: which place in a frame shows a given place of the canonical image.
+"""Exact inversion of a deformation field: the frame position that shows a given canonical position.
 
-Between the pixel centres a field is bilinear, so the sampling map is a mesh of bilinear cells, one per quad of
-neighbouring pixel centres, and it can be inverted exactly: find the cells around a target in a tree of bounding boxes,
-then solve each cell's quadratic equation. That finds every solution, so folds (several places that show the same
-content) are known and not guessed. A ring of cells around the outer pixel centres carries the border offsets on.
+The bilinear mesh of a field is inverted by `gendef.geometry.mesh_search`, which finds every solution. Folds, where
+several positions of a frame show the same canonical position, are therefore detected. Outside the outer pixel centres
+the border offsets are repeated.
 
 Inside this file a canonical position is measured in pixels of the frame (normalised coordinates scaled to the frame's
 size), so that distances in both spaces compare.
@@ -22,21 +21,22 @@ from gendef.geometry.mesh_search import TOLERANCE, build_mesh, cross, solve
 from gendef.geometry.sampling import bilinear_cell, sample
 
 FOLD_DISTANCE = 1.0
-"""Solutions further apart than this, in pixels, make a fold; nearer ones are one place."""
+"""Distance of two solutions, in pixels, above which they count as a fold; nearer ones are the same solution."""
 CHUNK_CELLS = 2**19
-"""Mesh cells whose tree is held at a time."""
+"""Number of mesh cells that are searched at a time."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Where frames show canonical positions.
+    """Frame positions of canonical positions.
 
     Attributes:
-        positions: (N, T, 2), pixels of the frames; where `valid` is False a best guess, maybe outside the picture.
-        valid: (N, T), the inversion closes and the position lies in the picture.
-        folded: (N, T), more than one place of the frame shows the point; `positions` holds the one nearest to the
-            neighbouring frame's.
-        residual: (N, T), distance in frame pixels between the point and what the field shows at the position.
+        positions: (N, T, 2), in pixels of the frames; an approximation, possibly outside the frame, where `valid` is
+            False.
+        valid: (N, T), a solution exists and lies inside the frame.
+        folded: (N, T), several positions of the frame show the point; `positions` holds the one nearest to that in the
+            neighbouring frame.
+        residual: (N, T), distance in frame pixels between the point and the field's value at the position.
     """
 
     positions: Tensor
@@ -52,15 +52,15 @@ def invert_points(
     *,
     start: tuple[int, Tensor] | None = None,
 ) -> Inversion:
-    """Find canonical positions in every frame, exactly.
+    """Find canonical positions in every frame by exact inversion.
 
     Args:
         deformation: (T, H, W, 2).
-        points: (N, 2), pixels of the canonical image; or (N, T, 2), other ones for every frame.
+        points: (N, 2), in pixels of the canonical image; or (N, T, 2), different ones for every frame.
         canonical_size: height and width of the canonical image; default the field's.
-        start: a frame and the points' known positions (N, 2) in it, in pixels; where several places show a point, the
-            nearest to these, and from there to those of the neighbouring frames, is taken. Default: frame 0 and the
-            points themselves, scaled to the frame.
+        start: index of a frame and the points' known positions (N, 2) in it, in pixels. Of several solutions the one
+            nearest to these is taken, and in the other frames the one nearest to that of the neighbouring frame.
+            Default: frame 0 and the points themselves, scaled to the frame.
 
     Raises:
         InputError: shapes do not fit, a value is not finite, or the start frame does not exist.
@@ -77,7 +77,7 @@ def invert_points(
     frame, point, position = (torch.cat(parts) for parts in zip(*found, strict=True))
     anchor, reference = _checked_start(start, targets)
     positions, closed, folded = _select(frame, point, position, count, frames, anchor, reference)
-    # What was not found is mostly outside the picture: guess from the last place known.
+    # Points without a solution are mostly outside the frame: extrapolate from the last known position.
     who, when = (~closed).nonzero(as_tuple=True)
     positions[who, when] = _newton(field, when, targets[who, when], positions[who, when])[0]
     residual = _residual(field, targets, positions)
@@ -86,7 +86,7 @@ def invert_points(
 
 
 def _residual(field: Tensor, targets: Tensor, positions: Tensor) -> Tensor:
-    """Distance between targets and what is shown at positions, (N, T)."""
+    """Distance between targets and the field's values at positions, (N, T)."""
     height, width = field.shape[1:3]
     half = torch.tensor([width / 2, height / 2], device=field.device)
     where = to_normalised(positions, (height, width)).transpose(0, 1)
@@ -124,9 +124,9 @@ def _checked_start(start: tuple[int, Tensor] | None, targets: Tensor) -> tuple[i
 def _select(
     frame: Tensor, point: Tensor, position: Tensor, count: int, frames: int, anchor: int, reference: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One solution per point and frame: the nearest to the one of the frame next to it, seen from the anchor frame.
+    """Select one solution per point and frame: the nearest to that of the neighbouring frame, from the anchor on.
 
-    Returns positions (N, T, 2), which of them were found (N, T), and which have others far away (N, T).
+    Returns positions (N, T, 2), whether there is a solution (N, T), and whether there are distinct ones (N, T).
     """
     positions = reference[:, None].repeat(1, frames, 1)
     closed = torch.zeros(count, frames, dtype=torch.bool, device=position.device)
@@ -136,7 +136,7 @@ def _select(
     ends = torch.bincount(frame, minlength=frames).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
     for run in (range(anchor, frames), range(anchor - 1, -1, -1)):
-        # The way back starts from the anchor frame too, not from the last one.
+        # The backward pass starts from the anchor frame too.
         nearest_to = reference.clone() if anchor in run else positions[:, anchor].clone()
         for t in run:
             who, where = point[starts[t] : ends[t]], position[starts[t] : ends[t]]
@@ -154,9 +154,9 @@ def _select(
 def _newton(
     field: Tensor, frame: Tensor, targets: Tensor, start: Tensor, iterations: int = 20
 ) -> tuple[Tensor, Tensor]:
-    """Positions (N, 2) near `start` that look at `targets` (N, 2) in frames (N,), and residuals (N,), in frame pixels.
+    """Solve for positions (N, 2) of `targets` (N, 2) in frames (N,), from `start`; also the residuals (N,), in pixels.
 
-    Newton's method from cell to cell, with halved steps where a step does not help.
+    Newton's method on the piecewise bilinear field; a step that does not reduce the residual is halved.
     """
     position = start.clone()
     error, step = _newton_step(field, frame, targets, position)
@@ -176,7 +176,7 @@ def _newton(
 
 
 def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """What fields (T, H, W, 2) show at positions minus the targets, and the step that would undo it, (N, 2) each."""
+    """Residual vectors of positions for fields (T, H, W, 2), and the Newton steps, (N, 2) each."""
     height, width = field.shape[1:3]
     (column, u), (row, v) = bilinear_cell(position[:, :1], width), bilinear_cell(position[:, 1:], height)
     flat = field.reshape(-1, 2)
@@ -187,7 +187,7 @@ def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor
     twist = flat[index + to_below + to_right] - right - along_y
     half = torch.tensor([width / 2, height / 2], device=field.device)
     error = position + (corner + u * along_x + v * along_y + u * v * twist) * half - targets
-    # Beyond the outer pixel centres the offsets stay as they are.
+    # Outside the outer pixel centres the offsets are constant.
     far = torch.tensor([width - 1, height - 1], device=field.device)
     free = ((position >= 0) & (position <= far)).to(field.dtype)
     by_x = (along_x + v * twist) * half * free[:, :1] + half.new_tensor([1, 0])
@@ -196,20 +196,20 @@ def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor
     usable = determinant.abs() > 0.02
     safe = torch.where(usable, determinant, torch.ones_like(determinant))
     newton = torch.stack((cross(error, by_y) / safe, cross(by_x, error) / safe), dim=-1)
-    # Where a cell is all but folded, the step of the fixed-point iteration.
+    # In nearly folded cells: the step of the fixed-point iteration.
     return error, torch.where(usable[:, None], newton, error)
 
 
 def _inside(positions: Tensor, size: Sequence[int]) -> Tensor:
-    """Whether pixel positions lie in the picture, its outer half pixels included."""
+    """Whether pixel positions lie inside the frame, including its outer half pixels."""
     far = torch.tensor([size[1] - 0.5, size[0] - 0.5], device=positions.device)
     return ((positions >= -0.5) & (positions <= far)).all(dim=-1)
 
 
 def invert_near(deformation: Tensor, targets: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert one frame's field at many targets of which the neighbourhood is known, as in dense flow.
+    """Invert one frame's field at many targets with good first guesses, as in dense flow.
 
-    Newton's method from `start`; what does not close inside the picture that way is searched for exactly.
+    Newton's method from `start`; targets without a solution inside the frame are then searched exactly.
 
     Args:
         deformation: (H, W, 2).
@@ -234,14 +234,14 @@ def invert_near(deformation: Tensor, targets: Tensor, start: Tensor) -> tuple[Te
 
 
 def image_flow(deformation: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the content of each pixel of a frame goes in the next frame.
+    """Optical flow of the image content between consecutive frames.
 
     Args:
         deformation: (T, H, W, 2).
 
     Returns:
-        flow (T - 1, H, W, 2), x then y, in pixels of the frame: extrapolated where the content leaves the picture, NaN
-        where nothing in the next frame shows it; and valid (T - 1, H, W), where it is shown inside the picture.
+        flow (T - 1, H, W, 2), x then y, in pixels of the frame: extrapolated where the content leaves the frame, NaN
+        where the inversion has no solution; and valid (T - 1, H, W), where the content is inside the next frame.
     """
     frames, height, width = deformation.shape[:3]
     field = deformation.detach().float()

@@ -17,9 +17,9 @@ ROOT_SIDE = 6
 
 
 def build_mesh(deformation: Tensor) -> Tensor:
-    """Sampling positions (T, 2, h, w) in frame pixels at pixels -1, 0, 1, ...; border offsets repeat.
+    """Sampling positions (T, 2, h, w) in frame pixels at pixels -1, 0, 1, ...; border offsets are repeated.
 
-    There are as many columns and rows as an even number of cells needs that reaches one pixel beyond the picture.
+    The mesh has an even number of cells along each axis and extends one pixel, or two, beyond the frame.
     """
     frames, height, width = deformation.shape[:3]
     rows, columns = height + 3 - height % 2, width + 3 - width % 2
@@ -36,9 +36,9 @@ def build_mesh(deformation: Tensor) -> Tensor:
 
 
 def solve(mesh: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All solutions for targets (T, N, 2): their frame (K,), target (K,) and position (K, 2) in pixels."""
+    """All solutions for targets (T, N, 2): frame index (K,), target index (K,) and position (K, 2) in pixels."""
     levels = _box_tree(mesh)
-    reach = torch.cat((-targets, targets), dim=-1)  # within a box where the box's numbers are all at least these
+    reach = torch.cat((-targets, targets), dim=-1)  # a box contains the target if all its numbers are at least these
     root = levels[0].flatten(2)
     hits = root[:, 0, None] >= reach[:, :, 0, None]
     for side in range(1, 4):
@@ -56,10 +56,10 @@ def solve(mesh: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _box_tree(mesh: Tensor) -> list[Tensor]:
-    """Bounding boxes of blocks of two by two cells and of ever larger blocks, coarsest first.
+    """Bounding boxes of blocks of 2 x 2, 4 x 4, ... cells, coarsest level first.
 
-    Each level is (T, 4, h, w) of (-x_min, -y_min, x_max, y_max), so that every step is a maximum. Block (row, column)
-    of one level holds blocks (2 row, 2 column) and so on of the next; empty boxes fill up odd levels.
+    Each level is (T, 4, h, w) of (-x_min, -y_min, x_max, y_max), so that merging is a maximum. Block (row, column)
+    of one level contains the four blocks from (2 row, 2 column) on of the next. Odd levels are padded with empty boxes.
     """
     corners = torch.cat((-mesh, mesh), dim=1)
     rows = torch.maximum(corners[:, :, :-2:2], corners[:, :, 2::2])
@@ -77,7 +77,7 @@ def _box_tree(mesh: Tensor) -> list[Tensor]:
 
 
 def _children(frame: Tensor, point: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four parts of each block."""
+    """The four children of each block."""
     down = torch.tensor([0, 0, 1, 1], device=row.device)
     right = torch.tensor([0, 1, 0, 1], device=row.device)
     rows, columns = (2 * row[:, None] + down).flatten(), (2 * column[:, None] + right).flatten()
@@ -85,7 +85,7 @@ def _children(frame: Tensor, point: Tensor, row: Tensor, column: Tensor) -> tupl
 
 
 def _within(flat: Tensor, index: Tensor, stride: int, reach: Tensor) -> Tensor:
-    """Numbers of the boxes, four planes `stride` apart, that hold their target."""
+    """Indices of the boxes, stored as four planes `stride` apart, that contain their target."""
     inside = flat[index] >= reach[:, 0]
     for side in range(1, 4):
         inside &= flat[index + side * stride] >= reach[:, side]
@@ -95,10 +95,10 @@ def _within(flat: Tensor, index: Tensor, stride: int, reach: Tensor) -> Tensor:
 def _solve_cells(
     mesh: Tensor, targets: Tensor, frame: Tensor, point: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both roots of each candidate cell's equation, those kept that lie in the cell.
+    """The roots of each candidate cell's quadratic equation that lie in the cell.
 
-    A cell is P(u, v) = corner + u along_x + v along_y + u v twist. Crossing offset = P - corner with along_x + v twist
-    leaves a quadratic equation in v.
+    A cell is P(u, v) = corner + u along_x + v along_y + u v twist. The cross product of offset = P - corner with
+    along_x + v twist eliminates u and leaves a quadratic equation in v.
     """
     height, width = mesh.shape[2:]
     flat = mesh.reshape(-1)
@@ -135,4 +135,5 @@ def _solve_cells(
 
 
 def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Cross product of vectors (..., 2), (...)."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -17,7 +17,7 @@ from gendef.errors import ModelError
 from gendef.fitting.options import Quality, check_schedule
 from gendef.fitting.progress import Progress, ProgressCallback, no_progress
 from gendef.geometry import folded_share
-from gendef.inversion.latents import Latents, move, paint
+from gendef.inversion.latents import Latents, generate_content, generate_fields
 from gendef.inversion.objective import Objective
 from gendef.inversion.stages import STAGES, Stage
 from gendef.inversion.state import InversionState, InversionStateFile
@@ -215,15 +215,17 @@ def _run_stages(
 @torch.no_grad()
 def _preview(generator: Generator, latents: Latents) -> Tensor:
     """The present canonical image, (3, R, R)."""
-    return paint(generator, latents.content.detach()).image[0].cpu()
+    return generate_content(generator, latents.content.detach()).image[0].cpu()
 
 
 @torch.no_grad()
 def _video(generator: Generator, latents: Latents, target: Target) -> CanonicalVideo:
     """The clip as a generator makes it, measured against the target's frames."""
-    content = paint(generator, latents.content)
+    content = generate_content(generator, latents.content)
     times = torch.arange(len(target.frames), dtype=torch.float32)
-    fields = torch.cat([move(generator, content, latents, part).cpu() for part in times.split(RENDERED_AT_ONCE)])
+    fields = torch.cat(
+        [generate_fields(generator, content, latents, part).cpu() for part in times.split(RENDERED_AT_ONCE)]
+    )
     video = CanonicalVideo(content.image[0].clamp(-1, 1).cpu(), fields, target.fps)
     shown = video.render()
     quality = psnr(shown, target.frames)

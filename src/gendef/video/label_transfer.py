@@ -57,10 +57,10 @@ def segment(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame
     """
     count, height, width = deformation.shape[:3]
     if frame is None:
-        labels = fitting_labels(mask, canonical_size, "the canonical image")
+        labels = labels_for_size(mask, canonical_size, "the canonical image")
         plane = _Plane(labels)
     else:
-        labels = fitting_labels(mask, (height, width), f"frame {checked_frame(frame, count)}")
+        labels = labels_for_size(mask, (height, width), f"frame {checked_frame(frame, count)}")
         plane = _plane_of_frame(deformation[frame], labels)
     result = torch.empty(count, height, width, dtype=labels.dtype)
     step = max(CHUNK_PIXELS // (height * width), 1)
@@ -78,8 +78,8 @@ def canonical_labels(deformation: Tensor, mask: Any, canonical_size: Sequence[in
     """
     tall, wide = canonical_size
     if frame is None:
-        return resized_labels(fitting_labels(mask, canonical_size, "the canonical image"), (tall, wide))
-    labels = fitting_labels(mask, deformation.shape[1:3], f"frame {checked_frame(frame, len(deformation))}")
+        return resized_labels(labels_for_size(mask, canonical_size, "the canonical image"), (tall, wide))
+    labels = labels_for_size(mask, deformation.shape[1:3], f"frame {checked_frame(frame, len(deformation))}")
     return _voted(_plane_of_frame(deformation[frame], labels), torch.zeros(1, tall, wide, 2))[0]
 
 
@@ -157,7 +157,7 @@ def resized_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return _voted(_Plane(labels), torch.zeros(1, *size, 2))[0]
 
 
-def fitting_labels(mask: Any, size: Sequence[int], place: str) -> Tensor:
+def labels_for_size(mask: Any, size: Sequence[int], place: str) -> Tensor:
     """A mask or label map (h, w) as by `to_labels`, of the shape of a picture of `size` (height, width).
 
     Raises:

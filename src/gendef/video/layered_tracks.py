@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import invert_points
-from gendef.video.label_transfer import canonical_labels, fitting_labels, resized_labels, segment
+from gendef.video.label_transfer import canonical_labels, labels_for_size, resized_labels, segment
 from gendef.video.layer import Layer, Layers, frame_count, owners, parts, shown_by
 from gendef.video.point_tracks import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
 
@@ -196,7 +196,7 @@ def segment_layers(layers: Layers, mask: Any, frame: int | None = None, layer: i
         result = torch.zeros(count, *size, dtype=carried.dtype)
         _paint(layers, result, owner, layer, carried, layers[layer].name)
         return result
-    labels = fitting_labels(mask, size, f"frame {checked_frame(frame, count)}")
+    labels = labels_for_size(mask, size, f"frame {checked_frame(frame, count)}")
     labels = resized_labels(labels, size)
     result = torch.zeros(count, *size, dtype=labels.dtype)
     here = owner[frame]
@@ -225,7 +225,7 @@ def canonical_labels_of_layers(layers: Layers, mask: Any, frame: int | None = No
         return planes
     size, planes = layers[0].video.size, []
     checked_frame(frame, frame_count(layers))
-    labels = resized_labels(fitting_labels(mask, size, f"frame {frame}"), size)
+    labels = resized_labels(labels_for_size(mask, size, f"frame {frame}"), size)
     owner = owners(layers, frame)
     for number, part in enumerate(layers):
         inside = torch.where(owner == number, labels, torch.zeros_like(labels))
