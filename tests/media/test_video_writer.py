@@ -5,13 +5,9 @@ import torch
 from PIL import Image
 
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import (
-    MAX_WAITING,
-    VideoWriter,
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import MAX_WAITING, VideoWriter, write_video
 from gendef.runtime.atomic_file import replacing
 
 

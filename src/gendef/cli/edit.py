@@ -18,11 +18,9 @@ from gendef.editing.layers import carry_edit, draw_on_frame
 from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
 from gendef.editing.style_transfer import apply_style, load_style
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import read_image, to_uint8, write_image
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo

@@ -10,11 +10,9 @@ import tyro
 
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import write_image
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_video import CompositeVideo, load_clip
 from gendef.visualization.figure import figure, figure_frames, layers_figure, layers_figure_frames

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import DataError, InputError
-from gendef.media.video_reader import decode_image
+from gendef.media.still_images import decode_image
 from gendef.media.zips import (
     DEFAULT_FPS,
     frames_by_clip,

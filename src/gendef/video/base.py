@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 
 
 class RenderedVideo(ABC):

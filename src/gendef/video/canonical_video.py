@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import over, resized, to_image_tensor
-from gendef.media.video_writer import checked_fps
 from gendef.video.base import RenderedVideo
 from gendef.video.clip_format import read_clip, write_clip
 from gendef.video.illumination import checked_residual, lit

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import resized
-from gendef.media.video_writer import checked_fps
 from gendef.video.base import RenderedVideo
 from gendef.video.canonical_video import CHUNK_PIXELS, CanonicalVideo, checked_visibility
 from gendef.video.clip_format import LAYERED_VERSION, read_meta
