@@ -14,7 +14,7 @@ from gendef.media.images import to_uint8
 from gendef.media.video_writer import write_video
 
 
-class RenderedVideo(ABC):
+class Video(ABC):
     """A clip that can be rendered at any size.
 
     Attributes:
