@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gendef.errors import DataError, InputError
+from gendef.errors import DataError, GendefError, InputError
 from gendef.media.colour import ColourTags, read_tags, sws_colorspace, tone_mapped
 
 MAX_FPS = 1000.0
@@ -108,10 +108,12 @@ def examine_video(path: str | Path, number: int | None = None) -> VideoFacts:
     try:
         with av.open(str(path)) as container:
             stream = choose_stream(container, number)
-            frame = next(container.decode(stream), None)
+            frame = next(_decoded(container, stream), None)
             if frame is None:
                 raise DataError(f"{path} has no frame")
             return _facts(container, stream, frame)
+    except GendefError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be decoded: {error}") from error
 
@@ -156,6 +158,7 @@ def decode_video(path: str | Path, number: int | None = None, threads: int = 1) 
     """
     import av
 
+    first, count = None, 0
     try:
         with av.open(str(path)) as container:
             stream = choose_stream(container, number)
@@ -164,8 +167,7 @@ def decode_video(path: str | Path, number: int | None = None, threads: int = 1) 
             rate = float(stream.average_rate or 0)
             fps = rate if 0 < rate <= MAX_FPS else DEFAULT_FPS
             converter: FrameConverter | None = None
-            first, count = None, 0
-            for frame in _progressive(container.decode(stream), stream):
+            for frame in _progressive(_decoded(container, stream), stream):
                 if frame.is_corrupt:
                     raise DataError(f"{path} is damaged at frame {count}")
                 converter = converter or FrameConverter(read_tags(frame).resolved(frame.height), _aspect(stream))
@@ -175,8 +177,22 @@ def decode_video(path: str | Path, number: int | None = None, threads: int = 1) 
                 image, alpha = converter(frame)
                 yield DecodedFrame(image, alpha, time - first)
                 count += 1
+    except GendefError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be decoded at frame {count if 'count' in locals() else 0}: {error}") from error
+        raise DataError(f"{path} cannot be decoded at frame {count}: {error}") from error
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames of a stream; VP8 and VP9 with alpha by libvpx, for libav's own decoders leave the alpha out."""
+    import av
+
+    if stream.metadata.get("alpha_mode") != "1" or stream.codec_context.name not in ("vp8", "vp9"):
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(f"libvpx-{stream.codec_context.name}".replace("libvpx-vp8", "libvpx"), "r")
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet if packet.size else None)
 
 
 def _progressive(frames: Iterator[Any], stream: Any) -> Iterator[Any]:

@@ -70,6 +70,7 @@ class Source:
             for a clip of an archive that was prepared already, the video it was cut from.
         fps: frames a second where known beforehand (a clip of a prepared archive), else 0.
         frames: number of frames where known beforehand, else 0.
+        stream: which video stream of a file; None for the film.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class Source:
     identity: str = ""
     fps: float = 0.0
     frames: int = 0
+    stream: int | None = None
 
     @property
     def name(self) -> str:
@@ -283,7 +285,7 @@ def _read_video(source: Source, threads: int) -> Iterator[Frame | Damage]:
                 yield _frame(image, alpha, index, time)
                 index += 1
             return
-        for decoded in decode_video(source.path, threads=threads):
+        for decoded in decode_video(source.path, source.stream, threads):
             yield _frame(decoded.image, decoded.alpha, index, decoded.time)
             index += 1
     except DataError as error:
@@ -336,7 +338,7 @@ def probe(source: Source) -> SourceInfo:
         if source.path.suffix.lower() in ANIMATIONS:
             times = [time for _, _, time in _animation(source.path)]
             return SourceInfo((len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FPS, len(times))
-        facts = examine_video(source.path)
+        facts = examine_video(source.path, source.stream)
     except DataError:
         return SourceInfo(0.0, 0)
     return SourceInfo(facts.fps, facts.frames, tuple(facts.notes), facts)
