@@ -21,7 +21,7 @@ from train import measure, prepared, synthetic
 
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
-from gendef.kernels.triton.autotune import trials
+from gendef.kernels.autotune import trials
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
 from gendef.runtime.memory import keep_freed_memory
@@ -36,7 +36,7 @@ KERNELS = 12
 def sampled(
     name: str, precision: str, compiled: bool, options: argparse.Namespace, device: torch.device
 ) -> dict[str, Any]:
-    """`bench_sampling` of a preset's networks, and its kernels; the literal path once, in float32."""
+    """`bench_sampling` of a preset's networks, and its kernels; the plain forms once, in float32."""
     torch.manual_seed(0)
     generator = Generator(preset(name).generator).eval().requires_grad_(False).to(device)
     generator.compute_dtype = PRECISIONS[precision]

@@ -1,6 +1,5 @@
 """`gendef sample`: generate videos."""
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -15,13 +14,14 @@ from gendef.cli.values import parse_seeds
 from gendef.errors import InputError, ModelError
 from gendef.media.images import to_uint8, write_image
 from gendef.media.video_writer import write_video
-from gendef.model.baseline import PaintedVideo, PaintingModel, load_model
+from gendef.model.baseline import BaselineModel, BaselineVideo, load_model
 from gendef.model.gendef import GenDeF
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import PREVIEW
 from gendef.visualization.drawing import (
     contact_sheet,
+    field_pictures,
     flow_colours,
     spread_frames,
 )
@@ -47,8 +47,8 @@ def run(arguments: Arguments) -> int | None:
         raise InputError(f"--truncation must be between 0 and 2, got {arguments.truncation}")
     model = load_model(arguments.model, device=choose_device(arguments.device), precision=arguments.precision)
     if arguments.compile:
-        if isinstance(model, PaintingModel):
-            raise InputError(f"--compile: {arguments.model} paints every frame and has no field: leave it out")
+        if isinstance(model, BaselineModel):
+            raise InputError(f"--compile: {arguments.model} outputs frames directly and has no field: leave it out")
         model.compile()
     fps = arguments.fps or model.fps
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ def run(arguments: Arguments) -> int | None:
         task = progress.add_task("generating", total=len(seeds) * arguments.frames)
         for seed in seeds:
             folder = arguments.out / f"seed{seed:04d}"
-            if isinstance(model, PaintingModel):
+            if isinstance(model, BaselineModel):
                 video = model.sample(seed, times=times, **shared)
-                written.append({**_painted_files(video, folder, arguments, fps), **video.info})
+                written.append({**_baseline_files(video, folder, arguments, fps), **video.info})
                 rows.append([*to_uint8(video.frames[spread_frames(arguments.frames, SHEET_FRAMES)])])
                 progress.advance(task, arguments.frames)
                 continue
@@ -74,8 +74,7 @@ def run(arguments: Arguments) -> int | None:
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
             written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
-            shown = spread_frames(arguments.frames, SHEET_FRAMES)
-            rows.append(_sheet_row(model.sample(seed, times=times[shown], **shared)))
+            rows.append(_sheet_row(CanonicalVideo.load(folder)))
         sheet = arguments.out / "sheet.png"
         write_image(sheet, contact_sheet(rows))
         if arguments.grid:
@@ -87,10 +86,10 @@ def run(arguments: Arguments) -> int | None:
     return 0
 
 
-def _painted_files(video: PaintedVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
+def _baseline_files(video: BaselineVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
     """The mp4 of a video without a field, and what else was asked for."""
     if arguments.draw:
-        raise ModelError(f"{arguments.model} paints every frame and has no field: leave --draw out")
+        raise ModelError(f"{arguments.model} outputs frames directly and has no field: leave --draw out")
     video.fps = fps
     mp4 = path.with_suffix(".mp4")
     video.to_mp4(mp4, enlarge=True)
@@ -122,30 +121,24 @@ def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
 
 def _draw(clip: CanonicalVideo, folder: Path) -> dict[str, str]:
     """Videos of the field and of the flow in the usual colours, each on one scale for the whole clip."""
-    half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
-    few = clip.deformation[:: max(clip.num_frames // 16, 1)].numpy() * half
     files = {"deformation": str(folder.parent / f"{folder.name}_deformation.mp4")}
-    largest = float(np.percentile(np.linalg.norm(few, axis=-1), 99))
-    colours = (flow_colours(field.numpy() * half, largest) for field in clip.deformation)
-    write_video(Path(files["deformation"]), colours, clip.fps)
+    write_video(Path(files["deformation"]), field_pictures(clip.deformation), clip.fps)
     if clip.num_frames > 1:
         files["flow"] = str(folder.parent / f"{folder.name}_flow.mp4")
-        pairs = list(itertools.pairwise(range(clip.num_frames)))
-        some = [(clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs[:: len(pairs) // 16 + 1]]
-        largest = float(np.percentile(np.linalg.norm(some, axis=-1), 99))
-        flows = ((clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs)
-        write_video(Path(files["flow"]), (flow_colours(flow, largest) for flow in flows), clip.fps)
+        # Differences of a field in time are fields, drawn alike.
+        write_video(Path(files["flow"]), field_pictures(clip.deformation.diff(dim=0)), clip.fps)
     return files
 
 
 def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
-    """Canonical image, field of the last frame, frames."""
+    """Canonical image, field of the last frame, and frames spread over the clip."""
     half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
     still = CanonicalVideo(clip.canonical, torch.zeros(1, *clip.size, 2)).render()
-    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(clip.render())]
+    frames = clip.render(frames=spread_frames(clip.num_frames, SHEET_FRAMES))
+    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(frames)]
 
 
-def _write_grid(model: GenDeF | PaintingModel, seeds: list[int], arguments: Arguments, fps: float) -> None:
+def _write_grid(model: GenDeF | BaselineModel, seeds: list[int], arguments: Arguments, fps: float) -> None:
     """The content x motion table as one video."""
     times = torch.arange(arguments.frames) / arguments.slow_motion
     table = []

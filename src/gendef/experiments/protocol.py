@@ -66,7 +66,7 @@ def protocol(name: str) -> str:
         f"gendef data prepare {row.folder} --out {archive} {row.prepare} --format png",
         f"gendef data info {archive}",
         "",
-        f"# 2. GenDeF and the baselines, each on {GPUS} GPUs: batches of {batch} (paper), {batch // GPUS} a GPU.",
+        f"# 2. GenDeF and the baselines on {GPUS} GPUs each: batches of {batch}, {batch // GPUS} a GPU.",
         "#    --pretrain.batch-size and --finetune.batch-size make them smaller where memory ends. The same command",
         "#    continues a stopped run, on any number of GPUs that divides the batch. Several nodes: docs/training.md.",
     ]

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.fitting.conjugate_gradients import conjugate_gradients
+from gendef.geometry.sampling import bilinear_cell
+
 MOMENTS = 9 + 4 * 3
 """Per cell: nine moments of the places, four of each colour."""
 RIDGE = 1e-3
@@ -41,9 +44,10 @@ class CanonicalSystem:
             weight: (H, W), trust in each pixel.
         """
         height, width = self.size
-        x, y = positions[0].clamp(0, width - 1).flatten(), positions[1].clamp(0, height - 1).flatten()
-        left, top = x.floor().clamp_(max=width - 2), y.floor().clamp_(max=height - 2)
-        a, b = x - left, y - top
+        (left, a), (top, b) = (
+            bilinear_cell(positions[0].flatten(), width),
+            bilinear_cell(positions[1].flatten(), height),
+        )
         cell = (top * (width - 1) + left).long()
         one = weight.flatten()
         row = 0
@@ -110,26 +114,14 @@ class CanonicalSystem:
             one, ax, by, axby = (self._cells(9 + 4 * colour + k) for k in range(4))
             right.append(self._to_pixels([one - ax - by + axby, ax - axby, by - axby, axby]))
         diagonal = self._to_pixels([couplings[k][k] for k in range(4)]) + ridge + 4 * smooth
-        return conjugate_gradients(apply, torch.stack(right) + ridge * start, start, diagonal, iterations)
-
-
-def conjugate_gradients(apply, right: Tensor, start: Tensor, diagonal: Tensor, iterations: int) -> Tensor:  # type: ignore[no-untyped-def]
-    """Solve a symmetric positive system with the diagonal as preconditioner; channels (dim 0) go each their own way."""
-    solution = start.clone()
-    residual = right - apply(solution)
-    scaled = residual / diagonal
-    direction = scaled.clone()
-    energy = (residual * scaled).sum(dim=(1, 2), keepdim=True)
-    for _ in range(iterations):
-        image = apply(direction)
-        step = energy / (direction * image).sum(dim=(1, 2), keepdim=True).clamp(min=1e-20)
-        solution += step * direction
-        residual -= step * image
-        scaled = residual / diagonal
-        after = (residual * scaled).sum(dim=(1, 2), keepdim=True)
-        direction = scaled + after / energy.clamp(min=1e-20) * direction
-        energy = after
-    return solution
+        return conjugate_gradients(
+            apply,
+            torch.stack(right) + ridge * start,
+            iterations,
+            start=start,
+            precondition=lambda residual: residual / diagonal,
+            product=lambda one, two: (one * two).sum(dim=(1, 2), keepdim=True),  # every colour is a system of its own
+        )
 
 
 def fill_unseen(image: Tensor, mass: Tensor) -> Tensor:
