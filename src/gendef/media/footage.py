@@ -129,6 +129,9 @@ def read_footage(
     if fps is not None or not known.fps:
         times = [number / rate for number in numbers]
         notes = [note for note in notes if "--fps" not in note] if fps is not None else notes
+    if any(later <= earlier for earlier, later in itertools.pairwise(times)):
+        notes.append(f"the frame times of {path} do not increase: {rate:g} frames a second are used")
+        times = [number / rate for number in numbers]
     alpha = (
         None
         if all(one is None for one in alphas)

@@ -51,6 +51,15 @@ class Video(ABC):
         """For each layer a title and its canonical image (3, h, w)."""
 
     @property
+    def frame_times(self) -> list[float] | None:
+        """Seconds from the first frame at which each frame is shown; None where `fps` says it.
+
+        Clips of footage with a varying frame rate keep them in `info`.
+        """
+        times = self.info.get("frame_times")
+        return times if isinstance(times, list) and len(times) == self.num_frames else None
+
+    @property
     def num_frames(self) -> int:
         """Number of frames, to the end of the layer that ends last."""
         return layer_functions.frame_count(self.layers)
@@ -224,11 +233,11 @@ class Video(ABC):
 
     def to_mp4(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as H.264, at the given height and width; odd ones get one pixel more."""
-        write_video(path, self.iter_pictures(size), self.fps, enlarge=False)
+        write_video(path, self.iter_pictures(size), self.fps, times=self.frame_times, enlarge=False)
 
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
-        write_gif(path, self.iter_pictures(size), self.fps)
+        write_gif(path, self.iter_pictures(size), self.fps, self.frame_times)
 
     def export(self, path: str | Path, **options: Any) -> Any:
         """Write the clip as one HTML page that plays and can be painted on; see `gendef.visualization.html_export`.
