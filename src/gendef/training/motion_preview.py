@@ -1,0 +1,46 @@
+"""A sheet of animated held-out images."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gendef.animation.key_fields import KeyFields
+from gendef.animation.prior import MotionPrior
+from gendef.data.motions import MotionSet
+from gendef.media.drawing import contact_sheet, write_image
+from gendef.media.video import to_uint8
+from gendef.training.motion_preparation import as_frames, label_numbers
+from gendef.warp import resize_field, warp
+
+TIMES = (-32, -16, -8, 0, 8, 16, 32)
+
+
+def plain_frames(image: Tensor, motion: KeyFields, times: list[float] | tuple[float, ...]) -> Tensor:
+    """Frames (T, 3, H, W) of an image (3, H, W) at `times`: its moving places go, the rest stands still.
+
+    A quick look, without the layers and filling of `gendef.animate`.
+    """
+    size = image.shape[1:]
+    fields = resize_field(motion.at(torch.tensor(times, dtype=torch.float32)), size)
+    moving = torch.nn.functional.interpolate(motion.moving[None, None], size, mode="bilinear", align_corners=False)
+    return warp(image[None], (fields * moving[0, 0, ..., None])[None])[0]
+
+
+def write_preview(prior: MotionPrior, windows: MotionSet, numbers: Tensor, path: Path, rows: int = 8) -> None:
+    """Draw `rows` of the windows whose numbers are given, from different sources, moved by samples of the prior."""
+    sources = windows.source[numbers]
+    first = [int(numbers[sources == source][0]) for source in sources.unique()]
+    spread = torch.linspace(0, len(numbers) - 1, rows).round().long().unique()
+    chosen = list(dict.fromkeys([*first, *numbers[spread].tolist()]))[:rows]
+    labels = label_numbers(windows, prior.config.labels)
+    sheet, names = [], []
+    for number in chosen:
+        image = as_frames(windows.images[number])
+        motion = prior.sample(image, number, label=prior.config.labels[int(labels[number])])
+        map_ = motion.moving[None].expand(3, -1, -1) * 2 - 1
+        shown = torch.nn.functional.interpolate(map_[None], image.shape[1:])[0]
+        sheet.append([*to_uint8(plain_frames(image, motion, TIMES)), to_uint8(shown)])
+        names.append(windows.sources[int(windows.source[number])]["name"][:12])
+    columns = [f"{time:+d}" for time in TIMES] + ["moving"]
+    write_image(path, contact_sheet(sheet, row_labels=names, column_labels=columns))
