@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.warp import compose
+from gendef.geometry import compose
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from gendef.animation.motion_windows import MotionDataConfig, motion_windows
 from gendef.data.motions import MotionSet, joined
-from gendef.data.sources import Source, discover, probe
 from gendef.data.workers import default_workers
 from gendef.errors import DataError
+from gendef.media.video_reader import Source, discover, probe
 
 _POLL_SECONDS = 0.2
 _shared: dict[str, Any] = {}

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from gendef.data.motions import MotionSet
-from gendef.data.scenes import Signature
-from gendef.data.sources import Damage, Source, probe, read_frames
 from gendef.errors import ConfigError, DataError
-from gendef.media.opencv import import_cv2
-from gendef.media.optical_flow import FlowMethod, dis_flow
-from gendef.metrics.occlusion import visible_in_both
+from gendef.media.shot_detection import Signature
+from gendef.media.video_reader import Damage, Source, probe, read_frames
+from gendef.optical_flow.consistency import visible_in_both
+from gendef.optical_flow.dis import FlowMethod, dis_flow
+from gendef.runtime.optional_imports import import_cv2
 
 SHORTEST = 33
 """Frames of the shortest window: a shot of fewer gives none."""
@@ -148,7 +149,7 @@ def _shots(source: Source, side: int) -> Iterator[tuple[int, list[np.ndarray]]]:
     if not frames:
         raise DataError(f"{source.name} has no readable frame")
     edges = sorted({*starts, *signature.cuts(), len(frames)})
-    for first, end in zip(edges, edges[1:], strict=False):
+    for first, end in pairwise(edges):
         yield first, frames[first:end]
 
 

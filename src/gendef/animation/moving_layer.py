@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.warp import identity_grid, sample
+from gendef.geometry import identity_grid, sample
 
 NEAR = 12.0
 """Frames around the reference frame in which a place must move to count as moving."""

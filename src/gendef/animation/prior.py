@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from gendef.animation.key_fields import KeyFields, PointConstraint, bilinear_weights, spline_weights
 from gendef.errors import ConfigError, InputError, ModelError
-from gendef.media.video import replacing
-from gendef.networks.efficientnet import EfficientNetFeatures, load_efficientnet_lite0
+from gendef.geometry import resize_field, warp
+from gendef.networks.efficientnet_lite0 import EfficientNetFeatures, load_efficientnet_lite0
 from gendef.networks.motion_prior import (
     IMAGE_SIDE,
     ImageDescription,
@@ -25,7 +25,7 @@ from gendef.networks.motion_prior import (
     MovingMap,
     integrate,
 )
-from gendef.warp import resize_field, warp
+from gendef.runtime.atomic_file import replacing
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "motion.safetensors", "motion.json"
@@ -110,9 +110,7 @@ class MotionPrior(nn.Module):
         """
         if not self._features:
             self._features.append(load_efficientnet_lite0(extra="fit", purpose="for the motion of a picture"))
-        resized = F.interpolate(
-            images, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", align_corners=False, antialias=True
-        )
+        resized = F.interpolate(images, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", align_corners=False, antialias=True)
         return self._features[0].to(images.device)(resized)
 
     @torch.no_grad()
@@ -168,9 +166,7 @@ class MotionPrior(nn.Module):
             fields = self._turned(fields, velocity, direction)
         return KeyFields(self.key_times, fields, moving[0])
 
-    def sample_range(
-        self, image: Tensor, seed: int, first: float, last: float, **options: Any
-    ) -> KeyFields:
+    def sample_range(self, image: Tensor, seed: int, first: float, last: float, **options: Any) -> KeyFields:
         """A motion over at least the times `first` to `last`: one window, continued at both ends as often as needed.
 
         Args:

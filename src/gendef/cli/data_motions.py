@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int | None:
         print(json.dumps(dataclasses.asdict(report), indent=1))
     else:
         print(
-            f"{report.out}: {report.windows} motion windows of {len(report.sources)} videos; {report.left_out} left out,"
-            f" whose fields do not explain their frames; in {report.seconds:.1f} s"
+            f"{report.out}: {report.windows} motion windows of {len(report.sources)} videos; {report.left_out} left"
+            f" out, whose fields do not explain their frames; in {report.seconds:.1f} s"
         )
     return 0

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from gendef.errors import ConfigError
 from gendef.training.motion_preparation import Teller
 
-DESCRIPTION = """Train a motion prior on motion data: what moves in an image, and how. `gendef animate PHOTO --model FOLDER`
-uses it. Stop it at any moment; the same command continues.
+DESCRIPTION = """Train a motion prior on motion data: what moves in an image, and how. `gendef animate PHOTO --model
+FOLDER` uses it. Stop it at any moment; the same command continues.
 
 example: gendef train --model motion --data sky.motions --out runs/sky --hold-out 's02*' 's03*'
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from gendef.errors import DataError
-from gendef.media.video import replacing
+from gendef.runtime.atomic_file import replacing
 
 FORMAT, VERSION = "gendef-motions", 1
 TENSORS = ("fields", "visible", "images", "source", "start", "span", "psnr", "still_psnr")
@@ -74,7 +74,8 @@ class MotionSet:
             "settings": json.dumps(self.settings),
         }
         with replacing(path) as temporary:
-            save_file({name: getattr(self, name).contiguous() for name in TENSORS}, temporary, about)
+            # Through bytes: save_file makes files that only their owner can read.
+            temporary.write_bytes(serialize({name: getattr(self, name).contiguous() for name in TENSORS}, about))
 
     @classmethod
     def load(cls, path: Path) -> "MotionSet":

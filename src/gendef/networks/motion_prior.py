@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
-from gendef.networks.efficientnet import FEATURE_CHANNELS
-from gendef.networks.generator import build_config
+from gendef.networks.efficientnet_lite0 import FEATURE_CHANNELS
+from gendef.runtime.config import build_config
 
 IMAGE_SIDE = 128
 """Side of the image that the features are computed of; other images are resized to it."""
@@ -158,7 +158,7 @@ class ImageDescription(nn.Module):
 class MovingMap(nn.Module):
     """Where an image can be expected to move: a classifier of each place by its features at all scales."""
 
-    def __init__(self, config: MotionPriorConfig, width: int = 48) -> None:
+    def __init__(self, config: MotionPriorConfig, width: int = 32) -> None:
         super().__init__()
         self.side = config.moving_grid
         self.reduce = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in FEATURE_CHANNELS)

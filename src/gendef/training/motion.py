@@ -1,4 +1,4 @@
-"""Training of a motion prior on motion data; resumable, with an average of the weights and losses by held-out source."""
+"""Training of a motion prior on motion data: resumable, with averaged weights and the loss of each held-out source."""
 
 import dataclasses
 import json
@@ -15,8 +15,8 @@ from torch import Tensor
 from gendef.animation.prior import MotionPrior
 from gendef.data.motions import MotionSet
 from gendef.errors import CheckpointError, ConfigError, TrainingError
-from gendef.media.video import replacing
 from gendef.networks.motion_prior import MotionPriorConfig, flow_matching_loss
+from gendef.runtime.atomic_file import replacing
 from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from gendef.training.ema import average_of, update_average
 from gendef.training.motion_preparation import (
@@ -25,6 +25,7 @@ from gendef.training.motion_preparation import (
     augmented_flow_samples,
     fit_basis,
     flow_samples,
+    image_features,
     train_moving_map,
 )
 from gendef.training.motion_preview import write_preview
@@ -58,10 +59,8 @@ class MotionTrainConfig:
     """Changed copies of the windows that the flow learns from."""
     basis_copies: int = 4000
     """Changed copies that the basis is found from."""
-    moving_copies: int = 3000
-    """Changed copies that the map of what moves is learned from."""
-    moving_steps: int = 1000
-    """Training steps of that map."""
+    moving_steps: int = 600
+    """Training steps of the map of what moves."""
     no_image: float = 0.15
     """Share of the samples whose image the flow does not see."""
     image_noise: float = 0.2
@@ -199,13 +198,15 @@ class MotionTrainer:
             self._generator.set_state(state["generator"])
             return FlowSamples(**state["train"]), FlowSamples(**state["held"])
         config, rest = self.config, {"generator": self._generator, "say": self.say}
-        where = (self.prior, self.windows, self.train_windows, config.augment)
-        train_moving_map(*where, copies=config.moving_copies, steps=config.moving_steps, **rest)
+        maps = image_features(self.prior, self.windows, self.say)
+        where = (self.prior, self.windows, maps, self.train_windows, config.augment)
+        train_moving_map(*where, steps=config.moving_steps, **rest)
         fit_basis(*where, copies=config.basis_copies, **rest)
         train = augmented_flow_samples(*where, copies=config.copies, **rest)
         if not len(train):
             raise TrainingError("nothing moves in the motion data")
-        held = self._held_samples()
+        samples = plain_samples(self.windows, maps, self.held_windows, self.prior.config.grid)
+        held = flow_samples(self.prior, self.windows, samples)
         state = {
             "job": self._job,
             "prior": self.prior.state_dict(),
@@ -216,10 +217,6 @@ class MotionTrainer:
         with replacing(path) as temporary:
             torch.save(state, temporary)
         return train, held
-
-    def _held_samples(self) -> FlowSamples:
-        windows = self.windows.chosen(self.held_windows)
-        return flow_samples(self.prior, windows, plain_samples(windows, self.prior.config.grid))
 
     def _loss(self, train: FlowSamples, batch_size: int) -> Tensor:
         rows = torch.randint(len(train), (batch_size,), generator=self._generator)
@@ -245,7 +242,7 @@ class MotionTrainer:
             for _ in range(8)
         ]
         loss = torch.stack(repeats).mean(dim=0)
-        sources = self.windows.source[self.held_windows][held.window].long()
+        sources = self.windows.source[held.window].long()
         return {
             self.windows.sources[number]["name"]: float(loss[sources == number].mean())
             for number in sources.unique().tolist()

@@ -14,6 +14,10 @@ from gendef.training.motion_samples import LEAST_SPEED, AugmentConfig, Samples, 
 
 CHUNK = 64
 """Samples made at once."""
+MOVING_BATCH = 24
+"""Samples of a step in the training of the map of what moves."""
+FEATURE_COPIES = 512
+"""Samples that the axes of the features are found from."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,16 @@ def label_numbers(windows: MotionSet, labels: tuple[str, ...]) -> Tensor:
     return by_source[windows.source.long()]
 
 
+@torch.no_grad()
+def image_features(prior: MotionPrior, windows: MotionSet, say: "Teller") -> list[Tensor]:
+    """Feature maps of the images of all windows, float16, (N, C, h, w) for each level."""
+    parts = []
+    for images in windows.images.split(CHUNK):
+        parts.append([level.half() for level in prior.features(as_frames(images))])
+        say("features", sum(len(part[0]) for part in parts), len(windows))
+    return [torch.cat(level) for level in zip(*parts, strict=True)]
+
+
 def as_frames(images: Tensor) -> Tensor:
     """uint8 images -> float in [-1, 1]."""
     return images.float() / 127.5 - 1
@@ -51,39 +65,29 @@ def as_frames(images: Tensor) -> Tensor:
 def train_moving_map(
     prior: MotionPrior,
     windows: MotionSet,
+    maps: list[Tensor],
     numbers: Tensor,
     config: AugmentConfig,
     *,
-    copies: int,
     steps: int,
     generator: torch.Generator,
     say: "Teller",
 ) -> None:
-    """Train the classifier of what moves on changed copies of the windows; weights where flow is unsure are low."""
-    chosen = balanced(windows, numbers, copies, generator)
-    labels = label_numbers(windows, prior.config.labels)[chosen]
-    features: list[list[Tensor]] = []
-    targets: list[Tensor] = []
-    for part in chosen.split(CHUNK):
-        samples = augmented_samples(windows, part, prior.config.grid, config, generator)
-        with torch.no_grad():
-            features.append([level.half() for level in prior.features(as_frames(samples.images))])
-        targets.append(samples.moving)
-        say("features", sum(map(len, targets)), copies)
-    levels = [torch.cat(parts) for parts in zip(*features, strict=True)]
-    target = torch.cat(targets)
+    """Train the classifier of what moves, on changed copies of the windows."""
+    labels = label_numbers(windows, prior.config.labels)
     network = prior.moving_map.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     for step in range(steps):
-        batch = torch.randint(copies, (32,), generator=generator)
-        seen = [F.dropout(level[batch].float(), 0.1) for level in levels]
-        loss = F.binary_cross_entropy_with_logits(network(seen, labels[batch]), target[batch])
+        chosen = balanced(windows, numbers, MOVING_BATCH, generator)
+        samples = augmented_samples(windows, maps, chosen, prior.config.grid, config, generator)
+        logits = network([F.dropout(level, 0.1) for level in samples.maps], labels[chosen])
+        loss = F.binary_cross_entropy_with_logits(logits, samples.moving)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
-        if step % 50 == 49:
+        if step % 25 == 24:
             say("moving map", step + 1, steps, loss=float(loss.detach()))
     network.eval()
 
@@ -91,6 +95,7 @@ def train_moving_map(
 def fit_basis(
     prior: MotionPrior,
     windows: MotionSet,
+    maps: list[Tensor],
     numbers: Tensor,
     config: AugmentConfig,
     *,
@@ -103,18 +108,15 @@ def fit_basis(
     Raises:
         DataError: fewer moving windows than dimensions.
     """
-    fields, features = [], []
-    logs: list[Tensor] = []
-    done = 0
+    fields, logs, done = [], [], 0
+    features: list[list[Tensor]] = []
     for part in balanced(windows, numbers, copies, generator).split(CHUNK):
-        samples = augmented_samples(windows, part, prior.config.grid, config, generator)
+        samples = augmented_samples(windows, maps, part, prior.config.grid, config, generator)
         good = samples.speed > LEAST_SPEED
         fields.append((samples.fields[good] / samples.speed[good][:, None, None, None, None]).flatten(1))
         logs.append(samples.speed[good].log())
-        if done < 512:
-            with torch.no_grad():
-                maps = prior.features(as_frames(samples.images))
-            features.append([F.adaptive_avg_pool2d(maps[level], side) for level, side in LEVELS])
+        if done < FEATURE_COPIES:
+            features.append([F.adaptive_avg_pool2d(samples.maps[level], side) for level, side in LEVELS])
         done += len(part)
         say("basis", done, copies)
     values = torch.cat(fields)
@@ -124,10 +126,10 @@ def fit_basis(
             " videos, or ask for fewer --components"
         )
     set_basis(prior.motion_basis, values, torch.cat(logs))
+    count = prior.config.feature_components
     for index, (level, _) in enumerate(LEVELS):
-        pixels = torch.cat([maps[index].movedim(1, -1).flatten(0, 2) for maps in features])
+        pixels = torch.cat([one[index].movedim(1, -1).flatten(0, 2) for one in features])
         mean = pixels.mean(dim=0)
-        count = prior.config.feature_components
         _, deviations, axes = torch.linalg.svd(pixels - mean, full_matrices=False)
         scale = deviations[:count] / len(pixels) ** 0.5
         getattr(prior.describe, f"mean{level}").copy_(mean)
@@ -152,22 +154,17 @@ def set_basis(basis: MotionBasis, values: Tensor, log_speeds: Tensor) -> None:
 def flow_samples(prior: MotionPrior, windows: MotionSet, samples: Samples) -> FlowSamples:
     """States and descriptions of samples; what does not move is left out."""
     good = samples.speed > LEAST_SPEED
-    labels = label_numbers(windows, prior.config.labels)[samples.window[good]]
-    states, images = [], []
-    for rows in good.nonzero()[:, 0].split(CHUNK):
-        states.append(prior.motion_basis.encode(samples.fields[rows], samples.speed[rows]))
-        features = prior.features(as_frames(samples.images[rows]))
-        part = label_numbers(windows, prior.config.labels)[samples.window[rows]]
-        images.append(prior.describe(features, prior.moving_map(features, part).sigmoid()))
-    width = prior.config.image_values
-    state = torch.cat(states) if states else torch.zeros(0, 1 + prior.config.components)
-    image = torch.cat(images) if images else torch.zeros(0, width)
-    return FlowSamples(state, image, labels, samples.window[good])
+    label = label_numbers(windows, prior.config.labels)[samples.window[good]]
+    maps = [level[good] for level in samples.maps]
+    state = prior.motion_basis.encode(samples.fields[good], samples.speed[good])
+    image = prior.describe(maps, prior.moving_map(maps, label).sigmoid())
+    return FlowSamples(state, image, label, samples.window[good])
 
 
 def augmented_flow_samples(
     prior: MotionPrior,
     windows: MotionSet,
+    maps: list[Tensor],
     numbers: Tensor,
     config: AugmentConfig,
     *,
@@ -176,17 +173,14 @@ def augmented_flow_samples(
     say: "Teller",
 ) -> FlowSamples:
     """Samples for the flow, of changed copies of the windows, every source equally often."""
-    parts = []
-    done = 0
+    parts, done = [], 0
     for part in balanced(windows, numbers, copies, generator).split(CHUNK):
-        parts.append(flow_samples(prior, windows, augmented_samples(windows, part, prior.config.grid, config, generator)))
+        samples = augmented_samples(windows, maps, part, prior.config.grid, config, generator)
+        parts.append(flow_samples(prior, windows, samples))
         done += len(part)
         say("samples", done, copies)
     return FlowSamples(
-        torch.cat([part.state for part in parts]),
-        torch.cat([part.image for part in parts]),
-        torch.cat([part.label for part in parts]),
-        torch.cat([part.window for part in parts]),
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("state", "image", "label", "window"))
     )
 
 

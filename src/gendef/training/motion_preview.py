@@ -8,10 +8,10 @@ from torch import Tensor
 from gendef.animation.key_fields import KeyFields
 from gendef.animation.prior import MotionPrior
 from gendef.data.motions import MotionSet
-from gendef.media.drawing import contact_sheet, write_image
-from gendef.media.video import to_uint8
+from gendef.geometry import resize_field, warp
+from gendef.media.images import to_uint8, write_image
 from gendef.training.motion_preparation import as_frames, label_numbers
-from gendef.warp import resize_field, warp
+from gendef.visualization.drawing import contact_sheet
 
 TIMES = (-32, -16, -8, 0, 8, 16, 32)
 

@@ -11,6 +11,7 @@ from gendef.animation.key_fields import spline_weights
 from gendef.animation.moving_layer import moving_layer, moving_places, travel
 from gendef.data.motions import MotionSet
 from gendef.errors import ConfigError
+from gendef.geometry import identity_grid, sample
 
 REVERSIBLE = ("sky", "fog")
 """Domains that look as natural backwards, and turned by half a turn."""
@@ -26,7 +27,7 @@ class AugmentConfig:
     """Share of the copies that are cropped."""
     least_time: float = 0.6
     """Slowest copy: the motion of this share of the window is stretched over all of it."""
-    log_speed: float = 0.3
+    log_speed: float = 0.4
     """Speeds are multiplied by up to e to this."""
     mirror: bool = True
     """Mirror half of the copies left to right."""
@@ -51,14 +52,14 @@ class Samples:
         fields: (N, K, side, side, 2), motion of what moves, continued over the rest, normalised.
         speed: (N,), its root mean square where something moves; the unit of the coefficients.
         moving: (N, G, G) in [0, 1].
-        images: (N, 3, S, S) uint8.
+        maps: feature maps of the images, (N, C, h, w) each.
         window: (N,), number of the window.
     """
 
     fields: Tensor
     speed: Tensor
     moving: Tensor
-    images: Tensor
+    maps: list[Tensor]
     window: Tensor
 
 
@@ -66,25 +67,32 @@ LEAST_SPEED = 2e-4
 """Slower motion than this (in normalised units) is none."""
 
 
-def plain_samples(windows: MotionSet, side: int) -> Samples:
-    """Every window as it is."""
-    return _samples(
-        windows.fields.float(), windows.visible.float() / 255, windows.images, windows, side, torch.arange(len(windows))
-    )
+def plain_samples(windows: MotionSet, maps: list[Tensor], chosen: Tensor, side: int) -> Samples:
+    """The chosen windows as they are; see `augmented_samples`."""
+    fields, visible = windows.fields[chosen].float(), windows.visible[chosen].float() / 255
+    return _samples(fields, visible, [one[chosen].float() for one in maps], windows, side, chosen)
 
 
 def augmented_samples(
-    windows: MotionSet, chosen: Tensor, side: int, config: AugmentConfig, generator: torch.Generator
+    windows: MotionSet,
+    maps: list[Tensor],
+    chosen: Tensor,
+    side: int,
+    config: AugmentConfig,
+    generator: torch.Generator,
 ) -> Samples:
     """One changed copy of each of the chosen windows.
 
+    The feature maps are mirrored and cropped in place of the images, which saves computing them for every copy.
+
     Args:
+        maps: feature maps of the images of all windows.
         chosen: (N,) numbers of windows, may repeat.
         side: of the fields.
     """
     fields = windows.fields[chosen].float()
     visible = windows.visible[chosen].float() / 255
-    images = windows.images[chosen]
+    seen = [one[chosen].float() for one in maps]
     reversible = torch.tensor(
         [windows.sources[source]["label"] in config.reversible for source in windows.source[chosen].tolist()]
     )
@@ -93,22 +101,22 @@ def augmented_samples(
         return torch.rand(len(chosen), generator=generator) < rate
 
     flipped = draw(0.5 if config.mirror else 0.0)
-    fields, visible, images = _flipped(fields, visible, images, flipped, 0)
+    fields, visible, seen = _flipped(fields, visible, seen, flipped, 0)
     turned = draw(config.turn_rate) & reversible
     for axis in (0, 1):
-        fields, visible, images = _flipped(fields, visible, images, turned, axis)
+        fields, visible, seen = _flipped(fields, visible, seen, turned, axis)
     backwards = draw(0.5) & reversible
     fields = torch.where(backwards[:, None, None, None, None], fields.flip(1), fields)
     visible = torch.where(backwards[:, None, None, None], visible.flip(1), visible)
     fields, visible = _slowed(fields, visible, windows.key_times, config.least_time, generator)
     boxes = _boxes(len(chosen), draw(config.crop_rate), config.least_crop, generator)
-    fields, visible, images = _cropped(fields, visible, images, boxes)
+    fields, visible, seen = _cropped(fields, visible, seen, boxes)
     faster = ((torch.rand(len(chosen), generator=generator) * 2 - 1) * config.log_speed).exp()
-    return _samples(fields * faster[:, None, None, None, None], visible, images, windows, side, chosen)
+    return _samples(fields * faster[:, None, None, None, None], visible, seen, windows, side, chosen)
 
 
 def _samples(
-    fields: Tensor, visible: Tensor, images: Tensor, windows: MotionSet, side: int, chosen: Tensor
+    fields: Tensor, visible: Tensor, maps: list[Tensor], windows: MotionSet, side: int, chosen: Tensor
 ) -> Samples:
     times = torch.tensor(windows.key_times)
     moving = moving_places(travel(fields, visible, times))
@@ -117,21 +125,20 @@ def _samples(
     weight = share / share.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     ahead = layer[:, times != 0].square().sum(dim=-1).mean(dim=1)
     speed = (ahead * weight[:, 0]).sum(dim=(1, 2)).sqrt()
-    return Samples(layer, speed, moving, images, chosen)
+    return Samples(layer, speed, moving, maps, chosen)
 
 
 def _flipped(
-    fields: Tensor, visible: Tensor, images: Tensor, which: Tensor, axis: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    fields: Tensor, visible: Tensor, maps: list[Tensor], which: Tensor, axis: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Mirrored left to right (axis 0) or upside down (axis 1) where `which` (N,) says so."""
     sign = torch.ones(2)
     sign[axis] = -1
-    dims = (3 - axis, 2 - axis, 3 - axis)  # of fields (N, K, G, G, 2), visible, images (N, 3, S, S)
-    mirrored = fields.flip(dims[0]) * sign
+    dim = 3 - axis  # of x or y in (N, K, G, G, 2) and (N, C, h, w)
     return (
-        torch.where(which[:, None, None, None, None], mirrored, fields),
-        torch.where(which[:, None, None, None], visible.flip(dims[0]), visible),
-        torch.where(which[:, None, None, None], images.flip(dims[2]), images),
+        torch.where(which[:, None, None, None, None], fields.flip(dim) * sign, fields),
+        torch.where(which[:, None, None, None], visible.flip(dim), visible),
+        [torch.where(which[:, None, None, None], one.flip(dim), one) for one in maps],
     )
 
 
@@ -159,20 +166,14 @@ def _boxes(count: int, cropped: Tensor, least: float, generator: torch.Generator
     return torch.where(cropped[:, None], box, torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
-def _cropped(fields: Tensor, visible: Tensor, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _cropped(fields: Tensor, visible: Tensor, maps: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
     """What is in each box, at the same sizes."""
     count, keys, grid = fields.shape[:3]
     centre, half = boxes[:, None, None, :2], boxes[:, None, None, 2:]
 
     def cut(values: Tensor) -> Tensor:
-        side = values.shape[-1]
-        axis = (2 * torch.arange(side) + 1) / side - 1
-        places = torch.stack((axis[None].expand(side, side), axis[:, None].expand(side, side)), dim=-1)
-        return F.grid_sample(
-            values, centre + half * places[None], mode="bilinear", padding_mode="border", align_corners=False
-        )
+        return sample(values, centre + half * identity_grid(*values.shape[-2:])[None])
 
     flat = fields.movedim(-1, 2).reshape(count, keys * 2, grid, grid)
     inside = cut(flat).reshape(count, keys, 2, grid, grid).movedim(2, -1) / half[:, None]
-    pictures = cut(images.float()).round().clamp(0, 255).to(torch.uint8)
-    return inside, cut(visible), pictures
+    return inside, cut(visible), [cut(one) for one in maps]
