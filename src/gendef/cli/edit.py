@@ -26,7 +26,7 @@ from gendef.media.video_writer import (
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.video.layered_video import LayeredVideo, load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
 from gendef.visualization.figure import scaled_size
 
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int | None:
     arguments = tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)
     before = load_clip(arguments.clip)
     size = scaled_size(before.size, arguments.size)
-    after = edited_layers(before, arguments) if isinstance(before, CompositeVideo) else edited(before, arguments)
+    after = edited_layers(before, arguments) if isinstance(before, LayeredVideo) else edited(before, arguments)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
@@ -127,7 +127,7 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def edited_layers(video: CompositeVideo, arguments: Arguments) -> CompositeVideo:
+def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
     """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
 
     Looks, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is

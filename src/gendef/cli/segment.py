@@ -22,7 +22,7 @@ from gendef.media.images import read_image, to_uint8
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.label_transfer import canonical_labels, resized_labels, segment, to_labels
 from gendef.video.layered_tracks import canonical_labels_of_layers
-from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
 from gendef.video.point_tracks import checked_frame
 from gendef.visualization.segment_files import write_masks, write_masks_of_frames
 
@@ -147,10 +147,10 @@ def _follow_in_video(arguments: Arguments) -> Followed:
 
 
 def _carried(
-    clip: CanonicalVideo | CompositeVideo, mask: Tensor, frame: int | None, layer: int
+    clip: CanonicalVideo | LayeredVideo, mask: Tensor, frame: int | None, layer: int
 ) -> tuple[Tensor, Tensor | list[Tensor]]:
     """The mask in all frames, and on the canonical image or on that of each layer."""
-    if isinstance(clip, CompositeVideo):
+    if isinstance(clip, LayeredVideo):
         return clip.segment(mask, frame, layer), canonical_labels_of_layers(clip, mask, frame, layer)
     if frame is not None:
         return segment(clip, mask, frame), canonical_labels(clip, mask, frame)

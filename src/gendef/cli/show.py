@@ -16,7 +16,7 @@ from gendef.media.video_writer import (
     write_video,
 )
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.video.layered_video import LayeredVideo, load_clip
 from gendef.visualization.figure import figure, figure_frames, layers_figure, layers_figure_frames
 
 DESCRIPTION = (
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int | None:
     clip = load_clip(arguments.clip)
     if suffix in PICTURES:
         side = arguments.side or 176
-        if isinstance(clip, CompositeVideo):
+        if isinstance(clip, LayeredVideo):
             write_image(arguments.out, layers_figure(clip, arguments.frames, side))
         else:
             write_image(arguments.out, figure(clip, arguments.frames, side))
@@ -66,16 +66,16 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _write_moving(clip: CanonicalVideo | CompositeVideo, arguments: Arguments) -> None:
+def _write_moving(clip: CanonicalVideo | LayeredVideo, arguments: Arguments) -> None:
     write = write_gif if arguments.out.suffix.lower() == ".gif" else write_video
     with progress_bar() as progress:
         side = arguments.side or 256
-        frames = layers_figure_frames(clip, side) if isinstance(clip, CompositeVideo) else figure_frames(clip, side)
+        frames = layers_figure_frames(clip, side) if isinstance(clip, LayeredVideo) else figure_frames(clip, side)
         write(arguments.out, progress.track(frames, clip.num_frames, description="drawing"), clip.fps)
 
 
-def _facts(clip: CanonicalVideo | CompositeVideo) -> dict[str, object]:
-    if isinstance(clip, CompositeVideo):
+def _facts(clip: CanonicalVideo | LayeredVideo) -> dict[str, object]:
+    if isinstance(clip, LayeredVideo):
         return {
             "frames": clip.num_frames,
             "size": clip.size,

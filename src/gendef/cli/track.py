@@ -16,7 +16,7 @@ from gendef.cli.progress import progress_bar
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.errors import InputError
-from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
 from gendef.video.point_tracks import checked_frame, checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
@@ -94,7 +94,7 @@ def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
         checked_frame(clip, frame)
     picture = clip.size if frame is not None else canonical_pictures(clip)[layer][1].shape[1:]
     points = _with_grid(given, arguments.grid, (picture[0], picture[1]))
-    tracks = clip.track(points, frame, layer) if isinstance(clip, CompositeVideo) else clip.track(points, frame)
+    tracks = clip.track(points, frame, layer) if isinstance(clip, LayeredVideo) else clip.track(points, frame)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))
