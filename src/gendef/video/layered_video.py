@@ -6,6 +6,7 @@ A long clip is the same thing: segments in time are layers that begin and end, w
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -207,11 +208,17 @@ class LayeredVideo(Video):
         pairs = list(iter_flow(self, kind))
         return torch.stack(pairs) if pairs else torch.zeros(0, *self.size, 2)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""
+    def save(self, folder: str | Path, *, layer_previews: bool = True) -> None:
+        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end.
+
+        Args:
+            folder: where to.
+            layer_previews: write the rendered video of each layer too, beside that of all of them.
+        """
         with LayeredWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:
             for layer in self.layers:
-                writer.add_layer(layer.video.save, layer.alpha, layer.start, layer.name)
+                save = partial(layer.video.save, preview=layer_previews)
+                writer.add_layer(save, layer.alpha, layer.start, layer.name)
             for chunk in self.iter_frames():
                 writer.append(chunk)
             writer.visibility = self.visibility
@@ -227,7 +234,8 @@ class LayeredVideo(Video):
         layers = []
         for entry in stored.layers:
             video = CanonicalVideo.load(entry.folder)
-            alpha = read_alpha(entry.folder, (video.num_frames, *video.size)) if entry.has_alpha else None
+            shape = (video.num_frames, *video.size)
+            alpha = read_alpha(entry.folder, shape, still=entry.still_alpha) if entry.has_alpha else None
             layers.append(Layer(video, alpha, entry.start, entry.name))
         return cls(layers, stored.fps, info=stored.info, report=stored.report, visibility=stored.visibility)
 

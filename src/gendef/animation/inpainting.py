@@ -1,0 +1,121 @@
+"""Filling of a picture behind what is cut out of it and beyond its borders, with texture of the rest.
+
+Diffusion inpainting leaves streaks in areas as large as moving clouds uncover. Here each unknown pixel takes the colour
+of the known place that lies as far on the other side of the nearest edge, so that nothing jumps at the edge and texture
+stays texture. Smooth noise that grows with the distance from the edge breaks the symmetry; where two edges are
+equally near, OpenCV's inpainting (Telea 2004) replaces the crease.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gendef.runtime.optional_imports import import_cv2
+
+Inpainter = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A picture uint8 (H, W, 3) and what is unknown of it, bool (H, W) -> the picture filled, uint8 (H, W, 3)."""
+
+WANDER, FARTHEST = 0.3, 0.06
+"""How far noise moves a place, as a share of its distance from the edge, and up to which distance that grows, as a share
+of the picture's longer side: beyond, the noise would fold."""
+WAVE = 0.12
+"""Size of the noise's waves, as a share of the picture's longer side."""
+CREASE = 0.015
+"""Width of the strip that is smoothed along creases, as a share of the longer side."""
+SMOOTH_SIDE = 256
+"""Longer side of the picture on which creases are smoothed, at most."""
+
+
+def fill(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The picture uint8 (H, W, 3) with what is unknown, bool (H, W), filled from the rest; the rest is unchanged.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    cv2 = import_cv2("fit", "to fill in what was hidden")
+    if not unknown.any():
+        return picture.copy()
+    if unknown.all():
+        return np.full_like(picture, 127)
+    flags = unknown.astype(np.uint8)
+    away, labels = cv2.distanceTransformWithLabels(flags, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(unknown)
+    nearest = _nearest(labels, unknown)[labels[rows, columns]]
+    here = np.stack((rows, columns), axis=-1)
+    reach = WANDER * away[rows, columns, None].clip(max=FARTHEST * max(unknown.shape))
+    wander = _noise(cv2, unknown.shape)[rows, columns] * reach
+    target = np.rint(2 * nearest - here + wander).astype(int)
+    result = picture.copy()
+    lost = _copy(result, unknown, here, target)
+    # Behind a thin known part lies something unknown again: there the nearest known place itself, and no mirror image.
+    result[rows[lost], columns[lost]] = picture[nearest[lost, 0], nearest[lost, 1]]
+    uncertain = _creases(cv2, here, nearest, unknown.shape)
+    uncertain[rows[lost], columns[lost]] = 1
+    return _smoothed(cv2, result, unknown, uncertain, away)
+
+
+def _nearest(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Row and column (N, 2) of the known pixel of each label."""
+    known = np.zeros((int(labels.max()) + 1, 2), np.int64)
+    places = np.argwhere(~unknown)
+    known[labels[~unknown]] = places
+    return known
+
+
+def _noise(cv2: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Smooth noise (H, W, 2) of deviation about 1, always the same."""
+    height, width = shape
+    cells = [max(round(side / (WAVE * max(shape))), 1) + 3 for side in shape]
+    coarse = np.random.default_rng(0).normal(size=(*cells, 2)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def _copy(result: np.ndarray, unknown: np.ndarray, here: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Copy colours from `target` (N, 2) to `here` (N, 2), in place; returns which (N,) found none."""
+    limit = np.array(unknown.shape) - 1
+    left = unknown.copy()
+    for _ in range(4):
+        # Places outside are mirrored back at the border; unknown ones may have been filled in the round before.
+        place = np.abs(target)
+        place = np.clip(limit - np.abs(limit - place), 0, limit)
+        good = left[here[:, 0], here[:, 1]] & ~left[place[:, 0], place[:, 1]]
+        result[here[good, 0], here[good, 1]] = result[place[good, 0], place[good, 1]]
+        left[here[good, 0], here[good, 1]] = False
+    return left[here[:, 0], here[:, 1]]
+
+
+def _creases(cv2: Any, here: np.ndarray, nearest: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where the nearest known place jumps from pixel to pixel, and near it: float32 (H, W), 1 at the jumps."""
+    place = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1).astype(np.float32)
+    place[here[:, 0], here[:, 1]] = nearest
+    width = max(CREASE * max(shape), 1)
+    jump = np.zeros(shape, np.uint8)
+    jump[1:] |= np.abs(np.diff(place, axis=0)).max(axis=-1) > width
+    jump[:, 1:] |= np.abs(np.diff(place, axis=1)).max(axis=-1) > width
+    if not jump.any():
+        return np.zeros(shape, np.float32)
+    away = cv2.distanceTransform(1 - jump, cv2.DIST_L2, 5)
+    return (1.5 - away / width).clip(0, 1).astype(np.float32)
+
+
+def _smoothed(
+    cv2: Any, filled: np.ndarray, unknown: np.ndarray, uncertain: np.ndarray, away: np.ndarray
+) -> np.ndarray:
+    """The filled picture, inpainted anew where it is uncertain."""
+    again = (uncertain > 0) & unknown
+    if not again.any():
+        return filled
+    height, width = unknown.shape
+    scale = min(SMOOTH_SIDE / max(height, width), 1)
+    size = (max(round(width * scale), 2), max(round(height * scale), 2))
+    small = cv2.resize(filled, size, interpolation=cv2.INTER_AREA)
+    hole = cv2.resize(again.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    smooth = cv2.inpaint(small, hole, 2, cv2.INPAINT_TELEA)
+    smooth = cv2.GaussianBlur(smooth, (0, 0), 1.5)
+    smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_CUBIC)
+    # Towards what is known the mirror image is right and smoothing would show.
+    share = uncertain * (away / max(CREASE * max(height, width), 1)).clip(0, 1)
+    share = np.where(unknown, share, 0)[..., None]
+    mixed = filled + share * (smooth.astype(np.float32) - filled)
+    return np.asarray(np.where(unknown[..., None], mixed.round().clip(0, 255), filled).astype(np.uint8))

@@ -1,0 +1,127 @@
+"""What moves in a picture: from a mask, or from what the prior expects, with outlines along the picture's edges."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import label
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.media.images import resized
+from gendef.runtime.optional_imports import import_cv2
+from gendef.video.label_transfer import to_labels
+
+GUIDE_SIDE = 384
+"""Shorter side of the picture on which the guided filter is solved, at most; its coefficients are enlarged."""
+GUIDE_RADIUS = 0.06
+"""Radius of the guided filter's window, as a share of the shorter side: about the size of a cell of the prior's map."""
+GUIDE_SHARPNESS = 1e-4
+"""The guided filter's epsilon, for colours in [0, 1]."""
+SAME_SHAPE = 0.02
+"""Ratios of height to width that differ by less are taken for the same."""
+RIM = 0.0015
+"""Width of the soft outline, as a share of the longer side; at least a pixel."""
+SMALLEST_PART = 0.002
+"""Pieces of what moves, and holes in it, below this share of the picture are dropped, if the prior guessed them."""
+
+
+def read_mask(mask: Any, size: Sequence[int], name: str) -> Tensor:
+    """A mask as bool (H, W).
+
+    Args:
+        mask: a picture or array, black and white, labels, or transparent around the object; see `to_labels`.
+        size: height and width of the photograph; a mask of its shape may be larger or smaller.
+        name: of the mask, for errors.
+
+    Raises:
+        InputError: it is empty, or of another shape.
+    """
+    labels = to_labels(mask) != 0
+    tall, wide = labels.shape
+    if abs(tall * size[1] / (wide * size[0]) - 1) > SAME_SHAPE:
+        raise InputError(
+            f"{name} is {wide}x{tall} and the photograph {size[1]}x{size[0]}: a mask must have the photograph's shape"
+        )
+    if not labels.any():
+        raise InputError(f"{name} is empty: it marks no pixel of the photograph")
+    return resized(labels[None].float(), size)[0] >= 0.5
+
+
+def guided_matte(picture: np.ndarray, share: Tensor) -> Tensor:
+    """A coarse map of what moves, (h, w) in [0, 1], with the outlines of the picture, uint8 (H, W, 3): bool (H, W).
+
+    The map is fitted by a linear function of the colours in every window: the guided filter of He, Sun and Tang (2010),
+    equations 16 to 18, solved at a reduced size (He and Sun, Fast guided filter, 2015).
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    cv2 = import_cv2("fit", "to find the outline of what moves")
+    height, width = picture.shape[:2]
+    scale = min(GUIDE_SIDE / min(height, width), 1)
+    small = (max(round(width * scale), 1), max(round(height * scale), 1))
+    colours = picture.astype(np.float32) / 255
+    guide = cv2.resize(colours, small, interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(share.numpy().astype(np.float32), small, interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    radius = max(round(GUIDE_RADIUS * min(small)), 1)
+    slope, offset = _linear_fits(cv2, guide, coarse, radius)
+    slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
+    offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
+    moving = (slope * colours).sum(axis=-1) + offset >= 0.5
+    return torch.from_numpy(_without_specks(moving))
+
+
+def _linear_fits(cv2: Any, guide: np.ndarray, values: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (h, w, 3) and offsets (h, w) of the fits of `values` by colours, averaged over all windows of a place."""
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        window = (2 * radius + 1, 2 * radius + 1)
+        return np.asarray(cv2.boxFilter(plane.astype(np.float64), -1, window, borderType=cv2.BORDER_REFLECT))
+
+    colour, value = mean(guide), mean(values)
+    covariance = np.empty((*values.shape, 3, 3))
+    for row in range(3):
+        for column in range(row, 3):
+            product = mean(guide[..., row] * guide[..., column]) - colour[..., row] * colour[..., column]
+            covariance[..., row, column] = covariance[..., column, row] = product
+    with_values = np.stack([mean(guide[..., k] * values) - colour[..., k] * value for k in range(3)], axis=-1)
+    slope = np.linalg.solve(covariance + GUIDE_SHARPNESS * np.eye(3), with_values[..., None])[..., 0]
+    offset = value - (slope * colour).sum(axis=-1)
+    return mean(slope).astype(np.float32), mean(offset).astype(np.float32)
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    """The mask (H, W) without small pieces and small holes."""
+    least = SMALLEST_PART * mask.size
+    for wanted in (True, False):
+        pieces, count = label(mask == wanted)
+        if count:
+            areas = np.bincount(pieces.ravel())
+            areas[0] = mask.size
+            mask = np.where(areas[pieces] < least, not wanted, mask)
+    return mask
+
+
+def softened(moving: Tensor, *, outwards: bool) -> Tensor:
+    """Alpha (H, W) in [0, 1] of a mask (H, W): its outline as a narrow ramp a little beside it.
+
+    Colours on the outline itself are mixed of both sides; the ramp lies where they are not.
+
+    Args:
+        outwards: the ramp lies outside the mask; otherwise inside.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    cv2 = import_cv2("fit", "for the outline of what moves")
+    core = (moving if outwards else ~moving).numpy()
+    if core.all() or not core.any():
+        return moving.float()
+    width = max(round(RIM * max(core.shape)), 1)
+    away = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
+    alpha = torch.from_numpy((1 - (away - width) / (width + 1)).clip(0, 1).astype(np.float32))
+    result = alpha if outwards else 1 - alpha
+    # A thing as thin as the outline would vanish.
+    return result if bool((result > 0.5).any()) else moving.float()
