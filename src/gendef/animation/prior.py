@@ -31,6 +31,8 @@ FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "motion.safetensors", "motion.json"
 STEPS = 40
 """Euler steps of a sample."""
+LONGEST = 4.0
+"""Deviations that a state may have."""
 TURN_FRAMES = 8.0
 """Frames in which a motion that continues another gives up the part of its speed that the prior cannot express."""
 
@@ -154,7 +156,7 @@ class MotionPrior(nn.Module):
         noise = torch.randn(1, 1 + self.config.components, generator=generator)
         state = integrate(self.flow, noise, self.describe(features, moving), number, steps)
         # Of what the model has not seen it may make a coefficient many deviations long, which would tear the image.
-        state = state.clamp(-4, 4)
+        state = state.clamp(-LONGEST, LONGEST)
         fields = self.motion_basis.decode(state)[0] * strength
         scale = self.motion_basis.speed(state)[0] * strength
         other, direction = (before, -1) if after is None else (after, 1)

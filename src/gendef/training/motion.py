@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gendef.animation.prior import MotionPrior
+from gendef.animation.prior import LONGEST, MotionPrior
 from gendef.data.motions import MotionSet
 from gendef.errors import CheckpointError, ConfigError, TrainingError
 from gendef.networks.motion_prior import MotionPriorConfig, flow_matching_loss
@@ -33,7 +33,7 @@ from gendef.training.motion_samples import AugmentConfig, plain_samples
 
 PREPARED = "prepared.pt"
 PRIOR = "prior"
-CHECK_EVERY = 250
+CHECK_EVERY = 100
 """Steps between two measures of the held-out loss."""
 
 
@@ -47,7 +47,7 @@ class MotionTrainConfig:
     """Width of the flow network."""
     blocks: int = 4
     """Blocks of the flow network."""
-    steps: int = 6000
+    steps: int = 1500
     """Training steps of the flow."""
     batch_size: int = 256
     """Samples a step."""
@@ -55,17 +55,17 @@ class MotionTrainConfig:
     """Highest step size, reached after a twentieth of the steps; it falls to 0 along a cosine."""
     weight_decay: float = 0.02
     """AdamW's weight decay."""
-    copies: int = 16000
+    copies: int = 6000
     """Changed copies of the windows that the flow learns from."""
-    basis_copies: int = 4000
+    basis_copies: int = 2500
     """Changed copies that the basis is found from."""
-    moving_steps: int = 600
+    moving_steps: int = 300
     """Training steps of the map of what moves."""
-    no_image: float = 0.15
+    no_image: float = 0.4
     """Share of the samples whose image the flow does not see."""
-    image_noise: float = 0.2
+    image_noise: float = 0.5
     """Noise on the description of images, in their deviations: few sources are easily learned by heart."""
-    ema_samples: float = 100_000
+    ema_samples: float = 20_000
     """Half-life, in samples, of the averaged weights."""
     seed: int = 0
     """Seed of everything random."""
@@ -135,10 +135,14 @@ class MotionTrainer:
             [dataclasses.asdict(config), windows.sources, windows.settings, list(hold_out)], sort_keys=True
         )
         self._generator = torch.Generator().manual_seed(config.seed)
-        self.step, self.best = 0, float("inf")
+        self.step = 0
+        self._best: dict[str, Any] = {"loss": float("inf"), "step": 0, "flow": {}}
 
     def run(self, minutes: float | None = None) -> MotionPrior:
-        """Train to the end, or for so many minutes with everything saved; returns the averaged prior.
+        """Train to the end, or for so many minutes with everything saved.
+
+        Returns:
+            The averaged prior of the check whose mean loss on held-out sources is least; without such, the last.
 
         Raises:
             CheckpointError: the folder holds another run.
@@ -177,6 +181,7 @@ class MotionTrainer:
                 saved = time.monotonic()
             if late:
                 break
+        average.load_state_dict(self._best["flow"])
         self.prior.flow.load_state_dict(average.state_dict())
         self.prior.eval().requires_grad_(False)
         self.prior.info = self._info(average, held)
@@ -223,7 +228,7 @@ class MotionTrainer:
         image = train.image[rows]
         image = image + self.config.image_noise * torch.randn(image.shape, generator=self._generator)
         known = torch.rand(batch_size, generator=self._generator) >= self.config.no_image
-        state = train.state[rows].clamp(-5, 5)
+        state = train.state[rows].clamp(-LONGEST, LONGEST)
         loss = flow_matching_loss(
             self.prior.flow, state, image, train.label[rows], generator=self._generator, known=known
         ).mean()
@@ -238,7 +243,9 @@ class MotionTrainer:
             return {}
         generator = torch.Generator().manual_seed(1)
         repeats = [
-            flow_matching_loss(average, held.state.clamp(-5, 5), held.image, held.label, generator=generator)
+            flow_matching_loss(
+                average, held.state.clamp(-LONGEST, LONGEST), held.image, held.label, generator=generator
+            )
             for _ in range(8)
         ]
         loss = torch.stack(repeats).mean(dim=0)
@@ -251,11 +258,15 @@ class MotionTrainer:
     def _report(self, average: Any, train: FlowSamples, held: FlowSamples, losses: list[float]) -> None:
         by_source = self._held_losses(average, held)
         row = {"step": self.step, "loss": sum(losses) / max(len(losses), 1), "held_out": by_source}
+        mean = sum(by_source.values()) / max(len(by_source), 1)
+        if mean <= self._best["loss"] or not by_source:
+            weights = {name: value.clone() for name, value in average.state_dict().items()}
+            self._best = {"loss": mean, "step": self.step, "flow": weights}
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         values = {"loss": row["loss"]}
         if by_source:
-            values["held_out"] = sum(by_source.values()) / len(by_source)
+            values["held_out"] = mean
         self.say("flow", self.step, self.config.steps, **values)
 
     def _save(self, average: Any, optimiser: torch.optim.Optimizer) -> None:
@@ -266,6 +277,7 @@ class MotionTrainer:
             "optimiser": optimiser.state_dict(),
             "generator": self._generator.get_state(),
             "step": self.step,
+            "best": self._best,
         }
         save_checkpoint(self.out, "motion", self.step, state)
 
@@ -277,7 +289,7 @@ class MotionTrainer:
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         self._generator.set_state(state["generator"])
-        self.step = state["step"]
+        self.step, self._best = state["step"], state["best"]
 
     def _info(self, average: Any, held: FlowSamples) -> dict[str, Any]:
         def names(numbers: Tensor) -> list[str]:
@@ -289,7 +301,7 @@ class MotionTrainer:
             "held_out": names(self.held_windows),
             "windows": len(self.train_windows),
             "held_out_loss": self._held_losses(average, held),
-            "steps": self.step,
+            "steps": self._best["step"],
             "settings": dataclasses.asdict(self.config),
         }
 
