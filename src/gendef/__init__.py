@@ -13,13 +13,15 @@ _PUBLIC = {
     "CanonicalVideo": "gendef.video.canonical_video",
     "GenDeF": "gendef.model.gendef",
     "GendefError": "gendef.errors",
+    "animate": "gendef.animation.animate",
     "fit_video": "gendef.fitting.fit",
     "keep_freed_memory": "gendef.runtime.memory",
     "load_clip": "gendef.video.layered_video",
 }
-__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "fit_video", "keep_freed_memory", "load_clip"]
+__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "animate", "fit_video", "keep_freed_memory", "load_clip"]
 
 if TYPE_CHECKING:
+    from gendef.animation.animate import animate
     from gendef.errors import GendefError
     from gendef.fitting.fit import fit_video
     from gendef.model.gendef import GenDeF

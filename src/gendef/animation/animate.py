@@ -12,7 +12,7 @@ from gendef.animation.controls import Arrow, constraints_of, parse_direction, pu
 from gendef.animation.inpainting import Inpainter, fill
 from gendef.animation.key_fields import KeyFields
 from gendef.animation.loop import passes
-from gendef.animation.matte import guided_matte, read_mask
+from gendef.animation.matte import guided_matte, read_mask, refined
 from gendef.animation.photograph import Photograph, read_photograph
 from gendef.animation.prior import MotionPrior
 from gendef.animation.scene import Moved, build, moving_nodes
@@ -161,7 +161,7 @@ def _moving(photograph: Photograph, motion: KeyFields, mask: Any, still: Any) ->
         InputError: a mask cannot be used, or nothing moves.
     """
     if mask is not None:
-        moving = read_mask(_opened(mask), photograph.size, "the mask")
+        moving = refined(to_uint8(photograph.image), read_mask(_opened(mask), photograph.size, "the mask"))
     else:
         moving = guided_matte(to_uint8(photograph.image), motion.moving)
         if not moving.any():

@@ -16,13 +16,15 @@ from gendef.runtime.optional_imports import import_cv2
 Inpainter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A picture uint8 (H, W, 3) and what is unknown of it, bool (H, W) -> the picture filled, uint8 (H, W, 3)."""
 
-WANDER, FARTHEST = 0.3, 0.06
+WANDER, FARTHEST = 0.2, 0.06
 """How far noise moves a place, as a share of its distance from the edge, and up to which distance that grows, as a share
 of the picture's longer side: beyond, the noise would fold."""
 WAVE = 0.12
 """Size of the noise's waves, as a share of the picture's longer side."""
 CREASE = 0.015
 """Width of the strip that is smoothed along creases, as a share of the longer side."""
+ROUND = 0.015
+"""Corners of the edge that are smaller than this, as a share of the longer side, do not show in the mirror image."""
 SMOOTH_SIDE = 256
 """Longer side of the picture on which creases are smoothed, at most."""
 
@@ -38,14 +40,53 @@ def fill(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         return picture.copy()
     if unknown.all():
         return np.full_like(picture, 127)
+    rows, columns = np.flatnonzero(~unknown.all(axis=1)), np.flatnonzero(~unknown.all(axis=0))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    inner = _filled_inside(cv2, np.ascontiguousarray(picture[box]), np.ascontiguousarray(unknown[box]))
+    return _continued(cv2, inner, (int(rows[0]), int(columns[0])), unknown.shape)
+
+
+def _continued(cv2: Any, inner: np.ndarray, corner: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """A picture (h, w, 3) continued by its mirror images to (H, W, 3).
+
+    Args:
+        corner: row and column of its top-left pixel.
+    """
+    if inner.shape[:2] == shape:
+        return inner
+    (height, width), (tall, wide) = shape, inner.shape[:2]
+    rows, columns = np.arange(height) - corner[0], np.arange(width) - corner[1]
+    beyond_y = np.maximum(np.maximum(-rows, rows - tall + 1), 0)[:, None]
+    beyond_x = np.maximum(np.maximum(-columns, columns - wide + 1), 0)[None]
+    reach = WANDER * np.minimum(np.maximum(beyond_y, beyond_x), FARTHEST * max(shape)).astype(np.float32)
+    wander = _noise(cv2, shape) * reach[..., None]
+    y, x = rows[:, None] + wander[..., 0], columns[None] + wander[..., 1]
+    mirrored = cv2.remap(
+        inner, _folded(x, wide).astype(np.float32), _folded(y, tall).astype(np.float32), cv2.INTER_LINEAR
+    )
+    mirrored[corner[0] : corner[0] + tall, corner[1] : corner[1] + wide] = inner
+    return np.asarray(mirrored)
+
+
+def _folded(places: np.ndarray, side: int) -> np.ndarray:
+    """Places beyond 0 ... side - 1 mirrored back at the ends, as often as needed."""
+    period = max(2 * (side - 1), 1)
+    return np.asarray((side - 1) - np.abs((places % period) - (side - 1)))
+
+
+def _filled_inside(cv2: Any, picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The picture with each unknown pixel as at the mirror image of its place in the nearest edge of what is known."""
+    if not unknown.any():
+        return picture
     flags = unknown.astype(np.uint8)
     away, labels = cv2.distanceTransformWithLabels(flags, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     rows, columns = np.nonzero(unknown)
-    nearest = _nearest(labels, unknown)[labels[rows, columns]]
     here = np.stack((rows, columns), axis=-1)
+    nearest = _nearest(labels, unknown)[labels[rows, columns]]
+    across = _without_corners(cv2, here, nearest - here, away)
     reach = WANDER * away[rows, columns, None].clip(max=FARTHEST * max(unknown.shape))
     wander = _noise(cv2, unknown.shape)[rows, columns] * reach
-    target = np.rint(2 * nearest - here + wander).astype(int)
+    target = np.rint(here + 2 * across + wander).astype(int)
     result = picture.copy()
     lost = _copy(result, unknown, here, target)
     # Behind a thin known part lies something unknown again: there the nearest known place itself, and no mirror image.
@@ -61,6 +102,19 @@ def _nearest(labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     places = np.argwhere(~unknown)
     known[labels[~unknown]] = places
     return known
+
+
+def _without_corners(cv2: Any, here: np.ndarray, across: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Ways from unknown pixels to the nearest known ones, (N, 2), averaged over what is around, more the farther in.
+
+    From a ragged edge the nearest place jumps to and fro, and the mirror image would be cut into stripes.
+    """
+    width = max(ROUND * max(away.shape), 1.0)
+    ways = np.zeros((*away.shape, 3), np.float32)
+    ways[here[:, 0], here[:, 1], :2], ways[here[:, 0], here[:, 1], 2] = across, 1
+    total = cv2.GaussianBlur(ways, (0, 0), width, borderType=cv2.BORDER_REFLECT)[here[:, 0], here[:, 1]]
+    share = (away[here[:, 0], here[:, 1], None] / (2 * width)).clip(0, 1)
+    return np.asarray(across + share * (total[:, :2] / np.maximum(total[:, 2:], 1e-6) - across))
 
 
 def _noise(cv2: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -33,5 +33,6 @@ def passes(frames: int, step: float, *, loop: bool) -> list[Pass]:
     times = torch.arange(frames, dtype=torch.float64) * step
     if not loop:
         return [Pass(times, torch.ones(frames))]
-    share = torch.arange(frames) / frames
+    way = torch.arange(frames) / frames
+    share = way * way * (3 - 2 * way)  # neither picture begins or ceases to be seen at once
     return [Pass(times, 1 - share), Pass(times - frames * step, share)]

@@ -15,14 +15,20 @@ from gendef.video.label_transfer import to_labels
 
 GUIDE_SIDE = 384
 """Shorter side of the picture on which the guided filter is solved, at most; its coefficients are enlarged."""
+REFINE_SIDE = 768
+"""The same where the outline of a given mask is refined."""
 GUIDE_RADIUS = 0.06
 """Radius of the guided filter's window, as a share of the shorter side: about the size of a cell of the prior's map."""
 GUIDE_SHARPNESS = 1e-4
 """The guided filter's epsilon, for colours in [0, 1]."""
 SAME_SHAPE = 0.02
 """Ratios of height to width that differ by less are taken for the same."""
-RIM = 0.0015
-"""Width of the soft outline, as a share of the longer side; at least a pixel."""
+BAND = 0.012
+"""Width of the band around the outline of a given mask in which the picture decides, as a share of the longer side."""
+RIM, LEAST_RIM = 0.0015, 2
+"""Width of the soft outline, as a share of the longer side and in pixels at least."""
+BORDER_SHARE = 0.05
+"""Share of the picture's border that a thing within the picture covers, at most."""
 SMALLEST_PART = 0.002
 """Pieces of what moves, and holes in it, below this share of the picture are dropped, if the prior guessed them."""
 
@@ -52,25 +58,54 @@ def read_mask(mask: Any, size: Sequence[int], name: str) -> Tensor:
 def guided_matte(picture: np.ndarray, share: Tensor) -> Tensor:
     """A coarse map of what moves, (h, w) in [0, 1], with the outlines of the picture, uint8 (H, W, 3): bool (H, W).
 
-    The map is fitted by a linear function of the colours in every window: the guided filter of He, Sun and Tang (2010),
-    equations 16 to 18, solved at a reduced size (He and Sun, Fast guided filter, 2015).
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    moving = _guided(picture, share.numpy().astype(np.float32), GUIDE_RADIUS, GUIDE_SIDE) >= 0.5
+    return torch.from_numpy(_without_specks(moving))
+
+
+def refined(picture: np.ndarray, mask: Tensor) -> Tensor:
+    """A mask (H, W) whose outline is moved to the edge of the picture, uint8 (H, W, 3), that is near: bool (H, W).
+
+    Hand-made masks are a few pixels too large or too small, and what of the rest is in them would move along.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
+    cv2 = import_cv2("fit", "for the outline of what moves")
+    if bool(mask.all()):
+        return mask
+    inside = mask.numpy().astype(np.uint8)
+    width = max(BAND * max(mask.shape), 2.0)
+    near = cv2.distanceTransform(inside, cv2.DIST_L2, 5) + cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) <= width
+    guided = _guided(picture, inside.astype(np.float32), BAND * max(mask.shape) / min(mask.shape), REFINE_SIDE)
+    result = torch.from_numpy(np.where(near, guided >= 0.5, mask.numpy()))
+    return result if bool(result.any()) else mask
+
+
+def _guided(picture: np.ndarray, share: np.ndarray, radius: float, side: int) -> np.ndarray:
+    """A map (h, w) fitted by a linear function of the colours in every window of a picture: float32 (H, W).
+
+    The guided filter of He, Sun and Tang (2010), equations 16 to 18, solved at a reduced size (He and Sun, Fast guided
+    filter, 2015).
+
+    Args:
+        radius: of the windows, as a share of the shorter side.
+        side: pixels of the shorter side of the reduced picture, at most.
+    """
     cv2 = import_cv2("fit", "to find the outline of what moves")
     height, width = picture.shape[:2]
-    scale = min(GUIDE_SIDE / min(height, width), 1)
+    scale = min(side / min(height, width), 1)
     small = (max(round(width * scale), 1), max(round(height * scale), 1))
     colours = picture.astype(np.float32) / 255
     guide = cv2.resize(colours, small, interpolation=cv2.INTER_AREA)
-    coarse = cv2.resize(share.numpy().astype(np.float32), small, interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    radius = max(round(GUIDE_RADIUS * min(small)), 1)
-    slope, offset = _linear_fits(cv2, guide, coarse, radius)
+    finer = share.shape[0] > small[1]
+    coarse = cv2.resize(share, small, interpolation=cv2.INTER_AREA if finer else cv2.INTER_CUBIC).clip(0, 1)
+    slope, offset = _linear_fits(cv2, guide, coarse, max(round(radius * min(small)), 1))
     slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
     offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
-    moving = (slope * colours).sum(axis=-1) + offset >= 0.5
-    return torch.from_numpy(_without_specks(moving))
+    return np.asarray((slope * colours).sum(axis=-1) + offset)
 
 
 def _linear_fits(cv2: Any, guide: np.ndarray, values: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +139,12 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
+def touches_border(mask: np.ndarray) -> bool:
+    """Whether a mask (H, W) takes up more of the picture's border than a thing within the picture does."""
+    rim = np.concatenate((mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]))
+    return float(rim.mean()) > BORDER_SHARE
+
+
 def softened(moving: Tensor, *, outwards: bool) -> Tensor:
     """Alpha (H, W) in [0, 1] of a mask (H, W): its outline as a narrow ramp a little beside it.
 
@@ -119,7 +160,7 @@ def softened(moving: Tensor, *, outwards: bool) -> Tensor:
     core = (moving if outwards else ~moving).numpy()
     if core.all() or not core.any():
         return moving.float()
-    width = max(round(RIM * max(core.shape)), 1)
+    width = max(round(RIM * max(core.shape)), LEAST_RIM)
     away = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
     alpha = torch.from_numpy((1 - (away - width) / (width + 1)).clip(0, 1).astype(np.float32))
     result = alpha if outwards else 1 - alpha

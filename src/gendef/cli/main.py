@@ -12,6 +12,7 @@ from gendef.runtime.memory import keep_freed_memory
 # command -> (module with a `main(argv: list[str]) -> int | None`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
+    "animate": ("gendef.cli.animate", "make a photograph move"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "ablate": ("gendef.cli.ablate", "the paper's comparisons: rivals and ablations under an equal budget"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),

@@ -1,7 +1,7 @@
 """What every clip can do, whatever it is made of: give frames, in chunks or at once, and become a video file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +78,10 @@ class Video(ABC):
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
         write_gif(path, self._frames(size), self.fps)
+
+
+def counted(chunks: Iterable[Tensor], on_frames: Callable[[int], None]) -> Iterator[Tensor]:
+    """Chunks of frames (n, 3, H, W) as they come; `on_frames` is called with n after each was used."""
+    for chunk in chunks:
+        yield chunk
+        on_frames(len(chunk))

@@ -1,6 +1,6 @@
 """The representation: one canonical image, and where every pixel of every frame looks in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from gendef.errors import InputError
 from gendef.geometry import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import Video
+from gendef.video.base import Video, counted
 from gendef.video.clip_format import read_clip, write_clip
 from gendef.video.illumination import checked_illumination, lit
 
@@ -204,16 +204,20 @@ class CanonicalVideo(Video):
             return flow
         raise InputError(f"kind must be canonical or image, got {kind!r}")
 
-    def save(self, folder: str | Path, *, preview: bool = True) -> None:
+    def save(
+        self, folder: str | Path, *, preview: bool = True, on_frames: Callable[[int], None] = lambda count: None
+    ) -> None:
         """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end.
 
         Args:
             folder: where to.
             preview: write the rendered video too.
+            on_frames: called with the number of frames after each chunk that was rendered.
         """
         step = max(CHUNK_PIXELS // (self.size[0] * self.size[1]), 1)
         fields = (self.nodes[start : start + step] for start in range(0, self.num_frames, step))
-        chunks = zip(fields, self.iter_frames(), strict=True) if preview else ((field, None) for field in fields)
+        rendered = counted(self.iter_frames(), on_frames)
+        chunks = zip(fields, rendered, strict=True) if preview else ((field, None) for field in fields)
         write_clip(
             folder,
             self.canonical,

@@ -17,7 +17,7 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.media.images import resized
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import Video
+from gendef.video.base import Video, counted
 from gendef.video.canonical_video import CHUNK_PIXELS, CanonicalVideo, checked_visibility
 from gendef.video.clip_format import LAYERED_VERSION, read_meta
 from gendef.video.layered_format import LayeredWriter, read_alpha, read_layers
@@ -208,18 +208,21 @@ class LayeredVideo(Video):
         pairs = list(iter_flow(self, kind))
         return torch.stack(pairs) if pairs else torch.zeros(0, *self.size, 2)
 
-    def save(self, folder: str | Path, *, layer_previews: bool = True) -> None:
+    def save(
+        self, folder: str | Path, *, layer_previews: bool = True, on_frames: Callable[[int], None] = lambda count: None
+    ) -> None:
         """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end.
 
         Args:
             folder: where to.
             layer_previews: write the rendered video of each layer too, beside that of all of them.
+            on_frames: called with the number of frames after each chunk that was rendered.
         """
         with LayeredWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:
             for layer in self.layers:
                 save = partial(layer.video.save, preview=layer_previews)
                 writer.add_layer(save, layer.alpha, layer.start, layer.name)
-            for chunk in self.iter_frames():
+            for chunk in counted(self.iter_frames(), on_frames):
                 writer.append(chunk)
             writer.visibility = self.visibility
 
