@@ -6,7 +6,7 @@ import multiprocessing
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -118,8 +118,27 @@ def _key(source: Source, config: MotionDataConfig, label: str) -> str:
 _Job = tuple[Source, MotionDataConfig, str, Path]
 
 
-def _results(jobs: list[_Job], workers: int) -> Any:
-    """Yields (source or None, reason of a failure, frames done), a few times a second."""
+_Results = Iterator[tuple[Source | None, str, int]]
+"""A source that is done (None: none is) and why it failed, if it did; and the frames that were read so far."""
+
+
+def _results(jobs: list[_Job], workers: int) -> _Results:
+    return _in_this_process(jobs) if workers == 1 else _in_pool(jobs, workers)
+
+
+def _in_this_process(jobs: list[_Job]) -> _Results:
+    frames = 0
+
+    def tick() -> None:
+        nonlocal frames
+        frames += 1
+
+    for job in jobs:
+        yield None, "", frames
+        yield job[0], _made(job, tick), frames
+
+
+def _in_pool(jobs: list[_Job], workers: int) -> _Results:
     if not jobs:
         return
     # Spawned, not forked: this process may hold threads whose locks a fork would freeze.
@@ -157,9 +176,14 @@ def _start(stop: Any, count: Any) -> None:
 
 
 def _work(job: _Job) -> str:
+    return _made(job, _tick)
+
+
+def _made(job: _Job, tick: Callable[[], None]) -> str:
+    """Make the windows of one video; the reason if it cannot be read."""
     source, config, label, part = job
     try:
-        motion_windows(source, config, label, _tick).save(part)
+        motion_windows(source, config, label, tick).save(part)
     except DataError as error:
         return str(error)
     return ""

@@ -33,13 +33,13 @@ class MotionDataConfig:
     side: int = 128
     """Shorter side, in pixels, of the frames that optical flow is found on."""
     grid: int = 32
-    """Side of the fields that are kept."""
+    """Side of the fields that are kept, a power of two."""
     image_side: int = 128
     """Side of the reference images that are kept."""
     least_psnr: float = 20.0
     """A window is left out if its fields make frames of fewer dB than this from the reference frame ..."""
-    least_gain: float = 3.0
-    """... and fewer dB more than no motion does."""
+    least_gain: float = 0.5
+    """... or fewer dB more than no motion does."""
 
     def __post_init__(self) -> None:
         for name in ("span", "step", "stride", "side", "grid", "image_side"):
@@ -50,6 +50,9 @@ class MotionDataConfig:
                 f"span must be at least {SHORTEST} and 1 more than a multiple of twice the step {self.step},"
                 f" got {self.span}"
             )
+
+        if self.grid & (self.grid - 1):
+            raise ConfigError(f"grid must be a power of two, got {self.grid}")
 
     @property
     def key_times(self) -> tuple[float, ...]:
@@ -88,7 +91,7 @@ def motion_windows(
         shots += 1
         frames += len(shot)
         for window in _shot_windows(shot, first, config, tick):
-            good = window.psnr >= config.least_psnr or window.psnr - window.still_psnr >= config.least_gain
+            good = window.psnr >= config.least_psnr and window.psnr - window.still_psnr >= config.least_gain
             if good:
                 kept.append(window)
             left_out += not good

@@ -14,8 +14,10 @@ PIXELS = 256
 """... of an image of so many pixels."""
 STILL = 1.0
 """What goes less far than this, in such pixels, stands still: optical flow is no surer."""
-STILL_SHARE = 0.15
-"""What is slower than this share of a window's fast places stands still, too."""
+STILL_SHARE = 0.03
+"""What is slower than this share of a window's fast places stands still, too. Little: far places of a road are slow."""
+TEXTURE = 4.0
+"""Mean difference of neighbouring pixels, of 255, above which optical flow can be sure that nothing moves."""
 
 
 def travel(fields: Tensor, visible: Tensor, key_times: Tensor) -> Tensor:
@@ -38,6 +40,16 @@ def moving_places(travelled: Tensor) -> Tensor:
     threshold = (STILL_SHARE * fast).clamp(min=STILL)[:, None, None]
     share = ((travelled / threshold - 0.5) / 1.0).clamp(0, 1)
     return share * share * (3 - 2 * share)
+
+
+def textured(images: Tensor, grid: int) -> Tensor:
+    """Where optical flow has something to hold on to: uint8 images (N, 3, S, S) -> (N, grid, grid) in [0, 1].
+
+    A clear sky has the flow 0 whether it moves or not.
+    """
+    grey = images.float().mean(dim=1, keepdim=True)
+    change = F.pad(grey.diff(dim=2).abs(), (0, 0, 0, 1)) + F.pad(grey.diff(dim=3).abs(), (0, 1))
+    return (F.adaptive_avg_pool2d(change, grid)[:, 0] / TEXTURE).clamp(max=1)
 
 
 def moving_layer(fields: Tensor, visible: Tensor, moving: Tensor, side: int) -> Tensor:

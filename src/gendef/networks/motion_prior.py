@@ -48,7 +48,7 @@ class MotionPriorConfig:
     grid: int = 16
     moving_grid: int = 32
     fps: float = 25.0
-    components: int = 64
+    components: int = 96
     feature_components: int = 6
     width: int = 320
     blocks: int = 4

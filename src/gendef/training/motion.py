@@ -33,6 +33,8 @@ from gendef.training.motion_samples import AugmentConfig, plain_samples
 
 PREPARED = "prepared.pt"
 PRIOR = "prior"
+GRID = 16
+"""Side of the prior's fields, at most that of the data."""
 CHECK_EVERY = 100
 """Steps between two measures of the held-out loss."""
 
@@ -41,7 +43,7 @@ CHECK_EVERY = 100
 class MotionTrainConfig:
     """A training run of a motion prior. Field docstrings are the command line's help."""
 
-    components: int = 64
+    components: int = 96
     """Dimensions of the basis."""
     width: int = 320
     """Width of the flow network."""
@@ -124,6 +126,7 @@ class MotionTrainer:
         self.prior = MotionPrior(
             MotionPriorConfig(
                 key_times=windows.key_times,
+                grid=min(GRID, windows.fields.shape[2]),
                 moving_grid=windows.fields.shape[2],
                 components=config.components,
                 width=config.width,
@@ -136,13 +139,13 @@ class MotionTrainer:
         )
         self._generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
-        self._best: dict[str, Any] = {"loss": float("inf"), "step": 0, "flow": {}}
 
     def run(self, minutes: float | None = None) -> MotionPrior:
         """Train to the end, or for so many minutes with everything saved.
 
         Returns:
-            The averaged prior of the check whose mean loss on held-out sources is least; without such, the last.
+            The averaged prior. (That of the least held-out loss is not better: with few sources this loss rises early,
+            when samples are not yet as straight and smooth as the data.)
 
         Raises:
             CheckpointError: the folder holds another run.
@@ -181,7 +184,6 @@ class MotionTrainer:
                 saved = time.monotonic()
             if late:
                 break
-        average.load_state_dict(self._best["flow"])
         self.prior.flow.load_state_dict(average.state_dict())
         self.prior.eval().requires_grad_(False)
         self.prior.info = self._info(average, held)
@@ -210,8 +212,10 @@ class MotionTrainer:
         train = augmented_flow_samples(*where, copies=config.copies, **rest)
         if not len(train):
             raise TrainingError("nothing moves in the motion data")
-        samples = plain_samples(self.windows, maps, self.held_windows, self.prior.config.grid)
-        held = flow_samples(self.prior, self.windows, samples)
+        held = FlowSamples(train.state[:0], train.image[:0], train.label[:0], train.window[:0])
+        if len(self.held_windows):
+            samples = plain_samples(self.windows, maps, self.held_windows, self.prior.config.grid)
+            held = flow_samples(self.prior, self.windows, samples)
         state = {
             "job": self._job,
             "prior": self.prior.state_dict(),
@@ -258,15 +262,11 @@ class MotionTrainer:
     def _report(self, average: Any, train: FlowSamples, held: FlowSamples, losses: list[float]) -> None:
         by_source = self._held_losses(average, held)
         row = {"step": self.step, "loss": sum(losses) / max(len(losses), 1), "held_out": by_source}
-        mean = sum(by_source.values()) / max(len(by_source), 1)
-        if mean <= self._best["loss"] or not by_source:
-            weights = {name: value.clone() for name, value in average.state_dict().items()}
-            self._best = {"loss": mean, "step": self.step, "flow": weights}
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         values = {"loss": row["loss"]}
         if by_source:
-            values["held_out"] = mean
+            values["held_out"] = sum(by_source.values()) / len(by_source)
         self.say("flow", self.step, self.config.steps, **values)
 
     def _save(self, average: Any, optimiser: torch.optim.Optimizer) -> None:
@@ -277,7 +277,6 @@ class MotionTrainer:
             "optimiser": optimiser.state_dict(),
             "generator": self._generator.get_state(),
             "step": self.step,
-            "best": self._best,
         }
         save_checkpoint(self.out, "motion", self.step, state)
 
@@ -289,7 +288,7 @@ class MotionTrainer:
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         self._generator.set_state(state["generator"])
-        self.step, self._best = state["step"], state["best"]
+        self.step = state["step"]
 
     def _info(self, average: Any, held: FlowSamples) -> dict[str, Any]:
         def names(numbers: Tensor) -> list[str]:
@@ -301,7 +300,7 @@ class MotionTrainer:
             "held_out": names(self.held_windows),
             "windows": len(self.train_windows),
             "held_out_loss": self._held_losses(average, held),
-            "steps": self._best["step"],
+            "steps": self.step,
             "settings": dataclasses.asdict(self.config),
         }
 

@@ -82,7 +82,7 @@ def train_moving_map(
         chosen = balanced(windows, numbers, MOVING_BATCH, generator)
         samples = augmented_samples(windows, maps, chosen, prior.config.grid, config, generator)
         logits = network([F.dropout(level, 0.1) for level in samples.maps], labels[chosen])
-        loss = F.binary_cross_entropy_with_logits(logits, samples.moving)
+        loss = F.binary_cross_entropy_with_logits(logits, samples.moving, weight=samples.sure)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

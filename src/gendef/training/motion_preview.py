@@ -13,16 +13,16 @@ from gendef.media.images import to_uint8, write_image
 from gendef.training.motion_preparation import as_frames, label_numbers
 from gendef.visualization.drawing import contact_sheet
 
-TIMES = (-32, -16, -8, 0, 8, 16, 32)
+COLUMNS = 7
 
 
-def plain_frames(image: Tensor, motion: KeyFields, times: list[float] | tuple[float, ...]) -> Tensor:
+def plain_frames(image: Tensor, motion: KeyFields, times: Tensor) -> Tensor:
     """Frames (T, 3, H, W) of an image (3, H, W) at `times`: its moving places go, the rest stands still.
 
     A quick look, without the layers and filling of `gendef.animate`.
     """
     size = image.shape[1:]
-    fields = resize_field(motion.at(torch.tensor(times, dtype=torch.float32)), size)
+    fields = resize_field(motion.at(times), size)
     moving = torch.nn.functional.interpolate(motion.moving[None, None], size, mode="bilinear", align_corners=False)
     return warp(image[None], (fields * moving[0, 0, ..., None])[None])[0]
 
@@ -35,12 +35,14 @@ def write_preview(prior: MotionPrior, windows: MotionSet, numbers: Tensor, path:
     chosen = list(dict.fromkeys([*first, *numbers[spread].tolist()]))[:rows]
     labels = label_numbers(windows, prior.config.labels)
     sheet, names = [], []
+    keys = prior.key_times
+    times = keys[torch.linspace(0, len(keys) - 1, min(COLUMNS, len(keys))).round().long()]
     for number in chosen:
         image = as_frames(windows.images[number])
         motion = prior.sample(image, number, label=prior.config.labels[int(labels[number])])
         map_ = motion.moving[None].expand(3, -1, -1) * 2 - 1
         shown = torch.nn.functional.interpolate(map_[None], image.shape[1:])[0]
-        sheet.append([*to_uint8(plain_frames(image, motion, TIMES)), to_uint8(shown)])
+        sheet.append([*to_uint8(plain_frames(image, motion, times)), to_uint8(shown)])
         names.append(windows.sources[int(windows.source[number])]["name"][:12])
-    columns = [f"{time:+d}" for time in TIMES] + ["moving"]
+    columns = [f"{time:+g}" for time in times.tolist()] + ["moving"]
     write_image(path, contact_sheet(sheet, row_labels=names, column_labels=columns))

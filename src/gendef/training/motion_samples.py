@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.animation.key_fields import spline_weights
-from gendef.animation.moving_layer import moving_layer, moving_places, travel
+from gendef.animation.moving_layer import moving_layer, moving_places, textured, travel
 from gendef.data.motions import MotionSet
 from gendef.errors import ConfigError
 from gendef.geometry import identity_grid, sample
@@ -52,6 +52,7 @@ class Samples:
         fields: (N, K, side, side, 2), motion of what moves, continued over the rest, normalised.
         speed: (N,), its root mean square where something moves; the unit of the coefficients.
         moving: (N, G, G) in [0, 1].
+        sure: (N, G, G) in [0, 1], how far `moving` can be trusted.
         maps: feature maps of the images, (N, C, h, w) each.
         window: (N,), number of the window.
     """
@@ -59,6 +60,7 @@ class Samples:
     fields: Tensor
     speed: Tensor
     moving: Tensor
+    sure: Tensor
     maps: list[Tensor]
     window: Tensor
 
@@ -70,7 +72,13 @@ LEAST_SPEED = 2e-4
 def plain_samples(windows: MotionSet, maps: list[Tensor], chosen: Tensor, side: int) -> Samples:
     """The chosen windows as they are; see `augmented_samples`."""
     fields, visible = windows.fields[chosen].float(), windows.visible[chosen].float() / 255
-    return _samples(fields, visible, [one[chosen].float() for one in maps], windows, side, chosen)
+    return _samples(fields, visible, _seen(windows, maps, chosen), windows, side, chosen)
+
+
+def _seen(windows: MotionSet, maps: list[Tensor], chosen: Tensor) -> list[Tensor]:
+    """Feature maps of the chosen windows, and as the last one where they are textured."""
+    texture = textured(windows.images[chosen], windows.fields.shape[2])
+    return [*(one[chosen].float() for one in maps), texture[:, None]]
 
 
 def augmented_samples(
@@ -92,7 +100,7 @@ def augmented_samples(
     """
     fields = windows.fields[chosen].float()
     visible = windows.visible[chosen].float() / 255
-    seen = [one[chosen].float() for one in maps]
+    seen = _seen(windows, maps, chosen)
     reversible = torch.tensor(
         [windows.sources[source]["label"] in config.reversible for source in windows.source[chosen].tolist()]
     )
@@ -125,7 +133,7 @@ def _samples(
     weight = share / share.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     ahead = layer[:, times != 0].square().sum(dim=-1).mean(dim=1)
     speed = (ahead * weight[:, 0]).sum(dim=(1, 2)).sqrt()
-    return Samples(layer, speed, moving, maps, chosen)
+    return Samples(layer, speed, moving, torch.maximum(maps[-1][:, 0], moving), maps[:-1], chosen)
 
 
 def _flipped(
