@@ -269,12 +269,12 @@ class MotionPrior(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> "MotionPrior":
-        """A motion prior by the name of a built-in one, or from its folder.
+        """A motion prior by the name of a built-in domain (sky, water, driving), or from its folder.
 
         Raises:
             ModelError: there is none, or it is damaged.
         """
-        folder = find_motion_prior(name)
+        folder, label = find_motion_prior(name)
         try:
             config = json.loads((folder / CONFIG).read_text())
         except (OSError, ValueError) as error:
@@ -286,32 +286,38 @@ class MotionPrior(nn.Module):
                 f"{folder} has motion format {config.get('version')}, this gendef reads {FORMAT_VERSION}: update gendef"
             )
         try:
-            prior = cls(MotionPriorConfig.from_dict(config.get("prior", {})), config.get("label"), config.get("info"))
+            sizes = MotionPriorConfig.from_dict(config.get("prior", {}))
+            prior = cls(sizes, label or config.get("label"), config.get("info"))
         except (ConfigError, InputError) as error:
             raise ModelError(f"{folder / CONFIG}: {error}") from error
         prior.load_state_dict(_read_state(folder / WEIGHTS, prior))
         return prior.eval().requires_grad_(False)
 
 
-def builtin_motion_priors() -> list[str]:
-    """Names of the motion priors that come with the package."""
+def builtin_motion_priors() -> dict[str, Path]:
+    """The built-in motion priors: the name of each domain, and the folder of the prior that knows it."""
     root = resources.files("gendef") / "models"
-    return sorted(entry.name for entry in root.iterdir() if (entry / CONFIG).is_file()) if root.is_dir() else []
+    found: dict[str, Path] = {}
+    for entry in sorted(root.iterdir(), key=lambda entry: entry.name) if root.is_dir() else []:
+        if (entry / CONFIG).is_file():
+            labels = json.loads((entry / CONFIG).read_text())["prior"]["labels"]
+            found |= {name: Path(str(entry)) for name in labels}
+    return found
 
 
-def find_motion_prior(name: str | Path) -> Path:
-    """The folder of a built-in motion prior, or the folder itself.
+def find_motion_prior(name: str | Path) -> tuple[Path, str | None]:
+    """The folder of a motion prior and, where a built-in domain is named, its label.
 
     Raises:
         ModelError: it holds no motion prior.
     """
     if (Path(name) / CONFIG).is_file():
-        return Path(name)
-    if str(name) in builtin_motion_priors():
-        return Path(str(resources.files("gendef") / "models" / str(name)))
+        return Path(name), None
+    builtin = builtin_motion_priors()
+    if str(name) in builtin:
+        return builtin[str(name)], str(name)
     raise ModelError(
-        f"there is no motion prior {str(name)!r}: give a folder that holds {CONFIG}, or one of"
-        f" {', '.join(builtin_motion_priors())}"
+        f"there is no motion prior {str(name)!r}: give a folder that holds {CONFIG}, or one of {', '.join(builtin)}"
     )
 
 

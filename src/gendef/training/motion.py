@@ -123,6 +123,7 @@ class MotionTrainer:
         self.config, self.windows, self.out = config, windows, out
         self.say = say or Teller()
         self.train_windows, self.held_windows = split_sources(windows, hold_out)
+        torch.manual_seed(config.seed)  # of the networks' first weights
         self.prior = MotionPrior(
             MotionPriorConfig(
                 key_times=windows.key_times,
@@ -153,7 +154,7 @@ class MotionTrainer:
         """
         started = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(self.config.seed)
+        torch.manual_seed(self.config.seed)  # of dropout
         train, held = self._prepared()
         flow = self.prior.flow.train()
         average = average_of(flow)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.animation.key_fields import KeyFields
@@ -16,6 +17,11 @@ from gendef.visualization.drawing import contact_sheet
 COLUMNS = 7
 
 
+def settled(moving: Tensor) -> Tensor:
+    """A map of what moves, in [0, 1], with what is unlikely to move at exactly 0 and what is likely to at 1."""
+    return ((moving - 0.3) / 0.4).clamp(0, 1)
+
+
 def plain_frames(image: Tensor, motion: KeyFields, times: Tensor) -> Tensor:
     """Frames (T, 3, H, W) of an image (3, H, W) at `times`: its moving places go, the rest stands still.
 
@@ -23,7 +29,7 @@ def plain_frames(image: Tensor, motion: KeyFields, times: Tensor) -> Tensor:
     """
     size = image.shape[1:]
     fields = resize_field(motion.at(times), size)
-    moving = torch.nn.functional.interpolate(motion.moving[None, None], size, mode="bilinear", align_corners=False)
+    moving = settled(F.interpolate(motion.moving[None, None], size, mode="bilinear", align_corners=False))
     return warp(image[None], (fields * moving[0, 0, ..., None])[None])[0]
 
 
@@ -41,7 +47,7 @@ def write_preview(prior: MotionPrior, windows: MotionSet, numbers: Tensor, path:
         image = as_frames(windows.images[number])
         motion = prior.sample(image, number, label=prior.config.labels[int(labels[number])])
         map_ = motion.moving[None].expand(3, -1, -1) * 2 - 1
-        shown = torch.nn.functional.interpolate(map_[None], image.shape[1:])[0]
+        shown = F.interpolate(map_[None], image.shape[1:])[0]
         sheet.append([*to_uint8(plain_frames(image, motion, times)), to_uint8(shown)])
         names.append(windows.sources[int(windows.source[number])]["name"][:12])
     columns = [f"{time:+g}" for time in times.tolist()] + ["moving"]
