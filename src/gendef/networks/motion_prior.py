@@ -158,27 +158,29 @@ class ImageDescription(nn.Module):
 
 
 class MovingMap(nn.Module):
-    """Where an image can be expected to move: a classifier of each place by its features at all scales."""
+    """Where an image can be expected to move: a classifier of each place by its features at all scales.
 
-    def __init__(self, config: MotionPriorConfig, width: int = 32) -> None:
+    Every label has an output of its own: of a cloud and a road, one moves for "sky" and the other for "driving".
+    """
+
+    def __init__(self, config: MotionPriorConfig, width: int = 48) -> None:
         super().__init__()
         self.side = config.moving_grid
         self.reduce = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in FEATURE_CHANNELS)
         self.place = nn.Conv2d(2, width, 1)
-        self.label = nn.Embedding(len(config.labels), width)
         self.mix = nn.Conv2d(width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, 1, 1)
+        self.out = nn.Conv2d(width, len(config.labels), 1)
 
     def forward(self, features: list[Tensor], label: Tensor) -> Tensor:
         """Feature maps of all levels and labels (B,) -> logits (B, S, S)."""
         size = (self.side, self.side)
-        total = self.label(label)[:, :, None, None]
+        axis = (2 * torch.arange(self.side, device=label.device, dtype=features[0].dtype) + 1) / self.side - 1
+        total = self.place(torch.stack((axis[None].expand(size), axis[:, None].expand(size)))[None])
         for reduce, values in zip(self.reduce, features, strict=True):
             total = total + F.interpolate(reduce(values / 4), size, mode="bilinear", align_corners=False)
-        axis = (2 * torch.arange(self.side, device=total.device, dtype=total.dtype) + 1) / self.side - 1
-        places = torch.stack((axis[None].expand(size), axis[:, None].expand(size)))
-        total = F.silu(total + self.place(places[None]))
-        return self.out(F.silu(total + self.mix(total)))[:, 0]
+        total = F.silu(total)
+        logits = self.out(F.silu(total + self.mix(total)))
+        return logits[torch.arange(len(label), device=label.device), label]
 
 
 class MotionFlow(nn.Module):

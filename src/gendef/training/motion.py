@@ -21,6 +21,7 @@ from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_
 from gendef.training.ema import average_of, update_average
 from gendef.training.motion_preparation import (
     FlowSamples,
+    StillPlaces,
     Teller,
     augmented_flow_samples,
     fit_basis,
@@ -110,6 +111,11 @@ class MotionTrainer:
         hold_out: shell patterns of the names of sources that are not trained on.
         out: folder of the run: `prior` (the model), checkpoints, metrics.jsonl, previews.
         say: told how far it is.
+        label: what the prior samples by default; default the first label of the data.
+        still: motion data of still cameras, whose still places teach what stands still for that label.
+
+    Raises:
+        InputError: the data has no such label.
     """
 
     def __init__(
@@ -119,8 +125,11 @@ class MotionTrainer:
         hold_out: Sequence[str],
         out: Path,
         say: Teller | None = None,
+        *,
+        label: str | None = None,
+        still: MotionSet | None = None,
     ) -> None:
-        self.config, self.windows, self.out = config, windows, out
+        self.config, self.windows, self.out, self.still = config, windows, out, still
         self.say = say or Teller()
         self.train_windows, self.held_windows = split_sources(windows, hold_out)
         torch.manual_seed(config.seed)  # of the networks' first weights
@@ -133,10 +142,19 @@ class MotionTrainer:
                 width=config.width,
                 blocks=config.blocks,
                 labels=windows.labels,
-            )
+            ),
+            label,
         )
         self._job = json.dumps(
-            [dataclasses.asdict(config), windows.sources, windows.settings, list(hold_out)], sort_keys=True
+            [
+                dataclasses.asdict(config),
+                windows.sources,
+                windows.settings,
+                list(hold_out),
+                self.prior.label,
+                still.sources if still else None,
+            ],
+            sort_keys=True,
         )
         self._generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
@@ -208,7 +226,11 @@ class MotionTrainer:
         config, rest = self.config, {"generator": self._generator, "say": self.say}
         maps = image_features(self.prior, self.windows, self.say)
         where = (self.prior, self.windows, maps, self.train_windows, config.augment)
-        train_moving_map(*where, steps=config.moving_steps, **rest)
+        still = None
+        if self.still is not None:
+            seen = image_features(self.prior, self.still, self.say)
+            still = StillPlaces(self.still, seen, self.prior.label_number(None))
+        train_moving_map(*where, steps=config.moving_steps, still=still, **rest)
         fit_basis(*where, copies=config.basis_copies, **rest)
         train = augmented_flow_samples(*where, copies=config.copies, **rest)
         if not len(train):
@@ -299,6 +321,7 @@ class MotionTrainer:
         return {
             "trained_on": names(self.train_windows),
             "held_out": names(self.held_windows),
+            "still_places_of": [source["name"] for source in self.still.sources] if self.still else [],
             "windows": len(self.train_windows),
             "held_out_loss": self._held_losses(average, held),
             "steps": self.step,

@@ -62,6 +62,21 @@ def as_frames(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
+@dataclass(frozen=True)
+class StillPlaces:
+    """Windows of still cameras, of any domain, whose still places teach what stands still for one label.
+
+    Attributes:
+        windows: motion data; what moves in it is ignored.
+        maps: feature maps of their images.
+        label: number of the label.
+    """
+
+    windows: MotionSet
+    maps: list[Tensor]
+    label: int
+
+
 def train_moving_map(
     prior: MotionPrior,
     windows: MotionSet,
@@ -72,8 +87,9 @@ def train_moving_map(
     steps: int,
     generator: torch.Generator,
     say: "Teller",
+    still: StillPlaces | None = None,
 ) -> None:
-    """Train the classifier of what moves, on changed copies of the windows."""
+    """Train the classifier of what moves, on changed copies of the windows, and on what stands still elsewhere."""
     labels = label_numbers(windows, prior.config.labels)
     network = prior.moving_map.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
@@ -83,6 +99,13 @@ def train_moving_map(
         samples = augmented_samples(windows, maps, chosen, prior.config.grid, config, generator)
         logits = network([F.dropout(level, 0.1) for level in samples.maps], labels[chosen])
         loss = F.binary_cross_entropy_with_logits(logits, samples.moving, weight=samples.sure)
+        if still is not None:
+            chosen = balanced(still.windows, torch.arange(len(still.windows)), MOVING_BATCH // 2, generator)
+            samples = augmented_samples(still.windows, still.maps, chosen, prior.config.grid, config, generator)
+            label = torch.full((len(chosen),), still.label)
+            logits = network([F.dropout(level, 0.1) for level in samples.maps], label)
+            weight = samples.sure * (1 - samples.moving)
+            loss = loss + F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits), weight=weight) / 2
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
