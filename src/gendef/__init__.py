@@ -18,7 +18,16 @@ _PUBLIC = {
     "keep_freed_memory": "gendef.runtime.memory",
     "load_clip": "gendef.video.layered_video",
 }
-__all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "animate", "fit_video", "keep_freed_memory", "load_clip"]
+__all__ = [
+    "CanonicalVideo",
+    "GenDeF",
+    "GendefError",
+    "__version__",
+    "animate",
+    "fit_video",
+    "keep_freed_memory",
+    "load_clip",
+]
 
 if TYPE_CHECKING:
     from gendef.animation.animate import animate

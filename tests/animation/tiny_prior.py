@@ -18,7 +18,9 @@ def synthetic_motions(keys: tuple[float, ...], grid: int) -> torch.Tensor:
     return torch.stack([*drift, *zoom, *faster_above, *wave])
 
 
-def tiny_prior(grid: int = 8, keys: tuple[float, ...] = (-8.0, -4.0, 0.0, 4.0, 8.0), moving: float = 3.0) -> MotionPrior:
+def tiny_prior(
+    grid: int = 8, keys: tuple[float, ...] = (-8.0, -4.0, 0.0, 4.0, 8.0), moving: float = 3.0
+) -> MotionPrior:
     """A prior whose motions are random mixtures of the synthetic ones.
 
     Args:

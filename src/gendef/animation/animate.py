@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from gendef._version import __version__
@@ -12,7 +11,7 @@ from gendef.animation.controls import Arrow, constraints_of, parse_direction, pu
 from gendef.animation.inpainting import Inpainter, fill
 from gendef.animation.key_fields import KeyFields
 from gendef.animation.loop import passes
-from gendef.animation.matte import guided_matte, read_mask, refined
+from gendef.animation.matte import moving_matte, read_mask, refined
 from gendef.animation.photograph import Photograph, read_photograph
 from gendef.animation.prior import MotionPrior
 from gendef.animation.scene import Moved, build, moving_nodes
@@ -54,8 +53,8 @@ def animate(
     video.to_mp4("photo.mp4")
     ```
 
-    Frame 0 is the photograph (with `border="crop"` its middle part). What stands still is a layer of its own, so that it
-    is the same in all frames.
+    Frame 0 is the photograph (with `border="crop"` its middle part). What stands still is a layer of its own, the same
+    in all frames.
 
     Args:
         image: a file, or a PIL image, array or tensor as for `CanonicalVideo`. What is transparent lies on white.
@@ -79,8 +78,8 @@ def animate(
         inpaint: fills in what was hidden: (uint8 (H, W, 3), bool (H, W) unknown) -> uint8 (H, W, 3).
 
     Returns:
-        A `CanonicalVideo` if everything moves, otherwise a `LayeredVideo`. `report["warnings"]` holds what the user must
-        know.
+        A `CanonicalVideo` if everything moves, otherwise a `LayeredVideo`. `report["warnings"]` holds what the user
+        must know.
 
     Raises:
         InputError: the photograph, a mask, an arrow or a number cannot be used, or nothing in the photograph moves.
@@ -163,7 +162,7 @@ def _moving(photograph: Photograph, motion: KeyFields, mask: Any, still: Any) ->
     if mask is not None:
         moving = refined(to_uint8(photograph.image), read_mask(_opened(mask), photograph.size, "the mask"))
     else:
-        moving = guided_matte(to_uint8(photograph.image), motion.moving)
+        moving = moving_matte(to_uint8(photograph.image), motion.moving)
         if not moving.any():
             raise InputError("the motion prior finds nothing in the photograph that could move: mark it with a mask")
     if still is not None:

@@ -91,9 +91,7 @@ def pulled(fields: Tensor, arrows: Sequence[Arrow], shares: Tensor) -> Tensor:
         gap = -ways * shares[last] - at_points(fields[last : last + 1], tips)[0]
         amounts = torch.linalg.solve(_hills(tips, tips) + 1e-4 * torch.eye(len(tips)), gap) / shares[last]
         height, width = fields.shape[1:3]
-        cells = torch.stack(
-            torch.meshgrid(_centres(width), _centres(height), indexing="xy"), dim=-1
-        ).reshape(-1, 2)
+        cells = torch.stack(torch.meshgrid(_centres(width), _centres(height), indexing="xy"), dim=-1).reshape(-1, 2)
         corrected = fields.clone()
         for t, share in enumerate(shares.tolist()):
             hills = _hills(cells, starts + ways * share)

@@ -17,8 +17,8 @@ Inpainter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A picture uint8 (H, W, 3) and what is unknown of it, bool (H, W) -> the picture filled, uint8 (H, W, 3)."""
 
 WANDER, FARTHEST = 0.2, 0.06
-"""How far noise moves a place, as a share of its distance from the edge, and up to which distance that grows, as a share
-of the picture's longer side: beyond, the noise would fold."""
+"""How far noise moves a place, as a share of its distance from the edge, and up to which distance that grows, as a
+share of the picture's longer side: beyond, the noise would fold."""
 WAVE = 0.12
 """Size of the noise's waves, as a share of the picture's longer side."""
 CREASE = 0.015
@@ -62,7 +62,11 @@ def _continued(cv2: Any, inner: np.ndarray, corner: tuple[int, int], shape: tupl
     wander = _noise(cv2, shape) * reach[..., None]
     y, x = rows[:, None] + wander[..., 0], columns[None] + wander[..., 1]
     mirrored = cv2.remap(
-        inner, _folded(x, wide).astype(np.float32), _folded(y, tall).astype(np.float32), cv2.INTER_LINEAR
+        inner,
+        _folded(x, wide).astype(np.float32),
+        _folded(y, tall).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     mirrored[corner[0] : corner[0] + tall, corner[1] : corner[1] + wide] = inner
     return np.asarray(mirrored)
@@ -70,7 +74,9 @@ def _continued(cv2: Any, inner: np.ndarray, corner: tuple[int, int], shape: tupl
 
 def _folded(places: np.ndarray, side: int) -> np.ndarray:
     """Places beyond 0 ... side - 1 mirrored back at the ends, as often as needed."""
-    period = max(2 * (side - 1), 1)
+    if side == 1:
+        return np.zeros_like(places)
+    period = 2 * (side - 1)
     return np.asarray((side - 1) - np.abs((places % period) - (side - 1)))
 
 
@@ -153,9 +159,7 @@ def _creases(cv2: Any, here: np.ndarray, nearest: np.ndarray, shape: tuple[int, 
     return (1.5 - away / width).clip(0, 1).astype(np.float32)
 
 
-def _smoothed(
-    cv2: Any, filled: np.ndarray, unknown: np.ndarray, uncertain: np.ndarray, away: np.ndarray
-) -> np.ndarray:
+def _smoothed(cv2: Any, filled: np.ndarray, unknown: np.ndarray, uncertain: np.ndarray, away: np.ndarray) -> np.ndarray:
     """The filled picture, inpainted anew where it is uncertain."""
     again = (uncertain > 0) & unknown
     if not again.any():

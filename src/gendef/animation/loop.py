@@ -1,7 +1,7 @@
 """Motion without end: two passes of one picture that fade into each other (Holynski et al. 2021, section 3.3).
 
-The first pass shows the picture moved by the fields of times 0 ... T, the second by those of -T ... 0. At time 0 only the
-first is seen and is the picture itself, at time T only the second, which is the picture itself there.
+The first pass shows the picture moved by the fields of times 0 ... T, the second by those of -T ... 0. At time 0 only
+the first is seen and is the picture itself, at time T only the second, which is the picture itself there.
 """
 
 from dataclasses import dataclass

@@ -13,18 +13,23 @@ from gendef.media.images import resized
 from gendef.runtime.optional_imports import import_cv2
 from gendef.video.label_transfer import to_labels
 
-GUIDE_SIDE = 384
+CUT_SIDE = 160
+"""Shorter side of the picture on which what moves is cut out, at most."""
+CUT_ROUNDS = 2
+SURE = 0.85
+"""Share of the prior's map from which on a place surely moves; below 1 - SURE it surely stands still."""
+LEAST_SURE = 20
+"""Pixels of each kind that colours can be learned from."""
+REFINE_SIDE = 512
 """Shorter side of the picture on which the guided filter is solved, at most; its coefficients are enlarged."""
-REFINE_SIDE = 768
-"""The same where the outline of a given mask is refined."""
-GUIDE_RADIUS = 0.06
-"""Radius of the guided filter's window, as a share of the shorter side: about the size of a cell of the prior's map."""
+REFINE_ROUNDS = 2
 GUIDE_SHARPNESS = 1e-4
 """The guided filter's epsilon, for colours in [0, 1]."""
 SAME_SHAPE = 0.02
 """Ratios of height to width that differ by less are taken for the same."""
-BAND = 0.012
-"""Width of the band around the outline of a given mask in which the picture decides, as a share of the longer side."""
+BAND, LEAST_BAND = 0.012, 4.0
+"""Width of the band at both sides of the outline of a given mask in which the picture decides, as a share of the longer
+side and in pixels at least."""
 RIM, LEAST_RIM = 0.0015, 2
 """Width of the soft outline, as a share of the longer side and in pixels at least."""
 BORDER_SHARE = 0.05
@@ -55,14 +60,31 @@ def read_mask(mask: Any, size: Sequence[int], name: str) -> Tensor:
     return resized(labels[None].float(), size)[0] >= 0.5
 
 
-def guided_matte(picture: np.ndarray, share: Tensor) -> Tensor:
+def moving_matte(picture: np.ndarray, share: Tensor) -> Tensor:
     """A coarse map of what moves, (h, w) in [0, 1], with the outlines of the picture, uint8 (H, W, 3): bool (H, W).
+
+    Where the map is unsure, colours like those of what surely moves move too (GrabCut, Rother et al. 2004).
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    moving = _guided(picture, share.numpy().astype(np.float32), GUIDE_RADIUS, GUIDE_SIDE) >= 0.5
-    return torch.from_numpy(_without_specks(moving))
+    cv2 = import_cv2("fit", "for the outline of what moves")
+    height, width = picture.shape[:2]
+    scale = min(CUT_SIDE / min(height, width), 1)
+    small = (max(round(width * scale), 1), max(round(height * scale), 1))
+    wanted = cv2.resize(share.numpy().astype(np.float32), small, interpolation=cv2.INTER_LINEAR)
+    state = np.where(wanted >= 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[wanted >= SURE] = cv2.GC_FGD
+    state[wanted <= 1 - SURE] = cv2.GC_BGD
+    if (state == cv2.GC_FGD).sum() >= LEAST_SURE and (state == cv2.GC_BGD).sum() >= LEAST_SURE:
+        cv2.setRNGSeed(0)
+        pixels = np.ascontiguousarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA)[..., ::-1])
+        models = [np.zeros((1, 65)), np.zeros((1, 65))]
+        cv2.grabCut(pixels, state, (0, 0, 1, 1), models[0], models[1], CUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    moving = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+    full = cv2.resize(moving, (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5
+    mask = torch.from_numpy(_without_specks(full))
+    return refined(picture, mask) if bool(mask.any()) else mask
 
 
 def refined(picture: np.ndarray, mask: Tensor) -> Tensor:
@@ -77,14 +99,17 @@ def refined(picture: np.ndarray, mask: Tensor) -> Tensor:
     if bool(mask.all()):
         return mask
     inside = mask.numpy().astype(np.uint8)
-    width = max(BAND * max(mask.shape), 2.0)
+    width = max(BAND * max(mask.shape), LEAST_BAND)
     near = cv2.distanceTransform(inside, cv2.DIST_L2, 5) + cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) <= width
-    guided = _guided(picture, inside.astype(np.float32), BAND * max(mask.shape) / min(mask.shape), REFINE_SIDE)
-    result = torch.from_numpy(np.where(near, guided >= 0.5, mask.numpy()))
+    moving = mask.numpy()
+    for _ in range(REFINE_ROUNDS):
+        guided = _guided(picture, moving.astype(np.float32), width / min(mask.shape))
+        moving = np.where(near, guided >= 0.5, moving)
+    result = torch.from_numpy(moving)
     return result if bool(result.any()) else mask
 
 
-def _guided(picture: np.ndarray, share: np.ndarray, radius: float, side: int) -> np.ndarray:
+def _guided(picture: np.ndarray, share: np.ndarray, radius: float) -> np.ndarray:
     """A map (h, w) fitted by a linear function of the colours in every window of a picture: float32 (H, W).
 
     The guided filter of He, Sun and Tang (2010), equations 16 to 18, solved at a reduced size (He and Sun, Fast guided
@@ -92,11 +117,10 @@ def _guided(picture: np.ndarray, share: np.ndarray, radius: float, side: int) ->
 
     Args:
         radius: of the windows, as a share of the shorter side.
-        side: pixels of the shorter side of the reduced picture, at most.
     """
     cv2 = import_cv2("fit", "to find the outline of what moves")
     height, width = picture.shape[:2]
-    scale = min(side / min(height, width), 1)
+    scale = min(REFINE_SIDE / min(height, width), 1)
     small = (max(round(width * scale), 1), max(round(height * scale), 1))
     colours = picture.astype(np.float32) / 255
     guide = cv2.resize(colours, small, interpolation=cv2.INTER_AREA)

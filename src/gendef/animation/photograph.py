@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -67,7 +68,7 @@ def read_photograph(source: Any, size: int | None = None) -> Photograph:
         colours = resized(colours, target)
         alpha = None if alpha is None else resized(alpha, target)
     if alpha is not None:
-        colours = BACKGROUND + alpha * (colours - BACKGROUND)
+        colours = torch.lerp(torch.tensor(BACKGROUND), colours, alpha)
     notes = []
     if size is None and target != source_size:
         notes.append(

@@ -68,6 +68,8 @@ class Canvas:
 
     def places(self, positions: Tensor) -> Tensor:
         """Normalised places (..., 2) of the picture -> of the canvas."""
+        if self.full_size == self.size:
+            return positions  # bit for bit
         corner = torch.tensor([self.left, self.top], dtype=positions.dtype)
         return to_normalised(to_pixels(positions, self.size) + corner, self.full_size)
 
@@ -149,7 +151,9 @@ def _seen(places: Tensor, alpha: Tensor, *, in_front: bool, view: float) -> Tens
     """Which of the places (T, rows, columns, 2) that the nodes look at are seen, bool."""
     if in_front:
         # What moves is seen wherever it comes to, and a cell around, as its alpha is finer than the nodes.
-        wide = F.max_pool2d(alpha[None, None], 2 * max(max(alpha.shape) // 64, 1) + 1, 1, max(max(alpha.shape) // 64, 1))
+        wide = F.max_pool2d(
+            alpha[None, None], 2 * max(max(alpha.shape) // 64, 1) + 1, 1, max(max(alpha.shape) // 64, 1)
+        )
         return sample(wide.expand(len(places), -1, -1, -1), places, padding="border")[:, 0] > 0
     counts = places.shape[1:3]
     cropped = alpha
@@ -205,9 +209,7 @@ def _filled(image: Tensor, unknown: Tensor, inpaint: Inpainter) -> Tensor:
     picture = to_uint8(image)
     filled = np.asarray(inpaint(picture, unknown.numpy()))
     if filled.shape != picture.shape or filled.dtype != np.uint8:
-        raise InputError(
-            f"the inpainting function must give uint8 {picture.shape}, got {filled.dtype} {filled.shape}"
-        )
+        raise InputError(f"the inpainting function must give uint8 {picture.shape}, got {filled.dtype} {filled.shape}")
     return torch.where(unknown, torch.from_numpy(filled).movedim(-1, 0).float() / 127.5 - 1, image)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 NODE_SPACING = 8
 """Distance of the nodes in pixels of the frames, at most."""
-MOST_NODES = 256
+MOST_NODES = 128
 """Nodes along a side, at most: key fields have 16 cells, so that more would hold nothing new."""
 LEAST_AREA = 0.1
 """Area factor of the sampling map below which a place counts as nearly folded."""

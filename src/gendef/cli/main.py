@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # Those that make and free large feature maps for as long as they run.
-KEEPING = ("sample", "train", "ablate", "bench")
+KEEPING = ("sample", "animate", "train", "ablate", "bench")
 
 
 def _usage() -> str:

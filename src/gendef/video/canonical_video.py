@@ -68,7 +68,8 @@ class CanonicalVideo(Video):
                 f"a deformation field must be floating (T, H, W, 2), got {field.dtype} {tuple(field.shape)}"
             )
         self.nodes = field.detach().float().cpu()
-        if not all(bool(torch.isfinite(frame).all()) for frame in self.nodes):
+        step = max(CHUNK_PIXELS // (field.shape[1] * field.shape[2]), 1)
+        if not all(bool(torch.isfinite(part).all()) for part in self.nodes.split(step)):
             raise InputError("the deformation field holds values that are not finite")
         self._size = (field.shape[1], field.shape[2])
         if size is not None:
@@ -140,7 +141,9 @@ class CanonicalVideo(Video):
         tall, wide = self.canonical.shape[1:]
         if tall * wide <= size[0] * size[1] or min(self.size) < 2:
             return self.canonical
-        area = float(jacobian_determinant(self.fields(range(0, self.num_frames, max(self.num_frames // 4, 1)))).abs().median())
+        area = float(
+            jacobian_determinant(self.fields(range(0, self.num_frames, max(self.num_frames // 4, 1)))).abs().median()
+        )
         step = (area * tall * wide / (size[0] * size[1])) ** 0.5
         if step < 1.25:
             return self.canonical

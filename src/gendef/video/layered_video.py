@@ -250,10 +250,9 @@ def _put_over(picture: Tensor, rows: list[int], layer: Layer, canonical: Tensor,
     if layer.alpha is None:
         picture[rows] = shown
         return
-    alpha = torch.stack([resized(layer.opacity(t)[None], size) for t in frames])
-    below = picture[rows]
-    mixed = torch.lerp(below, shown, alpha)
-    picture[rows] = torch.where(alpha >= 1, shown, torch.where(alpha > 0, mixed, below))
+    for row, frame, picture_of_layer in zip(rows, frames, shown, strict=True):
+        # `lerp` gives its ends bit for bit at weights 0 and 1.
+        torch.lerp(picture[row], picture_of_layer, resized(layer.opacity(frame)[None], size), out=picture[row])
 
 
 def load_clip(folder: str | Path) -> CanonicalVideo | LayeredVideo:
