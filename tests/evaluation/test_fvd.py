@@ -9,10 +9,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from gendef.errors import DataError, InputError
-from gendef.evaluation.clip_sets import ClipSet, open_clips
+from gendef.evaluation.clip_sets import ClipSet
 from gendef.evaluation.detectors import Detector
 from gendef.evaluation.features import cache_key, compute_features
 from gendef.evaluation.fvd import compare
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling
 
 
@@ -141,7 +142,7 @@ class TestFeatures:
 
     def test_detector_of_frames(self, clips, spec):
         frames = Detector(
-            spec(sees="frames", dimension=3, load=lambda weights, device: (lambda x: x.mean(dim=(2, 3)), ""))
+            spec(input_kind="frames", dimension=3, load=lambda weights, device: (lambda x: x.mean(dim=(2, 3)), ""))
         )
         found = compute_features(ClipsInMemory(clips(4, 0)), Sampling(frames=6), frames)
         assert found.clips == 4 and found.rows.shape == (24, 3)

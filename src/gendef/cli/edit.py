@@ -2,20 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import replace
 
 import numpy as np
-import tyro
 from torch import Tensor
 
+from gendef.cli.edit_arguments import Arguments, parse
 from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
 from gendef.editing import edit
-from gendef.editing.filters import LOOKS
 from gendef.editing.layers import carry_edit, draw_on_frame
-from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
+from gendef.editing.prompt import load_pipeline, repaint
 from gendef.editing.style_transfer import apply_style, load_style
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8, write_image
@@ -25,79 +22,27 @@ from gendef.media.video_writer import (
 )
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo, load_clip
+from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
 from gendef.visualization.figure import scaled_size
-
-DESCRIPTION = (
-    "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "
-    "stand below.\n\n"
-    f"filters: {', '.join(LOOKS)}; hue, blur, posterise and edge take an amount, as in blur:3\n\n"
-    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n\n"
-    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n\n"
-    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n\n"
-    "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
-)
 
 EDITS = ("canonical", "style", "prompt", "filter", "overlay", "overlay_frame")
 """Options that change something."""
 NOTHING = "no edit was asked for: give --canonical, --style, --prompt, --filter, --overlay or --overlay-frame"
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
-    out: Path = field(default=Path("edited"))
-    """Folder for the edited clip, edited.mp4, before_after.mp4 and sheet.png."""
-    canonical: Path | None = None
-    """Picture of any size for the place of the canonical image: edit the clip's canonical.png in any program."""
-    style: Path | None = None
-    """Paint with a feed-forward style network: .onnx, .safetensors or .pth."""
-    prompt: str | None = None
-    """Paint anew as a text says, with a diffusion model; downloads it at the first use, a GPU is advised."""
-    filter: str | None = None
-    """Built-in look, such as sepia or hue:180."""
-    overlay: Path | None = None
-    """Picture with transparency, drawn over the canonical image."""
-    overlay_frame: tuple[int, Path] | None = None
-    """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
-    layer: int | None = None
-    """Layer that is edited, in a clip of layers; default 0, the one at the back; for --overlay-frame all of them."""
-    mask: Path | None = None
-    """Picture over the canonical image: white where edits show, black where the video stays."""
-    side: int | None = None
-    """Shorter side, in pixels, at which --style and --prompt paint; default the canonical image's for --style, 512 for
-    --prompt."""
-    strength: float = 0.7
-    """How much --prompt paints anew, up to 1."""
-    steps: int = 30
-    """Denoising steps of --prompt."""
-    seed: int = 0
-    """Seed of --prompt."""
-    diffusion_model: str = DIFFUSION_MODEL
-    """Folder or hub repository of the diffusion model."""
-    controlnet: str = CONTROLNET
-    """Folder or hub repository of its Canny ControlNet."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto, for --prompt."""
-    size: int | None = None
-    """Shorter side of edited.mp4 in pixels; default the clip's own."""
-    gif: bool = False
-    """Also write edited.gif."""
-    json: bool = False
-    """Print what was written, and how much of the video changed, as JSON."""
-
-
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)
     before = load_clip(arguments.clip)
     size = scaled_size(before.size, arguments.size)
-    after = edited_layers(before, arguments) if isinstance(before, LayeredVideo) else edited(before, arguments)
+    after = edited(before, arguments)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
@@ -127,15 +72,21 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
+def edited(video: Video, arguments: Arguments) -> Video:
     """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
 
-    Looks, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
+    Filters, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
     carried from one segment to the next.
 
     Raises:
         InputError: they ask for none, or one cannot be made.
     """
+    if len(video.layers) == 1:
+        chosen_layer(video, arguments.layer, None)
+        changed, done = edited_image(video.layers[0].video, arguments)
+        result = video.with_layer(0, changed)
+        result.info["edits"] = [*video.info.get("edits", []), *done]
+        return result
     layer, drawn = chosen_layer(video, arguments.layer, None), None
     if arguments.overlay_frame is not None and arguments.layer is None:
         if arguments.mask is not None:
@@ -144,16 +95,15 @@ def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
     result, done = video, []
     drawings = replace(arguments, style=None, prompt=None, filter=None)
     before = replace(drawings, overlay=None, overlay_frame=None)
-    looks = replace(arguments, canonical=None, overlay=None, overlay_frame=None)
-    steps = [arguments] if arguments.mask else [before, looks, replace(drawings, canonical=None)]
+    filters = replace(arguments, canonical=None, overlay=None, overlay_frame=None)
+    steps = [arguments] if arguments.mask else [before, filters, replace(drawings, canonical=None)]
     for step in steps:
         if not any(getattr(step, name) is not None for name in EDITS):
             continue
-        parts = video.parts(video.layers[layer].name) if step is looks else [layer]
+        parts = video.parts(video.layers[layer].name) if step is filters else [layer]
         for part in parts:
-            changed = edited(result.layers[part].video, _within(step, result.layers[part].start))
-            texts = changed.info.pop("edits")
-            result = result.with_layer(part, changed) if step is looks else carry_edit(result, part, changed)
+            changed, texts = edited_image(result.layers[part].video, _within(step, result.layers[part].start))
+            result = result.with_layer(part, changed) if step is filters else carry_edit(result, part, changed)
             done += [f"layer {part}: {text}" for text in texts]
     if drawn is not None:
         result = draw_on_frame(result, read_image(drawn[1]), drawn[0])
@@ -172,8 +122,8 @@ def _within(arguments: Arguments, start: int) -> Arguments:
     return replace(arguments, overlay_frame=(number - start, path))
 
 
-def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
-    """All edits that the options ask for.
+def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[CanonicalVideo, list[str]]:
+    """All edits that the options ask for, on one canonical image; and a text for each.
 
     Raises:
         InputError: they ask for none, or one cannot be made.
@@ -204,8 +154,7 @@ def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
     if arguments.mask is not None:
         result = edit.masked(video, result, read_image(arguments.mask))
         done.append(f"inside {arguments.mask.name}")
-    result.info["edits"] = [*video.info.get("edits", []), *done]
-    return result
+    return result, done
 
 
 def _repainted(video: CanonicalVideo, arguments: Arguments) -> Tensor:

@@ -2,13 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
+from gendef.cli.motions_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.editing.motion_transfer import model_of, with_motion_of
@@ -16,39 +12,21 @@ from gendef.errors import InputError
 from gendef.media.images import write_image
 from gendef.media.video_writer import write_video
 from gendef.runtime.atomic_folder import staged
-from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.base import Video
+from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet
 
 SHEET_ROWS = 12
-DESCRIPTION = (
-    "Give the content of a clip, edited or not, other motions: from the model that made it, or of another clip.\n\n"
-    "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n\n"
-    "example: gendef motions edited/clip --motion-of videos/seed0003 --out motions"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder; its canonical image is kept."""
-    out: Path = field(default=Path("motions"))
-    """Folder for the new clips, each with an mp4, motions.mp4 with all of them, and sheet.png."""
-    seeds: str = "1-8"
-    """Seeds of the motions, such as 1-8 or 1,5,9."""
-    model: str | None = None
-    """The model that made the clip, where it is found under another name or in another folder now."""
-    motion_of: Path | None = None
-    """Take the motion of this clip instead of a model's."""
-    json: bool = False
-    """Print what was written as JSON."""
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef motions", description=DESCRIPTION)
-    video = CanonicalVideo.load(arguments.clip)
+    video = load_clip(arguments.clip)
     if arguments.motion_of is not None and arguments.model is not None:
         raise InputError("--motion-of takes the motion of a clip, --model that of a model: give one of them")
     sources = _sources(video, arguments)
@@ -71,12 +49,17 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _sources(video: CanonicalVideo, arguments: Arguments) -> list[tuple[str, Callable[[], CanonicalVideo]]]:
+def _sources(video: Video, arguments: Arguments) -> list[tuple[str, Callable[[], Video]]]:
     """A name for every clip to make, and the function that makes it."""
     if arguments.motion_of is not None:
-        moved = with_motion_of(video, CanonicalVideo.load(arguments.motion_of))
+        moved = with_motion_of(video, load_clip(arguments.motion_of))
         return [(f"motion_of_{arguments.motion_of.resolve().name}", lambda: moved)]
     seeds = parse_seeds(arguments.seeds)
     model = model_of(video, arguments.model)
-    model.sample_motions(video, [])  # refuses a clip of another model before anything is written
-    return [(f"motion{seed:04d}", partial(lambda seed: model.sample_motions(video, [seed])[0], seed)) for seed in seeds]
+    content = video.layers[0].video
+    model.sample_motions(content, [])  # raises InputError for a clip of another model before anything is written
+
+    def of_seed(seed: int) -> Video:
+        return model.sample_motions(content, [seed])[0]
+
+    return [(f"motion{seed:04d}", partial(of_seed, seed)) for seed in seeds]

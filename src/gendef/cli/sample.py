@@ -1,29 +1,27 @@
 """`gendef sample`: generate videos."""
 
-import itertools
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 
 from gendef.cli.progress import progress_bar
+from gendef.cli.sample_arguments import Arguments, parse
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError, ModelError
 from gendef.media.images import to_uint8, write_image
 from gendef.media.video_writer import write_video
 from gendef.model.baseline import PaintedVideo, PaintingModel, load_model
 from gendef.model.gendef import GenDeF
-from gendef.model.hub import builtin_models
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import PREVIEW
 from gendef.visualization.drawing import (
     contact_sheet,
+    field_pictures,
     flow_colours,
     spread_frames,
 )
@@ -31,61 +29,13 @@ from gendef.visualization.drawing import (
 SHEET_FRAMES = 8
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """Built-in model, model folder, or hub repository."""
-    out: Path = field(default=Path("videos"))
-    """Folder for the clips; each seed gets a folder and an mp4."""
-    seeds: str = "0-3"
-    """Seeds, such as 0-15 or 1,5,9."""
-    frames: int = 64
-    """Frames a video."""
-    truncation: float = 1.0
-    """1 for full variety, less for cleaner and more alike videos."""
-    fps: float | None = None
-    """Frame rate of the files; default that of the training data."""
-    slow_motion: float = 1.0
-    """Show the motion this many times slower, with true in-between frames."""
-    content_seed: int | None = None
-    """The same content for all seeds."""
-    motion_seed: int | None = None
-    """The same motion for all seeds."""
-    label: int | None = None
-    """Class, for models with classes."""
-    grid: bool = False
-    """Also write grid.mp4: one row for the content and one column for the motion of every seed."""
-    gif: bool = False
-    """Also write a gif of each video."""
-    frame_files: bool = False
-    """Also write each frame as PNG."""
-    draw: bool = False
-    """Also write the deformation field and its flow as videos in the usual colour wheel."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of feature maps; 16 bits give nearly the same videos, not faster on every machine; auto: bfloat16
-    on CUDA GPUs and CPUs with AMX."""
-    compile: bool = False
-    """Have torch compile the network of the fields first, for a minute or more: pays for many long videos."""
-    json: bool = False
-    """Print what was written as JSON."""
-
-
-def _description() -> str:
-    return (
-        "Generate videos: for every seed a clip folder (canonical image, deformation field, preview) and an mp4.\n\n"
-        f"built-in models: {', '.join(builtin_models()) or 'none'}\n\n"
-        "example: gendef sample sky --seeds 0-15 --frames 128 --out videos\n\n"
-        "example: gendef sample sky --seeds 0-7 --content-seed 3 --slow-motion 4 --out other-motions"
-    )
-
-
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef sample", description=_description())
     if arguments.slow_motion <= 0:
         raise InputError(f"--slow-motion must be positive, got {arguments.slow_motion}")
     if arguments.frames < 1:
@@ -124,8 +74,7 @@ def main(argv: list[str]) -> int | None:
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
             written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
-            shown = spread_frames(arguments.frames, SHEET_FRAMES)
-            rows.append(_sheet_row(model.sample(seed, times=times[shown], **shared)))
+            rows.append(_sheet_row(CanonicalVideo.load(folder)))
         sheet = arguments.out / "sheet.png"
         write_image(sheet, contact_sheet(rows))
         if arguments.grid:
@@ -172,27 +121,21 @@ def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
 
 def _draw(clip: CanonicalVideo, folder: Path) -> dict[str, str]:
     """Videos of the field and of the flow in the usual colours, each on one scale for the whole clip."""
-    half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
-    few = clip.deformation[:: max(clip.num_frames // 16, 1)].numpy() * half
     files = {"deformation": str(folder.parent / f"{folder.name}_deformation.mp4")}
-    largest = float(np.percentile(np.linalg.norm(few, axis=-1), 99))
-    colours = (flow_colours(field.numpy() * half, largest) for field in clip.deformation)
-    write_video(Path(files["deformation"]), colours, clip.fps)
+    write_video(Path(files["deformation"]), field_pictures(clip.deformation), clip.fps)
     if clip.num_frames > 1:
         files["flow"] = str(folder.parent / f"{folder.name}_flow.mp4")
-        pairs = list(itertools.pairwise(range(clip.num_frames)))
-        some = [(clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs[:: len(pairs) // 16 + 1]]
-        largest = float(np.percentile(np.linalg.norm(some, axis=-1), 99))
-        flows = ((clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs)
-        write_video(Path(files["flow"]), (flow_colours(flow, largest) for flow in flows), clip.fps)
+        # Differences of a field in time are fields, drawn alike.
+        write_video(Path(files["flow"]), field_pictures(clip.deformation.diff(dim=0)), clip.fps)
     return files
 
 
 def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
-    """Canonical image, field of the last frame, frames."""
+    """Canonical image, field of the last frame, and frames spread over the clip."""
     half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
     still = CanonicalVideo(clip.canonical, torch.zeros(1, *clip.size, 2)).render()
-    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(clip.render())]
+    frames = clip.render(frames=spread_frames(clip.num_frames, SHEET_FRAMES))
+    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(frames)]
 
 
 def _write_grid(model: GenDeF | PaintingModel, seeds: list[int], arguments: Arguments, fps: float) -> None:

@@ -1,4 +1,4 @@
-"""The networks whose features are compared, in one registry; each says exactly what it is fed.
+"""A registry of the feature networks of the distances, each with its exact input format.
 
 Another network joins by `register_detector`, or on the command line as `--detector module:name`, where `name` in the
 importable `module` is a `DetectorSpec`.
@@ -23,14 +23,14 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A feature network and what it is fed; all of it but `load` goes into reports and cache keys.
+    """A feature network and its input format; all fields but `load` go into reports and cache keys.
 
     Attributes:
-        name: how it is asked for.
-        sees: "clips", one feature vector each, or "frames", one each.
-        size: side in pixels of the frames it is fed.
+        name: its name in the registry.
+        input_kind: "clips", one feature vector each, or "frames", one each.
+        size: side in pixels of its input frames.
         antialias: whether reducing frames to `size` filters them first; the resize is bilinear at half-pixel centres.
-        value_range: what black and white become.
+        value_range: input values of black and of white.
         layer: where the features are taken.
         dimension: length of a feature vector.
         load: from the path of the weights (None: wherever the detector finds them) and the device, the network and the
@@ -39,7 +39,7 @@ class DetectorSpec:
     """
 
     name: str
-    sees: Literal["clips", "frames"]
+    input_kind: Literal["clips", "frames"]
     size: int
     antialias: bool
     value_range: tuple[float, float]
@@ -52,7 +52,7 @@ class DetectorSpec:
         """Plain values for reports."""
         return {
             "name": self.name,
-            "sees": self.sees,
+            "input_kind": self.input_kind,
             "input_size": self.size,
             "resize": f"bilinear, half-pixel centres, {'antialiased' if self.antialias else 'not antialiased'}",
             "range": list(self.value_range),
@@ -65,7 +65,7 @@ class Detector:
     """A loaded feature network.
 
     Attributes:
-        spec: what it is fed.
+        spec: its name and input format.
         checksum: SHA-256 of the weights.
     """
 
@@ -91,7 +91,7 @@ class Detector:
         if len(clips[0]) < spec.min_frames:
             raise InputError(f"{spec.name} needs clips of at least {spec.min_frames} frames, got {len(clips[0])}")
         batch = torch.stack([self._prepared(clip) for clip in clips])
-        batch = batch.transpose(1, 2) if spec.sees == "clips" else batch.flatten(0, 1)
+        batch = batch.transpose(1, 2) if spec.input_kind == "clips" else batch.flatten(0, 1)
         features = self._network(batch).float().cpu()
         if features.shape != (len(batch), spec.dimension):
             raise InputError(
@@ -115,7 +115,7 @@ _REGISTRY: dict[str, DetectorSpec] = {}
 
 
 def register_detector(spec: DetectorSpec) -> DetectorSpec:
-    """Make a detector known by its name; another of that name is replaced."""
+    """Add a detector to the registry; one of the same name is replaced."""
     _REGISTRY[spec.name] = spec
     return spec
 
@@ -179,7 +179,7 @@ def _installed_efficientnet() -> Path:
 register_detector(
     DetectorSpec(
         "i3d",
-        sees="clips",
+        input_kind="clips",
         size=224,
         antialias=False,  # as StyleGAN-V does
         value_range=(-1.0, 1.0),
@@ -192,7 +192,7 @@ register_detector(
 register_detector(
     DetectorSpec(
         "efficientnet-lite0",
-        sees="frames",
+        input_kind="frames",
         size=224,
         antialias=True,
         value_range=(-1.0, 1.0),
