@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import time
@@ -172,7 +173,7 @@ def _start(stop: Any, count: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells the workers to end
     cv2.setNumThreads(1)
-    _shared.update(stop=stop, count=count)
+    _shared.update(stop=stop, count=count, parent=os.getppid())
 
 
 def _work(job: _Job) -> str:
@@ -190,7 +191,8 @@ def _made(job: _Job, tick: Callable[[], None]) -> str:
 
 
 def _tick() -> None:
-    if _shared["stop"].is_set():
+    # A main process that was killed cannot set the event; its workers get another parent.
+    if _shared["stop"].is_set() or os.getppid() != _shared["parent"]:
         raise _Stopped
     with _shared["count"].get_lock():
         _shared["count"].value += 1
