@@ -6,7 +6,7 @@ from tests.animation.test_key_fields import motion_of
 from tests.animation.tiny_prior import tiny_prior
 
 from gendef.animation.key_fields import PointConstraint
-from gendef.animation.prior import MotionPrior, _material_velocity
+from gendef.animation.prior import MotionPrior, _material_velocity, builtin_motion_priors
 from gendef.errors import InputError, ModelError
 from gendef.geometry import identity_grid
 
@@ -127,3 +127,23 @@ def test_a_damaged_folder_is_refused(prior, tmp_path, damage):
 def test_an_unknown_name_is_refused():
     with pytest.raises(ModelError, match="nosuch"):
         MotionPrior.from_pretrained("nosuch")
+
+
+@pytest.mark.parametrize("name", ["sky", "driving"])
+def test_built_in_domains(name, image):
+    prior = MotionPrior.from_pretrained(name)
+    assert prior.label == name and name in builtin_motion_priors()
+    motion = prior.sample(image, 1, steps=8)
+    assert motion.fields.abs().max() < 1 and motion.fields.norm(dim=-1).mean() > 1e-4
+    if name == "driving":
+        # What is ahead comes nearer: at later times the frame shows less of the image.
+        last = torch.stack([prior.sample(image, seed, steps=8).fields[-1] for seed in range(8)]).mean(dim=0)
+        assert (last[:, -1, 0] - last[:, 0, 0]).mean() < 0
+
+
+def test_built_in_priors_are_trained_on_open_sources():
+    prior = MotionPrior.from_pretrained("sky")
+    used = [*prior.info["trained_on"], *prior.info["held_out"], *prior.info["still_places_of"]]
+    allowed = ("/s01_", "/s02_", "/s03_", "/d00_", "/d02_", "/d06_")
+    assert used and all(name.startswith("motion/") or any(one in name for one in allowed) for name in used)
+    assert not any("jianwen-xie" in name for name in used)
