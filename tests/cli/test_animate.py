@@ -83,7 +83,7 @@ def test_a_page_of_the_clip(folder):
         ["--arrow", "1,2,3,4"],
         ["--arrow", "1,2:300,4"],
         ["--mask", "{folder}/none.png"],
-        ["--mask", "{folder}/photo.png"],
+        ["--mask", "{folder}/colours.png"],
         ["--still", "{folder}/empty.png"],
         ["--click", "500,5"],
         ["--mask", "{folder}/sky.png", "--click", "5,5"],
@@ -96,6 +96,7 @@ def test_a_page_of_the_clip(folder):
 )
 def test_mistakes_end_with_a_sentence_and_nothing_written(folder, capsys, options):
     Image.fromarray(np.zeros((40, 64), np.uint8)).save(folder / "empty.png")
+    Image.fromarray(np.arange(40 * 64 * 3).reshape(40, 64, 3).astype(np.uint8)).save(folder / "colours.png")
     assert run(folder, "--frames", "3", *(option.format(folder=folder) for option in options)) == 2
     assert capsys.readouterr().err.startswith("gendef animate: ")
     assert not (folder / "clip").exists()

@@ -48,6 +48,15 @@ def test_one_node_is_the_same_everywhere():
     assert torch.equal(video.render(), image().expand(3, -1, -1, -1))
 
 
+def test_frames_of_a_still_layer_are_not_its_canonical_image():
+    below = CanonicalVideo(image(), torch.zeros(2, 1, 1, 2), size=(12, 17))
+    above = CanonicalVideo(-image(), torch.zeros(2, 1, 1, 2), size=(12, 17))
+    alpha = torch.full((2, 12, 17), 255, dtype=torch.uint8)
+    frames = LayeredVideo([Layer(below), Layer(above, alpha)]).render()
+    assert torch.equal(frames, -image().expand(2, -1, -1, -1))
+    assert torch.equal(below.canonical, image())
+
+
 def test_more_nodes_than_pixels_are_refused():
     with pytest.raises(InputError):
         CanonicalVideo(image(), nodes(), size=(2, 17))

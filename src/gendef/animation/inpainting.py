@@ -147,7 +147,8 @@ def _copy(result: np.ndarray, unknown: np.ndarray, here: np.ndarray, target: np.
 
 def _creases(cv2: Any, here: np.ndarray, nearest: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Where the nearest known place jumps from pixel to pixel, and near it: float32 (H, W), 1 at the jumps."""
-    place = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1).astype(np.float32)
+    rows, columns = np.indices((shape[0], shape[1]), dtype=np.float32)
+    place = np.stack((rows, columns), axis=-1)
     place[here[:, 0], here[:, 1]] = nearest
     width = max(CREASE * max(shape), 1)
     jump = np.zeros(shape, np.uint8)

@@ -21,7 +21,8 @@ from gendef.errors import InputError
 from gendef.geometry import identity_grid, sample, to_normalised, to_pixels
 from gendef.media.images import to_uint8
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer, LayeredVideo, to_alpha
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo, to_alpha
 
 MOVING, STILL = "moving", "still"
 """Names of the layers; the second pass of a loop is named with `SECOND` behind."""
@@ -114,9 +115,8 @@ def build(
     inner = (slice(canvas.top, canvas.top + size[0]), slice(canvas.left, canvas.left + size[1]))
     unknown[inner] = (alpha <= 0) & ~torch.tensor(in_front)
     picture = _filled(canvas.around(image), unknown, inpaint)
-    common = {"fps": fps}
     base = node_positions(counts, size)
-    clips = [CanonicalVideo(picture, canvas.places(places) - base, size=size, **common) for places in sampled]
+    clips = [CanonicalVideo(picture, canvas.places(places) - base, fps, size=size) for places in sampled]
     if everything and len(clips) == 1:
         clips[0].info, clips[0].report = info, report
         return clips[0]

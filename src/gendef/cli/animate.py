@@ -25,8 +25,8 @@ ENLARGED_BELOW = 256
 DESCRIPTION = (
     "Make a photograph move, with motion learned from real videos. Writes the clip folder OUT and the video "
     "OUT.mp4.\n\n"
-    "What moves is what the motion prior expects, or what --mask, --click or --box mark. Points are x,y in pixels of the "
-    "photograph, the top-left one is 0,0.\n\n"
+    "What moves is what the motion prior expects, or what --mask, --click or --box mark. Points are x,y in pixels of "
+    "the photograph, the top-left one is 0,0.\n\n"
     "example: gendef animate photo.jpg --model sky --out clip\n\n"
     "example: gendef animate photo.jpg --model sky --mask sky.png --loop --gif --out clip\n\n"
     "example: gendef animate photo.jpg --click 300,80 --arrow 320,200:420,190 --out clip\n\n"

@@ -99,8 +99,10 @@ class CanonicalVideo(Video):
     def fields(self, frames: Sequence[int]) -> Tensor:
         """The field of some frames at every pixel, (n, H, W, 2)."""
         # A slice of the mapped field is read where it is used; a list of frames is copied.
-        contiguous = isinstance(frames, range) and frames.step == 1
-        nodes = self.nodes[frames.start : frames.stop] if contiguous else self.nodes[list(frames)]
+        if isinstance(frames, range) and frames.step == 1:
+            nodes = self.nodes[frames.start : frames.stop]
+        else:
+            nodes = self.nodes[list(frames)]
         return nodes if nodes.shape[1:3] == self.size else between_nodes(nodes, self.size)
 
     def __repr__(self) -> str:
@@ -129,7 +131,7 @@ class CanonicalVideo(Video):
         the light of the illumination."""
         coarse = self.nodes.shape[1:3] != self.size
         if coarse and canonical.shape[1:] == size == self.size and not bool(self.nodes[list(frames)].any()):
-            shown = canonical.expand(len(frames), -1, -1, -1)
+            shown = canonical.expand(len(frames), -1, -1, -1).clone()
         else:
             shown = _warped(canonical, resize_field(self.fields(frames), size))
         return shown if self.illumination is None else lit(shown, self.illumination[list(frames)])
@@ -143,7 +145,8 @@ class CanonicalVideo(Video):
         tall, wide = self.canonical.shape[1:]
         if tall * wide <= size[0] * size[1] or min(self.size) < 2:
             return self.canonical
-        area = float(jacobian_determinant(self.fields(range(0, self.num_frames, max(self.num_frames // 4, 1)))).abs().median())
+        few = range(0, self.num_frames, max(self.num_frames // 4, 1))
+        area = float(jacobian_determinant(self.fields(few)).abs().median())
         step = (area * tall * wide / (size[0] * size[1])) ** 0.5
         if step < 1.25:
             return self.canonical
