@@ -33,6 +33,8 @@ STEPS = 40
 """Euler steps of a sample."""
 LONGEST = 4.0
 """Deviations that a state may have."""
+FASTEST = 2.5
+"""Deviations that its logarithm of the speed may have."""
 TURN_FRAMES = 8.0
 """Frames in which a motion that continues another gives up the part of its speed that the prior cannot express."""
 
@@ -157,13 +159,13 @@ class MotionPrior(nn.Module):
         state = integrate(self.flow, noise, self.describe(features, moving), number, steps)
         # Of what the model has not seen it may make a coefficient many deviations long, which would tear the image.
         state = state.clamp(-LONGEST, LONGEST)
+        state[:, 0].clamp_(-FASTEST, FASTEST)
         fields = self.motion_basis.decode(state)[0] * strength
-        scale = self.motion_basis.speed(state)[0] * strength
         other, direction = (before, -1) if after is None else (after, 1)
         velocity = None if other is None else _material_velocity(other, direction)
         if constraints or velocity is not None:
             rows, values = self._equations(constraints, velocity)
-            fields = self._solved(fields, scale, rows, values, exact=bool(constraints))
+            fields = self._solved(fields, rows, values, exact=bool(constraints))
         if velocity is not None:
             fields = self._turned(fields, velocity, direction)
         return KeyFields(self.key_times, fields, moving[0])
@@ -222,15 +224,14 @@ class MotionPrior(nn.Module):
                     values.append(velocity.reshape(-1, 2)[block, axis].mean()[None])
         return torch.stack(rows), torch.cat(values)
 
-    def _solved(self, fields: Tensor, scale: Tensor, rows: Tensor, values: Tensor, *, exact: bool) -> Tensor:
+    def _solved(self, fields: Tensor, rows: Tensor, values: Tensor, *, exact: bool) -> Tensor:
         """The fields nearest to `fields` in the whitened norm for which rows . fields = values.
 
         Args:
-            scale: length of a whitened coefficient of 1, against the basis.
             exact: nearly exactly; otherwise equations that ask for unlikely motion are softened.
         """
         basis = self.basis * self.whitening[:, None]
-        matrix = rows @ basis.T  # of the change of coefficients, in units of `scale`
+        matrix = rows @ basis.T
         gap = (values - rows @ fields.flatten()).double()
         gram = (matrix @ matrix.T).double()
         gram.diagonal().add_(gram.diagonal().mean() * (1e-6 if exact else 1e-3))

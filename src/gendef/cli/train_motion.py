@@ -38,6 +38,9 @@ def main(argv: list[str]) -> int | None:
         """Domain that the prior samples by default, one of the data's labels; default the first."""
         still: tuple[Path, ...] = ()
         """Motion data of still cameras, of any domain: its still places teach what stands still for that label."""
+        still_pictures: tuple[Path, ...] = ()
+        """Videos or folders of pictures that show nothing of that label's domain, such as streets for sky: all of them
+        stands still."""
         minutes: float | None = None
         """Stop after this many minutes, with everything saved."""
 
@@ -46,8 +49,12 @@ def main(argv: list[str]) -> int | None:
         raise ConfigError(f"--minutes must be positive, got {arguments.minutes}")
     from gendef.data.motions import MotionSet, joined
     from gendef.training.motion import PRIOR, MotionTrainer
+    from gendef.training.motion_still import still_pictures
 
     windows = joined([MotionSet.load(path) for path in arguments.data])
+    still = [MotionSet.load(path) for path in arguments.still]
+    if arguments.still_pictures:
+        still.append(still_pictures(arguments.still_pictures, windows))
     trainer = MotionTrainer(
         arguments.training,
         windows,
@@ -55,7 +62,7 @@ def main(argv: list[str]) -> int | None:
         arguments.out,
         _Lines(),
         label=arguments.label,
-        still=joined([MotionSet.load(path) for path in arguments.still]) if arguments.still else None,
+        still=joined(still) if still else None,
     )
     trainer.run(arguments.minutes)
     done = trainer.step == arguments.training.steps

@@ -100,7 +100,7 @@ def train_moving_map(
         logits = network([F.dropout(level, 0.1) for level in samples.maps], labels[chosen])
         loss = F.binary_cross_entropy_with_logits(logits, samples.moving, weight=samples.sure)
         if still is not None:
-            chosen = balanced(still.windows, torch.arange(len(still.windows)), MOVING_BATCH // 2, generator)
+            chosen = balanced(still.windows, torch.arange(len(still.windows)), MOVING_BATCH * 2 // 3, generator)
             samples = augmented_samples(still.windows, still.maps, chosen, prior.config.grid, config, generator)
             label = torch.full((len(chosen),), still.label)
             logits = network([F.dropout(level, 0.1) for level in samples.maps], label)
