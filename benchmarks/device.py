@@ -21,11 +21,11 @@ from train import measure, prepared, synthetic
 
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
-from gendef.devices import choose_device
-from gendef.memory import keep_freed_memory
-from gendef.networks.choice import trials
+from gendef.kernels.triton.autotune import trials
 from gendef.networks.generator import Generator
-from gendef.precision import PRECISIONS
+from gendef.runtime.devices import choose_device
+from gendef.runtime.memory import keep_freed_memory
+from gendef.runtime.precision import PRECISIONS
 from gendef.training.presets import preset
 from gendef.training.stages import Stage
 

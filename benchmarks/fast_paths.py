@@ -16,11 +16,11 @@ from torch import Tensor
 from gendef.bench.machine import timed
 from gendef.bench.reference import literal_path
 from gendef.bench.sampling import SampledVideo
-from gendef.networks.canonical import AliasFreeLayer, plan_layers
-from gendef.networks.deformable import gathered, grid_sampled, tap_positions
+from gendef.kernels.cpu.winograd import convolve_transformed, transform_kernel, winograd_conv2d
+from gendef.kernels.cpu.winograd_transposed import transform_transposed, transposed_conv2d
+from gendef.kernels.deformable import gathered, grid_sampled, tap_positions
+from gendef.networks.canonical_generator import AliasFreeLayer, plan_layers
 from gendef.networks.generator import Generator
-from gendef.networks.winograd import convolve_transformed, transform_kernel, winograd_conv2d
-from gendef.networks.winograd_transposed import transform_transposed, transposed_conv2d
 from gendef.training.presets import preset
 
 CPU = torch.device("cpu")

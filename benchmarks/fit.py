@@ -9,7 +9,7 @@ of it; on a busy one the seconds on the clock say little. `after` is the PSNR of
 so many seconds of processor time.
 
 `plain` is the warping error of the video rendered without an edit over that of the input (the flow of the input for
-both, `gendef.metrics.temporal`). `sepia` and `pencil` (`gendef.applications.looks`): the canonical image gets a look,
+both, `gendef.metrics.temporal`). `sepia` and `pencil` (`gendef.editing.filters`): the canonical image gets a look,
 and the error is set against that of the input with the same look on every frame. `drawn`: the canonical image is drawn
 on (a board of coloured squares over its middle), against the input as it is, so that sharp, strong lines have a larger
 error than soft ones however well they move. `frames/s` is what `CanonicalVideo.render` does in a second of processor
@@ -35,13 +35,13 @@ import torch
 from PIL import Image, ImageOps
 
 from gendef import CanonicalVideo, fit_video
-from gendef.applications.looks import edge, sepia
+from gendef.editing.filters import edge, sepia
 from gendef.fitting.fit import Moment
-from gendef.fitting.source import read_footage, to_tensor
-from gendef.fitting.workers import available_cores
-from gendef.media.drawing import contact_sheet, write_image
-from gendef.media.video import to_uint8
+from gendef.media.footage import read_footage, to_tensor
+from gendef.media.images import to_uint8, write_image
 from gendef.metrics.temporal import temporal
+from gendef.runtime.parallel import available_cores
+from gendef.visualization.drawing import contact_sheet
 
 MARKS = (30, 60, 120, 240, 480)
 """Seconds of processor time at which PSNR is noted."""

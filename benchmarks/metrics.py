@@ -21,12 +21,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from gendef.media.optical_flow import dis_flow
-from gendef.metrics.clip_sets import open_clips
-from gendef.metrics.detectors import Detector, find_detector
+from gendef.evaluation.clip_sets import open_clips
+from gendef.evaluation.detectors import Detector, find_detector
+from gendef.evaluation.sampling import Sampling
 from gendef.metrics.frechet import GaussianStatistics, frechet_distance
-from gendef.metrics.kernel import kernel_distance
-from gendef.metrics.sampling import Sampling
+from gendef.metrics.kernel_distance import kernel_distance
+from gendef.optical_flow.dis import dis_flow
 
 
 def blurred(clip: Tensor, strength: float) -> Tensor:

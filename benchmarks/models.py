@@ -13,10 +13,10 @@ import json
 import numpy as np
 
 from gendef.data import VideoArchive
-from gendef.media.optical_flow import dis_flow
-from gendef.media.video import to_uint8
-from gendef.model import GenDeF
-from gendef.warp import folded_share
+from gendef.geometry import folded_share
+from gendef.media.images import to_uint8
+from gendef.model.gendef import GenDeF
+from gendef.optical_flow.dis import dis_flow
 
 FRAMES = 16
 

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.media.optical_flow import FlowMethod, dis_flow
-from gendef.media.video import to_uint8
-from gendef.metrics.clip_sets import open_clips
-from gendef.metrics.detectors import Detector, find_detector
-from gendef.metrics.sampling import Sampling
-from gendef.model import GenDeF
-from gendef.painted import load_model
-from gendef.warp import identity_grid, sample, warp
+from gendef.evaluation.clip_sets import open_clips
+from gendef.evaluation.detectors import Detector, find_detector
+from gendef.evaluation.sampling import Sampling
+from gendef.geometry import identity_grid, sample, warp
+from gendef.media.images import to_uint8
+from gendef.model.baseline import load_model
+from gendef.model.gendef import GenDeF
+from gendef.optical_flow.dis import FlowMethod, dis_flow
 from metrics import distances, features
 
 ROWS = ("real", "one image", "mean colours", "real outside")

@@ -9,9 +9,9 @@ to frame; beside it the speed of the field itself.
 import argparse
 import json
 
-from gendef.canonical_video import CanonicalVideo
-from gendef.model import GenDeF
-from gendef.precision import PRECISIONS
+from gendef.model.gendef import GenDeF
+from gendef.runtime.precision import PRECISIONS
+from gendef.video.canonical_video import CanonicalVideo
 
 
 def differences(exact: CanonicalVideo, rounded: CanonicalVideo) -> dict[str, float]:

@@ -35,19 +35,23 @@ from PIL import Image
 from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video, load_clip
-from gendef.applications.follow_points import FollowedPoints, follow_points
-from gendef.applications.propagate import propagate
-from gendef.applications.segment import resized_labels
-from gendef.applications.segment_files import write_labels
-from gendef.applications.track import Tracks
-from gendef.composite import CompositeVideo
-from gendef.fitting.optical_flow import Flows, found_flows, look_up, pixel_grid
-from gendef.fitting.separate import moving_things
-from gendef.fitting.source import read_footage
-from gendef.media.optical_flow import dis_flow
-from gendef.metrics.segmentation import davis
-from gendef.metrics.tracking import queries_first, tap_vid
-from gendef.warp import identity_grid, to_normalised
+from gendef.correspondence.mask_propagation import propagate
+from gendef.correspondence.point_tracking import FollowedPoints, follow_points
+from gendef.fitting.motion_segmentation import moving_things
+from gendef.geometry import identity_grid, to_normalised
+from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.media.footage import read_footage
+from gendef.metrics.davis import davis
+from gendef.metrics.tapvid import queries_first, tap_vid
+from gendef.optical_flow.dis import dis_flow
+from gendef.optical_flow.pairwise_flow import (
+    Flows,
+    found_flows,
+)
+from gendef.video.label_transfer import resized_labels
+from gendef.video.layered_video import CompositeVideo
+from gendef.video.point_tracks import Tracks
+from gendef.visualization.segment_files import write_labels
 
 MASKED = ("tennis", "bmx-trees", "schoolgirls", "parkour")
 MASK_SIZE = 480

@@ -18,8 +18,8 @@ from train import prepared, synthetic
 
 from gendef.bench.machine import describe, timed
 from gendef.bench.sampling import SampledVideo
-from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
+from gendef.runtime.memory import keep_freed_memory
 from gendef.training.presets import preset
 
 FRAMES = (1, 4, 16, 64, 256)

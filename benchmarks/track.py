@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gendef import CanonicalVideo
-from gendef.warp import identity_grid, image_flow, to_normalised, to_pixels
+from gendef.geometry import identity_grid, image_flow, to_normalised, to_pixels
 
 KINDS = ("translation", "rotation", "zoom", "sine")
 

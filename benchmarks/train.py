@@ -24,15 +24,15 @@ import torch
 
 from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
-from gendef.devices import choose_device
-from gendef.memory import keep_freed_memory
 from gendef.networks.generator import Generator
-from gendef.precision import compute_dtype, name_of
+from gendef.runtime.devices import choose_device
+from gendef.runtime.memory import keep_freed_memory
+from gendef.runtime.precision import compute_dtype, name_of
 from gendef.training.config import TrainConfig
-from gendef.training.critics import build_critic
-from gendef.training.distribution import ALONE, Group, process_group, started_together
+from gendef.training.discriminators import build_critic
+from gendef.training.distributed import ALONE, Group, process_group, started_together
 from gendef.training.launch import start_processes
-from gendef.training.parts import Parts
+from gendef.training.micro_batch import Parts
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage
 

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--train-minutes", type=float, default=2.0)
     options = parser.parse_args()
-    from gendef.model_names import builtin_models
+    from gendef.model.hub import builtin_models
 
     look = []
     for model in builtin_models():

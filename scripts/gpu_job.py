@@ -19,19 +19,22 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from gendef.devices import choose_device  # noqa: E402
+from gendef.runtime.devices import choose_device  # noqa: E402
 from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
-from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
 from gendef.training.presets import preset  # noqa: E402
+from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
 
 KEPT = ("average", "critic")
 
 
 def check_networks(device: torch.device) -> dict[str, float]:
     """Largest difference between `device` and the CPU in float32, for both kinds of generators and their fields."""
-    from gendef.networks.canonical import CanonicalConfig
-    from gendef.networks.deformation import DeformationConfig
-    from gendef.networks.generator import Generator, GeneratorConfig
+    from gendef.networks.canonical_generator import CanonicalConfig
+    from gendef.networks.deformation_generator import DeformationConfig
+    from gendef.networks.generator import (
+        Generator,
+        GeneratorConfig,
+    )
 
     differences = {}
     for kind in ("stylegan3", "stylegan2"):

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
-from gendef.networks.canonical import CanonicalConfig
-from gendef.networks.deformation import DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig
-from gendef.networks.motion import MotionConfig
+from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.deformation_generator import DeformationConfig
+from gendef.networks.generator import (
+    Generator,
+    GeneratorConfig,
+)
+from gendef.networks.motion_encoder import MotionConfig
 
 torch.set_num_threads(1)
 
@@ -39,7 +42,7 @@ def tiny_generator():
 @pytest.fixture
 def model_folder(tmp_path, tiny_generator):
     """A saved model folder."""
-    from gendef.model_io import save_generator
+    from gendef.model.checkpoint import save_generator
 
     save_generator(tmp_path / "model", tiny_generator, {"fps": 12.5})
     return tmp_path / "model"

@@ -6,16 +6,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.compiled_fields import CompiledFields
 from gendef.data.clips import ClipBatch
-from gendef.networks import choice
-from gendef.networks.canonical import CanonicalConfig
-from gendef.networks.deformable import gathered
-from gendef.networks.deformation import DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig
+from gendef.kernels.deformable import gathered
+from gendef.kernels.triton import autotune as choice
+from gendef.model.compiled_fields import CompiledFields
+from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.deformation_generator import DeformationConfig
+from gendef.networks.generator import (
+    Generator,
+    GeneratorConfig,
+)
 from gendef.networks.resample import FilteredLeakyReLU
-from gendef.training.critics import build_critic
-from gendef.training.parts import Parts
+from gendef.training.discriminators import build_critic
+from gendef.training.micro_batch import Parts
 from gendef.training.presets import preset
 from gendef.training.stages import build_stage
 

@@ -7,25 +7,25 @@ without the optional packages can use the parts that do not need them.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gendef._version import __version__
 
 _PUBLIC = {
-    "CanonicalVideo": "gendef.canonical_video",
-    "GenDeF": "gendef.model",
+    "CanonicalVideo": "gendef.video.canonical_video",
+    "GenDeF": "gendef.model.gendef",
     "GendefError": "gendef.errors",
     "fit_video": "gendef.fitting.fit",
-    "keep_freed_memory": "gendef.memory",
-    "load_clip": "gendef.composite",
+    "keep_freed_memory": "gendef.runtime.memory",
+    "load_clip": "gendef.video.layered_video",
 }
 __all__ = ["CanonicalVideo", "GenDeF", "GendefError", "__version__", "fit_video", "keep_freed_memory", "load_clip"]
 
 if TYPE_CHECKING:
-    from gendef.canonical_video import CanonicalVideo
-    from gendef.composite import load_clip
     from gendef.errors import GendefError
     from gendef.fitting.fit import fit_video
-    from gendef.memory import keep_freed_memory
-    from gendef.model import GenDeF
+    from gendef.model.gendef import GenDeF
+    from gendef.runtime.memory import keep_freed_memory
+    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.layered_video import load_clip
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, FrameLocator, Page, sync_playwright
 from conftest import OPTIONS
 from gendef import CanonicalVideo
 from gendef.app.server import ServerConfig, serving
-from gendef.media.html_export import write_html
+from gendef.visualization.html_export import write_html
 
 CLIP = Path(__file__).parents[1] / "data" / "clips" / "bigbuckbunny.mp4"
 WAIT = 240_000

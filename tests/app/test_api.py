@@ -84,8 +84,8 @@ def frame_count(path):
 
 def test_motions_table_field_and_every_kind_of_file(address, tmp_path):
     from gendef import GenDeF
-    from gendef.app.generate import TABLE_FRAMES
-    from gendef.media.video import to_uint8
+    from gendef.app.generate_tab import TABLE_FRAMES
+    from gendef.media.images import to_uint8
 
     client = client_of(address, tmp_path)
     client.predict("sky", 3, 5, 8, 1.0, 1, api_name="/generate")
@@ -166,7 +166,7 @@ def test_a_password_is_wanted_for_everything(serve, tmp_path):
 
 
 def test_who_comes_when_too_many_wait_is_told_so(address, tmp_path, monkeypatch):
-    from gendef.app import generate
+    from gendef.app import generate_tab as generate
     from gendef.app.page import WAITING
 
     busy = threading.Event()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from gendef import GenDeF
-from gendef.media.video import to_uint8
+from gendef.media.images import to_uint8
 
 pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from gendef import CanonicalVideo
-from gendef.media.html_export import write_html
-from gendef.media.video import to_uint8
-from gendef.residual import gain
-from gendef.warp import identity_grid
+from gendef.geometry import identity_grid
+from gendef.media.images import to_uint8
+from gendef.video.illumination import gain
+from gendef.visualization.html_export import write_html
 
 RED = (228, 0, 43)
 

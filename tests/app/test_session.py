@@ -13,7 +13,7 @@ from PIL import Image
 from gendef import CanonicalVideo
 from gendef.app.session import MAX_VERSIONS, Workshop
 from gendef.errors import DataError, InputError
-from gendef.media.video import write_video
+from gendef.media.video_writer import write_video
 
 pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
 
@@ -66,7 +66,7 @@ def test_models_are_those_that_were_offered(workshop):
 
 
 def test_uploads_are_looked_at_first(tmp_path, monkeypatch):
-    from gendef.app import own_video
+    from gendef.app import fit_tab as own_video
 
     frames = [np.full((32, 48, 3), value, np.uint8) for value in range(0, 250, 25)]
     write_video(tmp_path / "a.mp4", frames, 5, enlarge=False)
@@ -89,7 +89,7 @@ def test_uploads_are_looked_at_first(tmp_path, monkeypatch):
 
 def test_a_fit_can_be_cancelled(monkeypatch):
     from gendef import fitting
-    from gendef.app.own_video import FitJob
+    from gendef.app.fit_job import FitJob
     from gendef.fitting.fit import Moment
 
     steps = []
@@ -110,7 +110,7 @@ def test_a_fit_can_be_cancelled(monkeypatch):
 
 def test_a_failed_fit_says_why(monkeypatch):
     from gendef import fitting
-    from gendef.app.own_video import FitJob
+    from gendef.app.fit_job import FitJob
 
     def broken_fit(path, watcher, **options):
         raise DataError("the file ends early")
@@ -121,7 +121,7 @@ def test_a_failed_fit_says_why(monkeypatch):
 
 
 def test_drawings_from_the_browser():
-    from gendef.app.edit import PNG_URL, _decoded
+    from gendef.app.edit_tab import PNG_URL, _decoded
 
     picture = np.zeros((8, 9, 4), np.uint8)
     picture[2, 3] = (1, 2, 3, 255)

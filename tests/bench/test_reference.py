@@ -3,10 +3,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gendef.bench.reference import direct_convolutions, literal_path
-from gendef.networks.canonical import CanonicalConfig
-from gendef.networks.deformation import DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig
-from gendef.networks.winograd import conv2d
+from gendef.kernels.cpu.winograd import conv2d
+from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.deformation_generator import DeformationConfig
+from gendef.networks.generator import (
+    Generator,
+    GeneratorConfig,
+)
 
 
 @pytest.mark.parametrize(("kind", "mtm"), [("stylegan3", ()), ("stylegan3", (36,)), ("stylegan2", ())])

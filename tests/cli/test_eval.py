@@ -16,7 +16,7 @@ from gendef.errors import DataError, GendefError, InputError, ModelError
 
 MODULE = """
 import torch.nn.functional as F
-from gendef.metrics.detectors import DetectorSpec
+from gendef.evaluation.detectors import DetectorSpec
 
 def features(clips):
     return F.adaptive_avg_pool3d(clips, (2, 2, 2)).flatten(1)

@@ -8,7 +8,7 @@ from tests.fitting.conftest import scenery, write_frames
 import gendef
 from gendef.cli import fit, main
 from gendef.errors import InputError
-from gendef.fitting.state import StateFile
+from gendef.fitting.checkpoint import StateFile
 
 
 @pytest.fixture

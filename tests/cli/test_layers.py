@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.applications.test_layers import scene, segments
+from tests.video.test_layered_tracks import scene, segments
 
 from gendef.cli.main import main
-from gendef.composite import load_clip
+from gendef.video.layered_video import load_clip
 
 
 @pytest.fixture

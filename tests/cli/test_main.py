@@ -45,6 +45,6 @@ def test_networks_training_and_sampling_need_few_packages():
         "import sys\n"
         "for name in ('av', 'tyro', 'cv2', 'tensorboard', 'huggingface_hub', 'gradio', 'torchvision'):\n"
         "    sys.modules[name] = None\n"
-        "import gendef.model, gendef.training.loop, gendef.networks.generator, gendef.interop\n"
+        "import gendef.model.gendef, gendef.training.trainer, gendef.networks.generator, gendef.interop\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

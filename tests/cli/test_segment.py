@@ -8,7 +8,7 @@ from PIL import Image
 from gendef import CanonicalVideo
 from gendef.cli import segment
 from gendef.cli.main import main
-from gendef.composite import load_clip
+from gendef.video.layered_video import load_clip
 
 
 @pytest.fixture

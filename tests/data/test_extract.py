@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gendef.data.extract import PrepareConfig, crop_boxes, encode, extract, to_square
-from gendef.data.sources import discover
 from gendef.errors import ConfigError, DataError
+from gendef.media.video_reader import discover
 
 
 @pytest.fixture

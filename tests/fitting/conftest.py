@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gendef.warp import sample, to_normalised
+from gendef.geometry import sample, to_normalised
 
 
 def scenery(height, width, seed=0):

@@ -3,7 +3,8 @@ import itertools
 import torch
 
 from gendef.fitting.camera import canvas_positions, find_camera
-from gendef.fitting.optical_flow import flow_trust, pixel_grid
+from gendef.geometry.sampling import pixel_grid
+from gendef.optical_flow.pairwise_flow import flow_trust
 
 
 def flows_of(matrices, height, width):
@@ -56,7 +57,7 @@ def test_a_still_camera_gives_the_exact_identity():
     camera = find_camera(flow, flow, 0, torch.ones(3, 40, 50))
     assert camera.kind == "still" and camera.canvas == (40, 50)
     positions = canvas_positions(camera.to_canvas[0], (40, 50), (40, 50), (40, 50))
-    from gendef.warp import identity_grid
+    from gendef.geometry import identity_grid
 
     torch.testing.assert_close(positions.movedim(0, -1), identity_grid(40, 50), atol=1e-7, rtol=0)
 

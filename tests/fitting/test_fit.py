@@ -6,9 +6,14 @@ from tests.fitting.conftest import scenery, views, write_frames
 import gendef
 from gendef.errors import InputError
 from gendef.fitting import fit_scenes, fit_video
-from gendef.fitting.measure import agreeing, explained, most_around, psnr, ssim
-from gendef.fitting.optical_flow import Flows
-from gendef.fitting.state import State, StateFile
+from gendef.fitting.checkpoint import State, StateFile
+from gendef.fitting.report import (
+    agreeing,
+    explained,
+    most_around,
+)
+from gendef.metrics.image_quality import psnr, ssim
+from gendef.optical_flow.pairwise_flow import Flows
 
 
 def test_a_pan_becomes_a_panorama(pan):

@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import save_file
 
 from gendef import CanonicalVideo
-from gendef.clip_format import VISIBILITY
 from gendef.errors import ClipError, InputError
+from gendef.video.clip_format import VISIBILITY
 
 
 @pytest.fixture

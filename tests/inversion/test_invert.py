@@ -20,7 +20,7 @@ from gendef.inversion import state as states
 from gendef.inversion.invert import _ramp
 from gendef.inversion.latents import Latents, move, nearest_content, nearest_motion, paint, random_w
 from gendef.inversion.target import find_target, mean_motion, read_square
-from gendef.model import GenDeF
+from gendef.model.gendef import GenDeF
 from gendef.networks.generator import Generator
 
 SIDE = 32

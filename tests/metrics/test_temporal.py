@@ -6,10 +6,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from gendef.errors import InputError
-from gendef.media.optical_flow import dis_flow
-from gendef.metrics.occlusion import backward_warp, visible_in_both
+from gendef.geometry import identity_grid
 from gendef.metrics.temporal import folding, temporal, warping_error
-from gendef.warp import identity_grid
+from gendef.optical_flow.consistency import backward_warp, visible_in_both
+from gendef.optical_flow.dis import dis_flow
 
 
 def texture(height=48, width=64, seed=0):

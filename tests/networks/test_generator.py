@@ -3,11 +3,15 @@ import torch
 import torch.nn.functional as F
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical import CanonicalConfig, build_canonical, plan_layers
-from gendef.networks.deformation import DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig, from_official_offsets
-from gendef.networks.motion import MotionConfig
-from gendef.warp import folded_share, warp
+from gendef.geometry import folded_share, warp
+from gendef.networks.canonical_generator import CanonicalConfig, build_canonical, plan_layers
+from gendef.networks.deformation_generator import DeformationConfig
+from gendef.networks.generator import (
+    Generator,
+    GeneratorConfig,
+    from_official_offsets,
+)
+from gendef.networks.motion_encoder import MotionConfig
 
 MOTION = MotionConfig(noise_dim=8, num_features=8, kernel_size=3)
 

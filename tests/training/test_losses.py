@@ -3,17 +3,19 @@ import math
 import pytest
 import torch
 
-from gendef.training.losses import (
-    discriminator_loss,
+from gendef.geometry import identity_grid
+from gendef.geometry.regularization import (
     edge_weights,
     folding_penalty,
-    generator_loss,
-    r1_penalty,
     slowness_penalty,
     spatial_smoothness,
     temporal_smoothness,
 )
-from gendef.warp import identity_grid
+from gendef.training.losses import (
+    discriminator_loss,
+    generator_loss,
+    r1_penalty,
+)
 
 
 def test_adversarial_losses_by_hand():

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from gendef.data.clips import ClipBatch
+from gendef.networks.baselines import build_generator
 from gendef.networks.layers import EqualizedConv2d
-from gendef.networks.painting import build_generator
 from gendef.training import stages
-from gendef.training.critics import build_critic
-from gendef.training.loop import RunOptions, Trainer
-from gendef.training.parts import Parts
+from gendef.training.discriminators import build_critic
+from gendef.training.micro_batch import Parts
 from gendef.training.presets import fit_to_data
 from gendef.training.stages import build_stage
+from gendef.training.trainer import RunOptions, Trainer
 
 from .conftest import tiny_training
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from gendef.app.session import Session
 from gendef.errors import GendefError, InputError
-from gendef.media.video import to_uint8, write_video
+from gendef.media.images import to_uint8
+from gendef.media.video_writer import write_video
 
 if TYPE_CHECKING:
-    from gendef.canonical_video import CanonicalVideo
+    from gendef.video.canonical_video import CanonicalVideo
 
 VIEW = 256
 """Shorter side of videos on the page at least, in pixels."""
@@ -112,7 +113,7 @@ def place_picture(video: "CanonicalVideo", frame: int | None) -> np.ndarray:
 
 def field_mp4(session: Session, video: "CanonicalVideo") -> str:
     """The field in the usual colours, on one scale for the whole clip."""
-    from gendef.media.drawing import flow_colours
+    from gendef.visualization.drawing import flow_colours
 
     half = np.array([video.size[1] / 2, video.size[0] / 2], np.float32)
     few = video.deformation[:: max(video.num_frames // 16, 1)].numpy() * half

@@ -5,12 +5,12 @@ from typing import Any
 import gradio as gr
 
 from gendef.app.common import told
-from gendef.app.edit import EditTab
-from gendef.app.follow import FollowTab
-from gendef.app.generate import GenerateTab
-from gendef.app.hood import HoodTab
-from gendef.app.own_video import OwnVideoTab
+from gendef.app.edit_tab import EditTab
+from gendef.app.field_tab import HoodTab
+from gendef.app.fit_tab import OwnVideoTab
+from gendef.app.generate_tab import GenerateTab
 from gendef.app.session import Session, Workshop
+from gendef.app.track_tab import FollowTab
 
 WAITING = 20
 """Requests that may wait; further ones are told to come back."""

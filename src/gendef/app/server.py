@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gendef.app.loading import LoadingPage
 from gendef.app.session import Workshop
 from gendef.errors import InputError, MissingDependencyError
-from gendef.model_names import builtin_models, may_exist, no_such_model
+from gendef.model.hub import builtin_models, may_exist, no_such_model
 
 if TYPE_CHECKING:
     import uvicorn

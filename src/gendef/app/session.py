@@ -15,11 +15,11 @@ from gendef.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gendef.app.own_video import FitJob
-    from gendef.applications.track import Tracks
-    from gendef.canonical_video import CanonicalVideo
-    from gendef.media.html_export import EncodedField
-    from gendef.model import GenDeF
+    from gendef.app.fit_job import FitJob
+    from gendef.model.gendef import GenDeF
+    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.point_tracks import Tracks
+    from gendef.visualization.html_export import EncodedField
 
 MAX_VERSIONS = 30
 """Edits that can be undone."""
@@ -102,7 +102,7 @@ class Session:
 
     def encoded_field(self) -> "EncodedField":
         """The clip's field for pages; edits do not change it."""
-        from gendef.media.html_export import encodings
+        from gendef.visualization.html_export import encodings
 
         if self._field is None:
             self._field = next(encodings(self.original))
@@ -164,7 +164,7 @@ class Workshop:
         Raises:
             InputError: not one of those that were offered.
         """
-        from gendef.model import GenDeF
+        from gendef.model.gendef import GenDeF
 
         if name not in self.models:
             raise InputError(f"there is no model {name!r} here; one of: {', '.join(self.models)}")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-import gendef
+from gendef._version import __version__
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "gendef": gendef.__version__,
+        "gendef": __version__,
     }
 
 

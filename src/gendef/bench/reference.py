@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.networks import winograd
-from gendef.networks.deformable import tap_major
+from gendef.kernels.cpu import winograd
+from gendef.kernels.cpu.fir import smoothing_kernel
+from gendef.kernels.deformable import tap_major
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU
-from gendef.networks.smoothing import smoothing_kernel
 
 _fast_convolve = ModulatedConv2d.convolve
 

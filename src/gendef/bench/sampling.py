@@ -11,12 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gendef.bench.machine import describe, matmul_rate, timed
 from gendef.bench.reference import direct_convolutions, literal_path
-from gendef.canonical_video import CanonicalVideo
-from gendef.compiled_fields import CompiledFields
-from gendef.media.video import VideoWriter, to_uint8
-from gendef.model import frames_at_once
-from gendef.networks.generator import Content, Generator, Motion
-from gendef.precision import name_of
+from gendef.media.images import to_uint8
+from gendef.media.video_writer import VideoWriter
+from gendef.model.compiled_fields import CompiledFields
+from gendef.model.gendef import frames_at_once
+from gendef.networks.generator import (
+    Content,
+    Generator,
+    Motion,
+)
+from gendef.runtime.precision import name_of
+from gendef.video.canonical_video import CanonicalVideo
 
 PHASES = ("canonical", "once a video", "fields", "warp", "encode")
 REFERENCE_FRAMES = 4

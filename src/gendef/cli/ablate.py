@@ -70,14 +70,14 @@ class Arguments:
 def main(argv: list[str]) -> int | None:
     """Run the command."""
     arguments = tyro.cli(Arguments, args=argv, prog="gendef ablate", description=DESCRIPTION)
-    from gendef.metrics.features import default_cache
-    from gendef.training.compare import MEASURES, PRETRAINED, Against, Budget, measure_row, train_row
-    from gendef.training.loop import Stopped
-    from gendef.training.paper_tables import RIVALS
-    from gendef.training.parts import Parts
+    from gendef.evaluation.features import default_cache
+    from gendef.experiments.paper_tables import RIVALS
+    from gendef.experiments.run import MEASURES, PRETRAINED, Against, Budget, measure_row, train_row
+    from gendef.experiments.suites import suite
+    from gendef.experiments.table import SuiteTable
+    from gendef.training.micro_batch import Parts
     from gendef.training.presets import preset
-    from gendef.training.suite_table import SuiteTable
-    from gendef.training.suites import suite
+    from gendef.training.trainer import Stopped
 
     config = preset(arguments.preset)
     if arguments.config is not None:

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from gendef.bench.sampling import PHASES, bench_sampling, steps
 from gendef.cli.progress import progress_bar
-from gendef.devices import choose_device
 from gendef.errors import InputError
-from gendef.media.video import replacing
-from gendef.model import GenDeF
+from gendef.model.gendef import GenDeF
 from gendef.networks.generator import Generator
-from gendef.precision import compute_dtype
+from gendef.runtime.atomic_file import replacing
+from gendef.runtime.devices import choose_device
+from gendef.runtime.precision import compute_dtype
 from gendef.training.presets import PRESETS, preset
 
 DESCRIPTION = (

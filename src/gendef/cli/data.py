@@ -116,7 +116,8 @@ def _info(argv: list[str]) -> int | None:
     archive = VideoArchive(arguments.archive, cache_bytes=0)
     facts = describe(archive)
     if arguments.sheet is not None:
-        from gendef.media.drawing import contact_sheet, write_image
+        from gendef.media.images import write_image
+        from gendef.visualization.drawing import contact_sheet
 
         write_image(arguments.sheet, contact_sheet(sheet_rows(archive, arguments.rows, arguments.columns)))
         facts["sheet"] = str(arguments.sheet)

@@ -10,23 +10,25 @@ import numpy as np
 import tyro
 from torch import Tensor
 
-from gendef.applications import edit
-from gendef.applications.comparison import comparison_frames, comparison_sheet, extent_of_change
-from gendef.applications.figure import scaled_size
-from gendef.applications.layer_edits import carry_edit, draw_on_frame
-from gendef.applications.looks import LOOKS
-from gendef.applications.repaint import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
-from gendef.applications.staging import staged
-from gendef.applications.style import apply_style, load_style
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
-from gendef.composite import CompositeVideo, load_clip
-from gendef.devices import choose_device
+from gendef.editing import edit
+from gendef.editing.filters import LOOKS
+from gendef.editing.layers import carry_edit, draw_on_frame
+from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
+from gendef.editing.style_transfer import apply_style, load_style
 from gendef.errors import InputError
-from gendef.media.drawing import write_image
-from gendef.media.images import read_image
-from gendef.media.video import to_uint8, write_gif, write_video
+from gendef.media.images import read_image, to_uint8, write_image
+from gendef.media.video_writer import (
+    write_gif,
+    write_video,
+)
+from gendef.runtime.atomic_folder import staged
+from gendef.runtime.devices import choose_device
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
+from gendef.visualization.figure import scaled_size
 
 DESCRIPTION = (
     "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "

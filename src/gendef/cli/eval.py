@@ -12,11 +12,11 @@ from gendef.cli import eval_single
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
-from gendef.metrics.report import to_json, versions
+from gendef.evaluation.report import to_json, versions
 
 if TYPE_CHECKING:
-    from gendef.metrics.clip_sets import ClipSet
-    from gendef.metrics.sampling import Sampling
+    from gendef.evaluation.clip_sets import ClipSet
+    from gendef.evaluation.sampling import Sampling
 
 USAGE = """usage: gendef eval fvd FAKE REAL               FVD and KVD of clips (I3D)
        gendef eval fid FAKE REAL               Frechet and kernel distance of single frames (EfficientNet-Lite0)
@@ -99,7 +99,7 @@ class _Comparison:
 
     def sampling(self) -> "Sampling":
         """The clips to draw."""
-        from gendef.metrics.sampling import Sampling
+        from gendef.evaluation.sampling import Sampling
 
         return Sampling(
             frames=self.frames,
@@ -157,8 +157,8 @@ def main(argv: list[str]) -> int | None:
 
 def _open(arguments: _Comparison) -> tuple["ClipSet", "ClipSet", list[int], int]:
     """Both sides, the seeds, and the number of clips of all of them together."""
-    from gendef.devices import choose_device
-    from gendef.metrics.clip_sets import open_clips
+    from gendef.evaluation.clip_sets import open_clips
+    from gendef.runtime.devices import choose_device
 
     seeds, sampling = parse_seeds(arguments.seeds), arguments.sampling()
     fake, real = (open_clips(name, choose_device(arguments.device)) for name in (arguments.fake, arguments.real))
@@ -167,10 +167,10 @@ def _open(arguments: _Comparison) -> tuple["ClipSet", "ClipSet", list[int], int]
 
 
 def _distance(arguments: _Distance) -> int:
-    from gendef.devices import choose_device
-    from gendef.metrics.detectors import Detector, find_detector
-    from gendef.metrics.distances import compare
-    from gendef.metrics.features import default_cache
+    from gendef.evaluation.detectors import Detector, find_detector
+    from gendef.evaluation.features import default_cache
+    from gendef.evaluation.fvd import compare
+    from gendef.runtime.devices import choose_device
 
     if arguments.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {arguments.batch_size}")
@@ -194,7 +194,7 @@ def _distance(arguments: _Distance) -> int:
 
 
 def _motion(arguments: _Comparison) -> int:
-    from gendef.metrics.motion import compare_motion
+    from gendef.evaluation.motion_distance import compare_motion
 
     fake, real, seeds, total = _open(arguments)
     with progress_bar() as progress:
@@ -207,7 +207,7 @@ def _motion(arguments: _Comparison) -> int:
 
 
 def _protocol(arguments: _Protocol) -> int:
-    from gendef.metrics.protocol import protocol
+    from gendef.experiments.protocol import protocol
 
     print(protocol(arguments.preset))
     return 0
@@ -243,7 +243,7 @@ def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
     """Print a report of distances, and write it where asked."""
     text = to_json(report)
     if out is not None:
-        from gendef.media.video import replacing
+        from gendef.runtime.atomic_file import replacing
 
         with replacing(out) as temporary:
             temporary.write_text(text + "\n")

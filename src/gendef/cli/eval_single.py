@@ -101,11 +101,11 @@ class Segmentation:
 
 def temporal(arguments: Temporal) -> dict[str, Any]:
     """The report of `gendef eval temporal`."""
-    from gendef.canonical_video import CanonicalVideo
-    from gendef.clip_format import META
+    from gendef.evaluation.videos import iter_video
     from gendef.metrics.temporal import folding
     from gendef.metrics.temporal import temporal as measure
-    from gendef.metrics.videos import iter_video
+    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.clip_format import META
 
     edited = iter_video(arguments.edited) if arguments.edited is not None else None
     with progress_bar() as progress:
@@ -126,9 +126,9 @@ def _counted(frames: Iterator[np.ndarray], on_frame: Any) -> Iterator[np.ndarray
 
 def reconstruction(arguments: Reconstruction) -> dict[str, Any]:
     """The report of `gendef eval reconstruction`."""
+    from gendef.evaluation.videos import iter_video
+    from gendef.metrics.image_quality import reconstruction as measure
     from gendef.metrics.lpips import load_lpips
-    from gendef.metrics.reconstruction import reconstruction as measure
-    from gendef.metrics.videos import iter_video
 
     network, checksum = load_lpips(arguments.lpips_weights) if arguments.lpips_weights is not None else (None, None)
     resized = False
@@ -164,8 +164,8 @@ def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def tracking(arguments: Tracking) -> dict[str, Any]:
     """The report of `gendef eval tracking`."""
-    from gendef.metrics.tracking import tap_vid
-    from gendef.metrics.videos import read_tracks
+    from gendef.evaluation.videos import read_tracks
+    from gendef.metrics.tapvid import tap_vid
 
     seen, true = read_tracks(arguments.tracks), read_tracks(arguments.truth)
     if true["positions"].ndim != 3 or true["visible"].shape != true["positions"].shape[:2]:
@@ -228,8 +228,8 @@ def _query_frames(
 
 def segmentation(arguments: Segmentation) -> dict[str, Any]:
     """The report of `gendef eval segmentation`."""
-    from gendef.metrics.segmentation import davis
-    from gendef.metrics.videos import read_masks
+    from gendef.evaluation.videos import read_masks
+    from gendef.metrics.davis import davis
 
     seen, true = read_masks(arguments.masks), read_masks(arguments.truth)
     if len(seen) == len(true):

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
-from gendef.media.html_export import DEFAULT_LIMIT, write_html
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.visualization.html_export import DEFAULT_LIMIT, write_html
 
 DESCRIPTION = (
     "Write a clip as one HTML file that needs no server and no network: it plays, shows the deformation field, and "

@@ -2,96 +2,34 @@
 
 import hashlib
 import json
-import re
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.progress import Progress
 from torch import Tensor
 
-from gendef.canonical_video import CanonicalVideo
+from gendef.cli.fit_arguments import DESCRIPTION, Arguments, parse_seconds
 from gendef.cli.progress import progress_bar
-from gendef.clip_format import CANONICAL, META
-from gendef.composite import CompositeVideo
-from gendef.composite_format import layer_name
 from gendef.errors import InputError
-from gendef.fitting.composite_fit import Layers, fit_layers
-from gendef.fitting.fit import Moment, Options, Quality, fit_scene, following, scene_options
-from gendef.fitting.long import SEGMENT, fit_segments
+from gendef.fitting.checkpoint import StateFile
+from gendef.fitting.fit import Moment, Options, fit_scene, following, scene_options
+from gendef.fitting.layered_fit import fit_layers
 from gendef.fitting.masks import layer_masks
-from gendef.fitting.source import Footage, Scene, read_footage
-from gendef.fitting.state import StateFile
-from gendef.media.drawing import write_image
-from gendef.media.video import to_uint8
+from gendef.fitting.segments import fit_segments
+from gendef.media.footage import Footage, Scene, read_footage
+from gendef.media.images import to_uint8, write_image
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.clip_format import CANONICAL, META
+from gendef.video.layered_format import layer_name
+from gendef.video.layered_video import CompositeVideo
 
 STATE = ".fit-state.safetensors"
 LAYER_STATE = ".fit-state-{}.safetensors"
 PREVIEW_EVERY = 5.0
 """Seconds between two previews, at least."""
-DESCRIPTION = (
-    "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
-    "through one image.\n\n"
-    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
-    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
-    "clip folder.\n\n"
-    "example: gendef fit my.mp4 --out clip\n\n"
-    "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
-    "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
-    "example: gendef fit my.mp4 --layers auto --out clip\n\n"
-    "example: gendef fit my.mp4 --masks mask_of_first_frame.png --out clip\n\n"
-    "example: gendef fit sunset.mp4 --residual --out clip\n\n"
-    "example: gendef fit clouds.mp4 --model sky --out clouds"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    video: Annotated[Path, tyro.conf.Positional]
-    """Video file, animated gif, or folder of frames."""
-    out: Path = field(default=Path("clip"))
-    """Clip folder to write."""
-    size: int = 270
-    """Pixels of the shorter side that are fitted; smaller videos keep theirs."""
-    start: int = 0
-    """First frame."""
-    frames: int | None = None
-    """Number of frames; default all."""
-    quality: Quality = "default"
-    """How long to refine."""
-    budget: str | None = None
-    """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
-    seed: int = 0
-    """The same seed gives the same result, if there is no budget."""
-    model: str | None = None
-    """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
-    masks: Path | None = None
-    """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
-    Each label becomes a layer of its own."""
-    layers: Layers = "one"
-    """auto gives what moves of itself, before the background, a layer of its own."""
-    residual: bool = False
-    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
-    segment: int = SEGMENT
-    """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
-    json: bool = False
-    """Print the report as JSON."""
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds from 90, 90s, 1.5m or 1h.
-
-    Raises:
-        InputError: not of that form, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh]?)\s*", text)
-    if match is None or float(match[1]) <= 0:
-        raise InputError(f"a budget must look like 60s, 5m or 1h, got {text!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def main(argv: list[str]) -> int | None:

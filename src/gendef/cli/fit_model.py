@@ -10,17 +10,20 @@ import numpy as np
 from PIL import Image
 
 from gendef.cli.progress import progress_bar
-from gendef.clip_format import CANONICAL, META, check_replaceable
 from gendef.errors import InputError
 from gendef.fitting.fit import Moment
 from gendef.inversion.invert import Inversion, Options, invert
 from gendef.inversion.state import ProgressFile
-from gendef.media.drawing import contact_sheet, spread_frames, write_image
-from gendef.media.video import to_uint8
-from gendef.model import GenDeF
+from gendef.media.images import to_uint8, write_image
+from gendef.model.gendef import GenDeF
+from gendef.video.clip_format import CANONICAL, META, check_replaceable
+from gendef.visualization.drawing import (
+    contact_sheet,
+    spread_frames,
+)
 
 if TYPE_CHECKING:
-    from gendef.cli.fit import Arguments
+    from gendef.cli.fit_arguments import Arguments
 
 STATE = ".inversion-state.safetensors"
 PREVIEW_EVERY = 5.0

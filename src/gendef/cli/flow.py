@@ -7,9 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from gendef.applications.flow import DRAWING, Format, Kind, write_flow
 from gendef.cli.progress import progress_bar
-from gendef.composite import load_clip
+from gendef.video.flow import Kind
+from gendef.video.layered_video import load_clip
+from gendef.visualization.flow import (
+    DRAWING,
+    Format,
+    write_flow,
+)
 
 DESCRIPTION = (
     "Write the optical flow of a clip from each frame to the next, and a drawing of it.\n\n"

@@ -1,8 +1,8 @@
 """The option --layer of the commands that work on clips with layers."""
 
-from gendef.canonical_video import CanonicalVideo
-from gendef.composite import CompositeVideo
 from gendef.errors import InputError
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo
 
 
 def chosen_layer(clip: CanonicalVideo | CompositeVideo, layer: int | None, frame: int | None) -> int:

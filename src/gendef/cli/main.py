@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from gendef import __version__
+from gendef._version import __version__
 from gendef.errors import GendefError
-from gendef.memory import keep_freed_memory
+from gendef.runtime.memory import keep_freed_memory
 
 # command -> (module with a `main(argv: list[str]) -> int | None`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {

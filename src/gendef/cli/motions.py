@@ -9,15 +9,15 @@ from typing import Annotated
 
 import tyro
 
-from gendef.applications.comparison import comparison_frames, comparison_sheet
-from gendef.applications.motions import model_of, with_motion_of
-from gendef.applications.staging import staged
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
+from gendef.editing.motion_transfer import model_of, with_motion_of
 from gendef.errors import InputError
-from gendef.media.drawing import write_image
-from gendef.media.video import write_video
+from gendef.media.images import write_image
+from gendef.media.video_writer import write_video
+from gendef.runtime.atomic_folder import staged
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.visualization.comparison import comparison_frames, comparison_sheet
 
 SHEET_ROWS = 12
 DESCRIPTION = (

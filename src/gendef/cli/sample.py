@@ -11,17 +11,22 @@ import numpy as np
 import torch
 import tyro
 
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
-from gendef.clip_format import PREVIEW
-from gendef.devices import choose_device
 from gendef.errors import InputError, ModelError
-from gendef.media.drawing import contact_sheet, flow_colours, spread_frames, write_image
-from gendef.media.video import to_uint8, write_video
-from gendef.model import GenDeF
-from gendef.model_names import builtin_models
-from gendef.painted import PaintedVideo, PaintingModel, load_model
+from gendef.media.images import to_uint8, write_image
+from gendef.media.video_writer import write_video
+from gendef.model.baseline import PaintedVideo, PaintingModel, load_model
+from gendef.model.gendef import GenDeF
+from gendef.model.hub import builtin_models
+from gendef.runtime.devices import choose_device
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.clip_format import PREVIEW
+from gendef.visualization.drawing import (
+    contact_sheet,
+    flow_colours,
+    spread_frames,
+)
 
 SHEET_FRAMES = 8
 

@@ -11,21 +11,20 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from gendef.applications.clicks import Method, mask_from_prompts
-from gendef.applications.layers import canonical_labels_of_layers
-from gendef.applications.propagate import propagate
-from gendef.applications.segment import canonical_labels, resized_labels, segment, to_labels
-from gendef.applications.segment_files import write_masks, write_masks_of_frames
-from gendef.applications.track import checked_frame
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, is_clip, read_start, refuse
-from gendef.composite import CompositeVideo, canonical_pictures, load_clip
+from gendef.correspondence.mask_propagation import propagate
+from gendef.correspondence.prompt_segmentation import Method, mask_from_prompts
 from gendef.errors import InputError
-from gendef.media.images import read_image
-from gendef.media.video import to_uint8
+from gendef.media.images import read_image, to_uint8
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.label_transfer import canonical_labels, resized_labels, segment, to_labels
+from gendef.video.layered_tracks import canonical_labels_of_layers
+from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.point_tracks import checked_frame
+from gendef.visualization.segment_files import write_masks, write_masks_of_frames
 
 SIZE = 480
 """Pixels of the shorter side of a video's masks."""

@@ -8,13 +8,16 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gendef.applications.figure import figure, figure_frames, layers_figure, layers_figure_frames
-from gendef.canonical_video import CanonicalVideo
 from gendef.cli.progress import progress_bar
-from gendef.composite import CompositeVideo, load_clip
 from gendef.errors import InputError
-from gendef.media.drawing import write_image
-from gendef.media.video import write_gif, write_video
+from gendef.media.images import write_image
+from gendef.media.video_writer import (
+    write_gif,
+    write_video,
+)
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.visualization.figure import figure, figure_frames, layers_figure, layers_figure_frames
 
 DESCRIPTION = (
     "Draw what a clip is made of: its canonical image, its frames, the deformation fields in the usual colour wheel, "

@@ -10,15 +10,15 @@ import torch
 import tyro
 from torch import Tensor
 
-from gendef.applications.follow_points import FollowedPoints, follow_points
-from gendef.applications.track import checked_frame, checked_points, grid_points
-from gendef.applications.track_files import write_tracks, write_tracks_of_frames
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_points, read_points
 from gendef.cli.progress import progress_bar
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
-from gendef.composite import CompositeVideo, canonical_pictures, load_clip
+from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.errors import InputError
+from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.point_tracks import checked_frame, checked_points, grid_points
+from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
 SIZE = 240
 """Pixels of the shorter side at which a video is looked at: finer flow follows an animal's limbs less far."""

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
-from gendef.training.distribution import Group, process_group, started_together
+from gendef.training.distributed import Group, process_group, started_together
 from gendef.training.launch import start_processes
-from gendef.training.loop import STAGES, RunOptions, Stopped, Trainer, check_shares
 from gendef.training.presets import PRESETS, as_model, preset
+from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer, check_shares
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
 deformation fields together on clips. Stop it at any moment; the same command continues.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gendef.clip_format import CANONICAL, META
 from gendef.errors import InputError
-from gendef.fitting.source import Footage, Scene, read_footage
+from gendef.media.footage import Footage, Scene, read_footage
+from gendef.video.clip_format import CANONICAL, META
 
 
 def is_clip(path: Path) -> bool:

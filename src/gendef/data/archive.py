@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.data.sources import decode_image
-from gendef.data.zips import (
+from gendef.errors import DataError, InputError
+from gendef.media.video_reader import decode_image
+from gendef.media.zips import (
     DEFAULT_FPS,
     frames_by_clip,
     open_zip,
     read_member,
     read_metadata,
 )
-from gendef.errors import DataError, InputError
 
 
 class VideoArchive:

@@ -10,10 +10,10 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from gendef.data.scenes import Signature
-from gendef.data.sources import Damage, Frame, Source, probe, read_frames
-from gendef.data.zips import DEFAULT_FPS
 from gendef.errors import ConfigError, DataError
+from gendef.media.shot_detection import Signature
+from gendef.media.video_reader import Damage, Frame, Source, probe, read_frames
+from gendef.media.zips import DEFAULT_FPS
 
 MAX_RESOLUTION = 4096
 

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gendef import __version__
+from gendef._version import __version__
 from gendef.data.extract import Extracted, PrepareConfig
-from gendef.data.sources import Source, discover, probe
 from gendef.data.workers import Job, default_workers, run_jobs
-from gendef.data.zips import FORMAT, FORMAT_VERSION, METADATA
 from gendef.errors import DataError
+from gendef.media.video_reader import Source, discover, probe
+from gendef.media.zips import FORMAT, FORMAT_VERSION, METADATA
 
 _SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gendef.data.extract import Extracted, PrepareConfig, extract
-from gendef.data.sources import Source
 from gendef.errors import DataError
+from gendef.media.video_reader import Source
 
 _POLL_SECONDS = 0.2
 

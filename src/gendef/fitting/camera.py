@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.media.opencv import import_cv2
+from gendef.runtime.optional_imports import import_cv2
 
 STEP = 8
 """Every how many pixels flow is looked at, in whole frames."""

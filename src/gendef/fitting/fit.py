@@ -10,22 +10,26 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from gendef.canonical_video import CanonicalVideo
-from gendef.composite import CompositeVideo
 from gendef.errors import InputError
 from gendef.fitting.camera import find_camera, still_camera
-from gendef.fitting.composite_fit import Layers, fit_layers
-from gendef.fitting.light import Light
+from gendef.fitting.checkpoint import StateFile
+from gendef.fitting.illumination import Light
+from gendef.fitting.initial_field import chained
+from gendef.fitting.layered_fit import Layers, fit_layers
 from gendef.fitting.masks import layer_masks
-from gendef.fitting.measure import agreeing, measured, unsqueezed
-from gendef.fitting.optical_flow import all_flows
-from gendef.fitting.optimise import Clip
-from gendef.fitting.refine import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
-from gendef.fitting.source import Footage, Scene, read_footage, to_tensor
-from gendef.fitting.start import chained
-from gendef.fitting.state import StateFile
-from gendef.fitting.workers import Workers, workers
-from gendef.media.optical_flow import FlowMethod, dis_flow
+from gendef.fitting.refinement import Clip
+from gendef.fitting.report import (
+    agreeing,
+    measured,
+    unsqueezed,
+)
+from gendef.fitting.schedule import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
+from gendef.media.footage import Footage, Scene, read_footage, to_tensor
+from gendef.optical_flow.dis import FlowMethod, dis_flow
+from gendef.optical_flow.pairwise_flow import all_flows
+from gendef.runtime.parallel import Workers, workers
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo
 
 SAME = 2
 """Levels of 255 by which frames may differ, at most, to count as one still picture."""
@@ -108,13 +112,13 @@ def fit_video(
         quality: fast, default or best.
         seed: the same seed gives the same result (without a budget).
         budget: seconds; refines as long as they last, whatever the quality.
-        flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.media.optical_flow.FlowMethod`.
+        flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.optical_flow.dis.FlowMethod`.
         watcher: called after every step of work.
         masks: folder of masks or labels, one for each frame, or a picture with those of the first frame (see
             `gendef.fitting.masks.layer_masks`); each label becomes a layer before the background.
-        layers: auto finds what moves of itself (see `gendef.fitting.separate`) where there are no masks.
+        layers: auto finds what moves of itself (see `gendef.fitting.motion_segmentation`) where there are no masks.
         residual: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
-            `gendef.fitting.light`.
+            `gendef.fitting.illumination`.
 
     Returns:
         The clip; `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any

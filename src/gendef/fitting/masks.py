@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendef.applications.propagate import MOST_LABELS, propagate
-from gendef.applications.segment import fitting_labels, resized_labels
+from gendef.correspondence.mask_propagation import MOST_LABELS, propagate
 from gendef.errors import InputError
-from gendef.fitting.source import Footage, Scene
+from gendef.media.footage import Footage, Scene
 from gendef.media.images import read_image
+from gendef.video.label_transfer import fitting_labels, resized_labels
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -24,7 +24,7 @@ def layer_masks(
 
     Args:
         masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is carried through its
-            scene by features that look alike (`gendef.applications.propagate`).
+            scene by features that look alike (`gendef.correspondence.mask_propagation`).
         on_frame: called with the number of frames that are done, while a mask is carried.
 
     Raises:
@@ -68,7 +68,7 @@ def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]
     """Labels of frames as they are in pictures, (T, H, W) integers.
 
     Args:
-        folder: pictures, black and white or labels (see `gendef.applications.segment.to_labels`); or the folder that
+        folder: pictures, black and white or labels (see `gendef.video.label_transfer.to_labels`); or the folder that
             `gendef segment` wrote, which holds them in `masks`. Each is that of the frame whose number is its name, if
             all of `numbers` are there and other programs' names do not begin at 1; else in the order of their names
             there is one for each frame of the source, or for each of `numbers`.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.networks.efficientnet import EfficientNetFeatures, load_efficientnet_lite0
+from gendef.networks.efficientnet_lite0 import EfficientNetFeatures, load_efficientnet_lite0
 
 FEATURE_MAPS = 3
 """Of the four feature maps, the finest ones; the last one sees too little of where things are."""

@@ -14,19 +14,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gendef import __version__
-from gendef.canonical_video import CanonicalVideo
+from gendef._version import __version__
 from gendef.errors import ModelError
-from gendef.fitting.measure import psnr, ssim
-from gendef.fitting.refine import Moment, Options, Watcher
+from gendef.fitting.schedule import Moment, Options, Watcher
+from gendef.geometry import folded_share
+from gendef.geometry.regularization import folding_penalty, spatial_smoothness, temporal_smoothness
 from gendef.inversion.distance import PictureDistance
 from gendef.inversion.latents import Latents, move, nearest_content, nearest_motion, paint, random_w
 from gendef.inversion.state import Progress, ProgressFile
 from gendef.inversion.target import Target, find_target, read_square
-from gendef.model import GenDeF, normal_rows, random_numbers
+from gendef.metrics.image_quality import psnr, ssim
+from gendef.model.gendef import GenDeF, normal_rows, random_numbers
 from gendef.networks.generator import Generator
-from gendef.training.losses import folding_penalty, spatial_smoothness, temporal_smoothness
-from gendef.warp import folded_share
+from gendef.video.canonical_video import CanonicalVideo
 
 STAGES = ("content", "motion", "together", "tuning")
 STEPS: dict[str, tuple[int, ...]] = {

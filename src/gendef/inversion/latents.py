@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.model import normal_rows, random_numbers
-from gendef.networks.generator import Content, Generator
+from gendef.model.gendef import normal_rows, random_numbers
+from gendef.networks.generator import (
+    Content,
+    Generator,
+)
 
 BATCH = 32
 """Random contents that are painted at a time, and that are looked at closely."""

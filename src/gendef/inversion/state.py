@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gendef.fitting.resume import EVERY, ResumeFile
 from gendef.inversion.latents import Latents
 from gendef.networks.generator import Generator
+from gendef.runtime.resume_file import EVERY, ResumeFile
 
 LATENTS = ("content", "motion", "noise")
 

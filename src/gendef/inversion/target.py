@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.fitting.fit import Options, Watcher, fit_scene, to_tensor
-from gendef.fitting.source import SMALLEST, Footage, Scene, read_footage
-from gendef.warp import identity_grid, sampling_positions, to_normalised
+from gendef.geometry import identity_grid, sampling_positions, to_normalised
+from gendef.media.footage import SMALLEST, Footage, Scene, read_footage
 
 FRAMES = 256
 """Frames that one inversion takes on at most."""

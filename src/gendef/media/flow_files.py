@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from gendef.errors import InputError
-from gendef.media.video import replacing
+from gendef.runtime.atomic_file import replacing
 
 TAG = b"PIEH"
 UNKNOWN = 1e10

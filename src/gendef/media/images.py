@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.runtime.atomic_file import replacing
 
 MAX_PIXELS = 2**27
 """Images beyond this are refused before they are decoded."""
@@ -126,3 +127,15 @@ def read_image(path: str | Path) -> Image.Image:
         raise InputError(f"{path} does not exist") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a readable image: {error}") from error
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """Frames (..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
+    scaled = (frames.detach().float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) as PNG or JPEG, by the suffix."""
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(image).save(temporary)

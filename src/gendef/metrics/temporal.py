@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.media.optical_flow import FlowMethod, dis_flow
-from gendef.metrics.occlusion import backward_warp, visible_in_both
-from gendef.warp import folded_share
+from gendef.geometry import folded_share
+from gendef.optical_flow.consistency import backward_warp, visible_in_both
+from gendef.optical_flow.dis import FlowMethod, dis_flow
 
 STILL = 0.05
 """Pixels a frame below which a pixel counts as standing still."""

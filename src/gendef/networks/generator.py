@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical import CanonicalConfig, build_canonical
-from gendef.networks.deformation import DeformationConfig, DeformationGenerator
+from gendef.geometry import identity_grid, warp
+from gendef.networks.canonical_generator import CanonicalConfig, build_canonical
+from gendef.networks.deformation_generator import DeformationConfig, DeformationGenerator
 from gendef.networks.layers import MappingNetwork
 from gendef.networks.modulated import Modulated
-from gendef.networks.motion import MotionConfig, MotionEncoder
-from gendef.warp import identity_grid, warp
+from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
+from gendef.runtime.config import build_config
 
 MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
-"""GenDeF, and the rivals that paint every frame (`gendef.networks.painting`)."""
+"""GenDeF, and the rivals that paint every frame (`gendef.networks.baselines`)."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +68,6 @@ class GeneratorConfig:
             if name in built:
                 built[name] = build_config(part, built[name], name)
         return build_config(cls, built, "generator")
-
-
-def build_config(cls: Any, values: Any, name: str) -> Any:
-    """A configuration dataclass from plain values.
-
-    Raises:
-        ConfigError: an unknown field, a wrong type or an impossible value.
-    """
-    if isinstance(values, cls):
-        return values
-    if not isinstance(values, dict):
-        raise ConfigError(f"{name} must be a table of fields, got {values!r}")
-    known = {item.name: item for item in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError(f"{name} has no field {unknown[0]!r}; known: {', '.join(known)}")
-    for key, value in values.items():
-        kind = getattr(known[key].type, "__name__", "")
-        expected: tuple[type, ...] = {"int": (int,), "bool": (bool,), "float": (int, float)}.get(kind, ())
-        if expected and (not isinstance(value, expected) or (kind != "bool" and isinstance(value, bool))):
-            raise ConfigError(f"{name}.{key} must be {kind}, got {value!r}")
-    try:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from error
 
 
 @dataclass

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.networks.epilogue import Epilogue
+from gendef.kernels.cpu.conv_epilogue import Epilogue
+from gendef.kernels.cpu.winograd import conv2d
 from gendef.networks.resample import downsample_2x
-from gendef.networks.winograd import conv2d
 
 LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2.0)

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.networks.deformable import deformable_columns, tap_major
-from gendef.networks.epilogue import Epilogue
+from gendef.kernels.cpu.conv_epilogue import Epilogue
+from gendef.kernels.cpu.winograd import conv2d, convolve_transformed, loops_take, transform_kernel, worthwhile
+from gendef.kernels.cpu.winograd_transposed import transform_transposed, transposed_worthwhile, upsampled_with
+from gendef.kernels.deformable import deformable_columns, tap_major
 from gendef.networks.layers import EqualizedLinear, at_least_float32
 from gendef.networks.resample import upsampled_conv2d
-from gendef.networks.winograd import conv2d, convolve_transformed, loops_take, transform_kernel, worthwhile
-from gendef.networks.winograd_transposed import transform_transposed, transposed_worthwhile, upsampled_with
 
 
 def modulation(weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: bool) -> tuple[Tensor, Tensor | None]:

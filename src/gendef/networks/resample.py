@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gendef.networks.choice import Way, fastest, kernels, worth_trying
-from gendef.networks.filtered import FilteredActivation, has_vectors
-from gendef.networks.smoothing import smooth, smoothing_kernel
-from gendef.networks.winograd_transposed import conv_transpose2d
+from gendef.kernels.cpu.filtered_leaky_relu import FilteredActivation, has_vectors
+from gendef.kernels.cpu.fir import smooth, smoothing_kernel
+from gendef.kernels.cpu.winograd_transposed import conv_transpose2d
+from gendef.kernels.triton.autotune import Way, fastest, kernels, worth_trying
 
 
 def design_lowpass(num_taps: int, cutoff: float, width: float, sampling_rate: float) -> np.ndarray:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.devices import sent
-from gendef.training.distribution import ALONE, Group
-from gendef.warp import identity_grid
+from gendef.geometry import identity_grid
+from gendef.runtime.devices import sent
+from gendef.training.distributed import ALONE, Group
 
 
 class AdaptiveAugment(nn.Module):

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from gendef.data.clips import ClipBatch
-from gendef.devices import sent
+from gendef.networks.baselines import AnyGenerator
 from gendef.networks.layers import at_least_float32
-from gendef.networks.painting import AnyGenerator
-from gendef.precision import autocast, compute_dtype
+from gendef.runtime.devices import sent
+from gendef.runtime.precision import autocast, compute_dtype
 from gendef.training.ada import AdaptiveAugment
 from gendef.training.config import StageConfig, TrainConfig
-from gendef.training.critics import Critic, Representation
 from gendef.training.diffaug import diffaug
-from gendef.training.distribution import ALONE, Group
+from gendef.training.discriminators import Critic, Representation
+from gendef.training.distributed import ALONE, Group
 from gendef.training.ema import average_of, running_means, update_average
 from gendef.training.losses import r1_penalty
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gendef.errors import ConfigError
-from gendef.networks.discriminator import DiscriminatorConfig
-from gendef.networks.generator import GeneratorConfig, build_config
-from gendef.networks.projected import ProjectedConfig
+from gendef.networks.generator import GeneratorConfig
+from gendef.networks.projected_discriminator import ProjectedConfig
+from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.runtime.config import build_config
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.devices import sent
-from gendef.training.distribution import ALONE, Group
+from gendef.runtime.devices import sent
+from gendef.training.distributed import ALONE, Group
 
 MAX_SHIFT = 0.125
 """Largest translation, as a share of the side."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gendef.training.distribution import STARTER
+from gendef.training.distributed import STARTER
 
 GRACE = 15.0
 """Seconds that the others have to notice that one has failed, before they are killed."""

@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical import CanonicalConfig
-from gendef.networks.deformation import DeformationConfig
-from gendef.networks.discriminator import DiscriminatorConfig
-from gendef.networks.generator import MODELS, GeneratorConfig
-from gendef.networks.motion import MotionConfig
-from gendef.networks.projected import ProjectedConfig
+from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.deformation_generator import DeformationConfig
+from gendef.networks.generator import (
+    MODELS,
+    GeneratorConfig,
+)
+from gendef.networks.motion_encoder import MotionConfig
+from gendef.networks.projected_discriminator import ProjectedConfig
+from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
 from gendef.training.config import FIELD_WEIGHTS, FinetuneConfig, StageConfig, TrainConfig
 
 SMALL_MTM = (8,)

@@ -7,21 +7,23 @@ import torch
 from torch import Tensor
 
 from gendef.data.clips import ClipBatch
-from gendef.devices import sent
-from gendef.networks.generator import Generator
-from gendef.networks.painting import AnyGenerator, PaintingGenerator
-from gendef.training.base_stage import Metrics, Outputs, Stage
-from gendef.training.config import FinetuneConfig, TrainConfig
-from gendef.training.critics import Critic, Representation
-from gendef.training.distribution import ALONE, Group
-from gendef.training.losses import (
-    discriminator_loss,
+from gendef.geometry.regularization import (
     field_statistics,
     folding_penalty,
-    generator_loss,
     slowness_penalty,
     spatial_smoothness,
     temporal_smoothness,
+)
+from gendef.networks.baselines import AnyGenerator, PaintingGenerator
+from gendef.networks.generator import Generator
+from gendef.runtime.devices import sent
+from gendef.training.base_stage import Metrics, Outputs, Stage
+from gendef.training.config import FinetuneConfig, TrainConfig
+from gendef.training.discriminators import Critic, Representation
+from gendef.training.distributed import ALONE, Group
+from gendef.training.losses import (
+    discriminator_loss,
+    generator_loss,
 )
 
 

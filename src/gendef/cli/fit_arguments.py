@@ -1,0 +1,75 @@
+"""Options of `gendef fit`."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gendef.errors import InputError
+from gendef.fitting.fit import Quality
+from gendef.fitting.layered_fit import Layers
+from gendef.fitting.segments import SEGMENT
+
+DESCRIPTION = (
+    "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
+    "through one image.\n\n"
+    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
+    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
+    "clip folder.\n\n"
+    "example: gendef fit my.mp4 --out clip\n\n"
+    "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
+    "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
+    "example: gendef fit my.mp4 --layers auto --out clip\n\n"
+    "example: gendef fit my.mp4 --masks mask_of_first_frame.png --out clip\n\n"
+    "example: gendef fit sunset.mp4 --residual --out clip\n\n"
+    "example: gendef fit clouds.mp4 --model sky --out clouds"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    video: Annotated[Path, tyro.conf.Positional]
+    """Video file, animated gif, or folder of frames."""
+    out: Path = field(default=Path("clip"))
+    """Clip folder to write."""
+    size: int = 270
+    """Pixels of the shorter side that are fitted; smaller videos keep theirs."""
+    start: int = 0
+    """First frame."""
+    frames: int | None = None
+    """Number of frames; default all."""
+    quality: Quality = "default"
+    """How long to refine."""
+    budget: str | None = None
+    """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
+    seed: int = 0
+    """The same seed gives the same result, if there is no budget."""
+    model: str | None = None
+    """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
+    masks: Path | None = None
+    """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
+    Each label becomes a layer of its own."""
+    layers: Layers = "one"
+    """auto gives what moves of itself, before the background, a layer of its own."""
+    residual: bool = False
+    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
+    segment: int = SEGMENT
+    """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from 90, 90s, 1.5m or 1h.
+
+    Raises:
+        InputError: not of that form, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh]?)\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise InputError(f"a budget must look like 60s, 5m or 1h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -1,0 +1,270 @@
+"""The two sides of a comparison: a data archive, a folder of videos, saved clips, or a model."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gendef.data import VideoArchive
+from gendef.data.extract import crop_boxes, to_square
+from gendef.errors import DataError, ModelError
+from gendef.evaluation.sampling import Sampling, draw_windows
+from gendef.media.images import to_uint8
+from gendef.media.video_reader import Damage, Source, discover, probe, read_frames
+from gendef.metrics.weights import checksum
+from gendef.model.baseline import load_model
+from gendef.model.hub import builtin_models
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.clip_format import CANONICAL, FIELD, META
+
+SEEDS_APART = 1_000_000
+"""Clips of evaluation seed s come from the model's seeds s * SEEDS_APART, s * SEEDS_APART + 1, ..."""
+
+
+class ClipSet(ABC):
+    """Clips that can be drawn, one after the other.
+
+    Attributes:
+        name: as the user gave it.
+        kind: what it is.
+        fingerprint: hash of the content, so that equal names are never taken for equal data.
+        notes: what a reader of a report should know, such as damaged videos.
+    """
+
+    kind: str
+
+    def __init__(self, name: str, fingerprint: str) -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
+        """The clips that `clips` will give: (video, first frame).
+
+        Raises:
+            DataError: no video is long enough.
+        """
+
+    @abstractmethod
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """The clips of `windows`, uint8 RGB (T, 3, H, W), one at a time; a damaged one is left out and noted."""
+
+    def clips(self, sampling: Sampling) -> Iterator[Tensor]:
+        """Clips, uint8 RGB (T, 3, S, S), one at a time."""
+        return self.read(self.windows(sampling), sampling)
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for reports."""
+        return {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
+
+    def note(self, text: str) -> None:
+        """Remember something for the report, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+class ArchiveClips(ClipSet):
+    """Clips of a data archive."""
+
+    kind = "data archive"
+
+    def __init__(self, path: Path) -> None:
+        self._archive = VideoArchive(path, cache_bytes=0)  # a clip is read once
+        super().__init__(str(path), self._archive.fingerprint)
+
+    def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
+        """See `ClipSet`."""
+        return draw_windows(self._archive.lengths, sampling, self.name)
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`."""
+        for video, start in windows:
+            frames = self._archive.read_frames(video, (start + sampling.offsets()).tolist())
+            same = sampling.size in (None, self._archive.resolution)
+            yield frames if same else _stacked(square(frame, sampling) for frame in frames.movedim(1, -1).numpy())
+
+
+class VideoFiles(ClipSet):
+    """Video files and folders of frames, decoded in one pass each."""
+
+    kind = "videos"
+
+    def __init__(self, path: Path) -> None:
+        self._sources = discover([path])
+        super().__init__(str(path), _fingerprint(source.path for source in self._sources))
+        self._lengths: list[int] | None = None
+
+    def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
+        """See `ClipSet`."""
+        if self._lengths is None:
+            self._lengths = [self._count(source) for source in self._sources]
+        short = sum(0 < length < sampling.span for length in self._lengths)
+        if short:
+            self.note(f"{short} of {len(self._lengths)} videos of {self.name} are shorter than {sampling.span} frames")
+        return draw_windows(self._lengths, sampling, self.name)
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`."""
+        for video, group in groupby(windows, key=lambda window: window[0]):
+            source = self._sources[video]
+            yield from self._read_video(source, [start for _, start in group], sampling)
+
+    def _count(self, source: Source) -> int:
+        try:
+            return _count_frames(source)
+        except DataError as error:
+            self.note(f"{error}; left out")
+            return 0
+
+    def _read_video(self, source: Source, starts: list[int], sampling: Sampling) -> Iterator[Tensor]:
+        wanted = {int(start): start + sampling.offsets() for start in starts}
+        needed = set(np.concatenate(list(wanted.values())).tolist())
+        kept: dict[int, Tensor] = {}
+        for frame in read_frames(source, threads=0):
+            if isinstance(frame, Damage):
+                break
+            if frame.index in needed:
+                kept[frame.index] = square(frame.image, sampling)
+            first = next(iter(wanted))
+            if frame.index == wanted[first][-1]:
+                yield torch.stack([kept[index] for index in wanted.pop(first).tolist()])
+                if not wanted:
+                    return
+                kept = {index: image for index, image in kept.items() if index >= next(iter(wanted))}
+        self.note(f"{source.name} is damaged: {len(wanted)} of its clips are left out")
+
+
+class SavedClips(ClipSet):
+    """Clips as `gendef sample` saves them, rendered."""
+
+    kind = "saved clips"
+
+    def __init__(self, path: Path, folders: list[Path]) -> None:
+        self._folders = folders
+        files = (folder / name for folder in folders for name in (CANONICAL, FIELD, META))
+        super().__init__(str(path), _fingerprint(files))
+
+    def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
+        """See `ClipSet`."""
+        lengths = [CanonicalVideo.load(folder).num_frames for folder in self._folders]
+        return draw_windows(lengths, sampling, self.name)
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`."""
+        for video, group in groupby(windows, key=lambda window: window[0]):
+            clip = CanonicalVideo.load(self._folders[video])
+            for _, start in group:
+                frames = to_uint8(clip.render(frames=(start + sampling.offsets()).tolist()))
+                yield _stacked(square(frame, sampling) for frame in frames)
+
+
+class ModelClips(ClipSet):
+    """Clips that a model makes, each from a seed of its own, beginning at time 0; as many as asked for."""
+
+    kind = "model"
+
+    def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
+        self._model = load_model(name, device=device)
+        # The networks' shape is part of what they are: the hash of the weights does not hold it.
+        config = hashlib.sha256(repr(self._model.generator.config).encode()).hexdigest()
+        super().__init__(name, f"{self._model.fingerprint}-{config[:16]}")
+
+    def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
+        """See `ClipSet`; the number of a video is the model's seed."""
+        first = sampling.seed * SEEDS_APART
+        return [(first + index, 0) for index in range(sampling.count)]
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`."""
+        times = torch.from_numpy(sampling.offsets()).float()
+        for seed, _ in windows:
+            clip = self._model.sample(seed, times=times, truncation=sampling.truncation)
+            yield _stacked(square(frame, sampling) for frame in to_uint8(clip.render()))
+
+
+class CanonicalImages(ModelClips):
+    """The canonical images of a GenDeF model, as clips of one frame: what stage 1 alone can paint."""
+
+    kind = "canonical images"
+
+    def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
+        """See `ClipSet`.
+
+        Raises:
+            DataError: clips are longer than one frame, or the model paints frames and has no canonical images.
+        """
+        if sampling.frames != 1:
+            raise DataError(f"canonical images are clips of one frame, not of {sampling.frames}")
+        for seed, _ in windows:
+            clip = self._model.sample(seed, 1, truncation=sampling.truncation)
+            if not isinstance(clip, CanonicalVideo):
+                raise DataError(f"{self.name} paints every frame and has no canonical images")
+            yield square(to_uint8(clip.canonical), sampling)[None]
+
+
+def open_clips(name: str, device: str | torch.device = "cpu") -> ClipSet:
+    """What `name` says: a data archive, a folder of videos or saved clips, a video file, or a model by name or folder.
+
+    Raises:
+        DataError, ModelError, ClipError: it is none of them, or damaged.
+    """
+    path = Path(name)
+    if path.is_file():
+        return ArchiveClips(path) if path.suffix.lower() == ".zip" else VideoFiles(path)
+    if path.is_dir():
+        if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+            return ModelClips(name, device)
+        # The mp4 beside a saved clip is the same video once more, enlarged and compressed.
+        saved = [path] if (path / META).is_file() else sorted(meta.parent for meta in path.glob(f"*/{META}"))
+        return SavedClips(path, saved) if saved else VideoFiles(path)
+    try:
+        return ModelClips(name, device)
+    except ModelError as error:
+        known = ", ".join(builtin_models())
+        raise DataError(f"{name} is no data archive, no folder of videos and no model (built in: {known})") from error
+
+
+def square(frame: np.ndarray, sampling: Sampling) -> Tensor:
+    """A frame, uint8 (H, W, 3), cropped or stretched to a square and resized as the sampling says: (3, S, S)."""
+    height, width = frame.shape[:2]
+    if height != width or sampling.size not in (None, height):
+        box = (0, 0, width, height) if sampling.fit == "stretch" else crop_boxes(width, height, 1)[0]
+        side = sampling.size or min(height, width)
+        frame = np.asarray(to_square(Image.fromarray(frame), box, side))
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+
+
+def _stacked(frames: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(frames))
+
+
+def _count_frames(source: Source) -> int:
+    """Frames of a video by its packets, which is exact for all but damaged files and needs no decoding."""
+    if source.kind != "video":
+        return probe(source).frames
+    import av
+
+    try:
+        with av.open(str(source.path)) as container:
+            if not container.streams.video:
+                raise DataError(f"{source.name} has no video stream")
+            return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
+    except (av.FFmpegError, ValueError) as error:
+        raise DataError(f"{source.name} cannot be read: {error}") from error
+
+
+def _fingerprint(paths: Iterable[Path]) -> str:
+    """Hash of the contents of files, in order; of a folder, of the files in it."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(paths):
+        files = sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
+        for file in files:
+            digest.update(f"{file.name}\0{checksum(file)}\n".encode())
+    return digest.hexdigest()

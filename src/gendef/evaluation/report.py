@@ -1,0 +1,85 @@
+"""What a report of measures is made of."""
+
+import json
+import math
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from gendef._version import __version__
+
+
+@dataclass
+class SeededValue:
+    """A measure for each seed.
+
+    Attributes:
+        name: what it is.
+        values: one a seed.
+        errors: of each value, where the measure estimates it.
+    """
+
+    name: str
+    values: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; None for one seed."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for reports."""
+        facts = {"mean": self.mean, "spread_over_seeds": self.spread, "values": self.values}
+        return facts | ({"spread_over_subsets": self.errors} if self.errors else {})
+
+
+@dataclass
+class Report:
+    """Measures and how they came about.
+
+    Attributes:
+        results: the measures.
+        facts: everything a reader needs to get the same numbers again, as plain values.
+        warnings: what keeps the numbers from meaning what they seem to.
+    """
+
+    results: list[SeededValue]
+    facts: dict[str, Any]
+    warnings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        results = {value.name: value.facts() for value in self.results}
+        return {"results": results, "warnings": self.warnings, **self.facts}
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were computed with."""
+    return {
+        "gendef": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """A report as strict JSON: null stands for what is not finite (no spread, the PSNR of equal frames)."""
+    return json.dumps(_finite(report), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,187 @@
+"""From fitted layers to a composite video with its report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.fitting.checkpoint import StateFile
+from gendef.fitting.layer_fit import FittedLayer, fit_all_layers
+from gendef.fitting.motion_segmentation import NothingMoves, moving_things
+from gendef.fitting.report import (
+    coloured,
+    in_one_light,
+    most_around,
+)
+from gendef.fitting.schedule import FLOW_SHARE, Clock, Moment, Options, Watcher
+from gendef.geometry import folded_share
+from gendef.media.footage import Footage, Scene, to_tensor
+from gendef.metrics.image_quality import psnr, ssim
+from gendef.optical_flow.dis import FlowMethod, dis_flow
+from gendef.optical_flow.pairwise_flow import all_flows
+from gendef.runtime.parallel import workers
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo, Layer
+
+Layers = Literal["one", "auto"]
+"""One canonical image for all, or layers for what moves of itself."""
+
+
+def fit_layers(
+    scene: Scene,
+    footage: Footage,
+    options: Options,
+    name: str,
+    labels: Tensor | None,
+    flow: FlowMethod | None = None,
+    watcher: Watcher = lambda moment: None,
+    state_file: Callable[[int], StateFile] | None = None,
+    needed: bool = True,
+) -> CompositeVideo:
+    """Fit one scene in layers.
+
+    Args:
+        name: of the source, for the clip's info.
+        labels: (T, H, W) uint8, 0 the background; see `gendef.fitting.masks`. Each that occurs is a layer named after
+            it, such as `object 2`. None: what moves of itself is before the
+            background, see `gendef.fitting.motion_segmentation`.
+        flow, watcher: see `gendef.fit_video`.
+        state_file: number of a layer -> where to continue from, and where to save what is reached now and then.
+        needed: whether it is an error that nothing moves of itself; otherwise there is the background alone, and a note
+            in the report says so.
+
+    Returns:
+        The clip, the background at the back; `report` is as that of `gendef.fit_video`, with an entry `layers`.
+
+    Raises:
+        InputError: the masks are not of the frames' size, or nothing moves of itself.
+    """
+    check_labels(labels, scene)
+    clock = Clock(time.perf_counter(), options.budget)
+    used = [t for t in range(len(scene.frames)) if t not in scene.blank]
+    frames = to_tensor([scene.frames[t] for t in used])
+    method = flow or dis_flow()
+    pictures = [scene.frames[t] for t in used]
+    flows = all_flows(pictures, method, lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
+    with workers() as pool:
+        if labels is None:
+            watcher(Moment("finding what moves", FLOW_SHARE))
+            try:
+                mine = moving_things(pictures, flows[0], options.seed)
+            except NothingMoves:
+                if needed:
+                    raise
+                mine = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8)
+        else:
+            mine = labels[used]
+        clock = Clock(clock.began - _spent(mine, state_file), options.budget)
+        fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
+    notes = list(footage.notes)
+    if len(fitted) == 1:
+        first, last = scene.numbers[0], scene.numbers[-1]
+        notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
+    watcher(Moment("measuring", 0.99))
+    layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
+    result = CompositeVideo(layers, footage.fps)
+    result.info = {
+        "kind": "fit",
+        "source": Path(name).name,
+        "frames": [scene.numbers[0], scene.numbers[-1]],
+        **asdict(options),
+    }
+    _measure(result, fitted, scene, used)
+    result.report |= {
+        "seconds": clock.elapsed(),
+        "sweeps": sum(one.sweeps for one in fitted),
+        "reference_frame": scene.numbers[used[fitted[0].reference]],
+        "camera": fitted[0].camera,
+        "blank_frames": [scene.numbers[t] for t in scene.blank],
+        "notes": notes,
+    }
+    watcher(Moment("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
+    return result
+
+
+def _spent(labels: Tensor, state_file: Callable[[int], StateFile] | None) -> float:
+    """Seconds that an interrupted fit of these labels has taken already."""
+    if state_file is None:
+        return 0.0
+    states = [state_file(number).load() for number in range(len({0, *labels.unique().tolist()}))]
+    return max((state.seconds for state in states if state), default=0.0)
+
+
+def check_labels(labels: Tensor | None, scene: Scene) -> None:
+    """Refuse labels that are not of the frames' number and size.
+
+    Raises:
+        InputError: so it is.
+    """
+    expected = (len(scene.frames), *scene.frames[0].shape[:2])
+    if labels is not None and tuple(labels.shape) != expected:
+        raise InputError(f"masks must be {expected} like the frames, got {tuple(labels.shape)}")
+
+
+def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
+    """The layer of the used frames as one of all: black ones take the field of the nearest used frame."""
+    if len(used) == count:
+        return layer
+    nearest = (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)
+    frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
+    inner = nearest[frames] - layer.start
+    residual = None if layer.video.residual is None else layer.video.residual[inner]
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], residual=residual)
+    alpha = None if layer.alpha is None else layer.alpha[inner]
+    return Layer(video, alpha, int(frames[0]), layer.name)
+
+
+def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
+    """Set the report and the visibility of a composite."""
+    rendered, truth = video.render(), to_tensor(scene.frames)
+    visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
+    right = coloured(rendered, truth)
+    for number, t in enumerate(used):
+        owner = video.owners(t)
+        for k, one in enumerate(fitted):
+            if one.layer.start <= number < one.layer.end:
+                visible[t] |= (owner == k) & one.good[number - one.layer.start]
+        visible[t] &= right[t]
+    visible[used] = most_around(visible[used])
+    video.visibility = visible
+    quality = psnr(rendered[used], truth[used])
+    background, reference = video.layers[0], used[fitted[0].reference]
+    seen_there = visible[reference] & (video.owners(reference) == 0)
+    shown = background.video.without_residual().render(frames=[reference - background.start])[0]
+    difference = (shown - truth[reference]).abs().mean(dim=0)[seen_there]
+    video.report = {
+        "psnr": float(quality.mean()),
+        "psnr_min": float(quality.min()),
+        "folded": folded_share(background.video.deformation),
+        "explained": float(visible[used].float().mean()),
+        "reference_difference": float(difference.mean()) * 127.5 if difference.numel() else 0.0,
+        "seen": fitted[0].seen,
+        "layers": [
+            {
+                "name": one.layer.name,
+                "camera": one.camera,
+                "seen": one.seen,
+                "reference_frame": scene.numbers[used[one.reference]],
+                "explained": float(_share(video, visible, number)),
+            }
+            for number, one in enumerate(fitted)
+        ],
+    }
+    if min(video.size) > 11:
+        video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
+    if background.video.residual is not None:
+        video.report |= in_one_light(video.without_residual().render()[used], truth[used])
+
+
+def _share(video: CompositeVideo, visible: Tensor, number: int) -> float:
+    """Share of a layer's shown pixels that it explains."""
+    mine = torch.stack([video.owners(t) == number for t in range(video.num_frames)])
+    return float(visible[mine].float().mean()) if mine.any() else 0.0

@@ -1,0 +1,122 @@
+"""Optical flow between the frames of a clip, and where it can be trusted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.optical_flow.dis import FlowMethod
+
+INTERVALS = (1, 4)
+"""Frames over which flow is found; neighbours first. A chain of long hops drifts less, short ones are surer."""
+APART = 2.0
+"""Pixels by which a long hop may lead elsewhere than short ones."""
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Optical flow between the frames of a clip that lie some frames apart.
+
+    Attributes:
+        forward, backward: from frame t to t + interval and from there back, (T - interval, 2, H, W) in pixels.
+        forward_trust, backward_trust: (T - interval, H, W) in [0, 1], how sure they are.
+        interval: frames apart.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    forward_trust: Tensor
+    backward_trust: Tensor
+    interval: int = 1
+
+    def between(self, t: int, other: int) -> tuple[Tensor, Tensor]:
+        """Flow from frame t to frame `other`, which lies `interval` before or after it, and its trust."""
+        if other > t:
+            return self.forward[t], self.forward_trust[t]
+        return self.backward[other], self.backward_trust[other]
+
+
+def found_flows(
+    frames: Sequence[np.ndarray], method: FlowMethod, interval: int = 1, on_pair: Callable[[], None] = lambda: None
+) -> Flows:
+    """Flow between the frames that lie `interval` apart, trusted where there and back agree.
+
+    Raises:
+        InputError: the method returns another shape, or values that are not finite.
+    """
+    height, width = frames[0].shape[:2]
+    count = max(len(frames) - interval, 0)
+    flows, trusts = torch.empty(2, count, 2, height, width), torch.empty(2, count, height, width)
+    for t in range(count):
+        for store, pair in zip(flows, ((t, t + interval), (t + interval, t)), strict=True):
+            store[t] = found_flow(method, frames[pair[0]], frames[pair[1]])
+        there, back = flows[:, t]
+        trusts[0, t], trusts[1, t] = flow_trust(there, back), flow_trust(back, there)
+        on_pair()
+    return Flows(flows[0], flows[1], trusts[0], trusts[1], interval)
+
+
+def found_flow(method: FlowMethod, first: np.ndarray, second: np.ndarray) -> Tensor:
+    """Flow from one frame to another, (2, H, W) in pixels.
+
+    Raises:
+        InputError: the method returns another shape, or values that are not finite.
+    """
+    flow, (height, width) = np.asarray(method(first, second), np.float32), first.shape[:2]
+    if flow.shape != (height, width, 2) or not np.isfinite(flow).all():
+        raise InputError(f"the flow method gave {flow.shape} for frames of {height}x{width}, or endless values")
+    return torch.from_numpy(flow).movedim(-1, 0)
+
+
+def all_flows(
+    frames: Sequence[np.ndarray], method: FlowMethod, on_share: Callable[[float], None] = lambda share: None
+) -> list[Flows]:
+    """Flow over each of the `INTERVALS`, that between neighbours first; `on_share` hears which share is done."""
+    pairs, total = 0, sum(max(len(frames) - interval, 0) for interval in INTERVALS)
+
+    def on_pair() -> None:
+        nonlocal pairs
+        pairs += 1
+        on_share(pairs / total)
+
+    near, *far = (found_flows(frames, method, interval, on_pair) for interval in INTERVALS)
+    return [near, *(checked(one, near) for one in far)]
+
+
+def checked(far: Flows, near: Flows) -> Flows:
+    """Long hops, trusted as far as short ones are and lead to the same place: over a fast pan a long hop is easily
+    wrong, and there and back agree all the same.
+
+    Args:
+        near: between neighbouring frames.
+    """
+    grid = pixel_grid(far.forward.shape[2], far.forward.shape[3])
+    trusts = far.forward_trust.clone(), far.backward_trust.clone()
+    for t in range(len(far.forward)):
+        for trust, here, there in ((trusts[0], t, t + far.interval), (trusts[1], t + far.interval, t)):
+            places, sure = grid, torch.ones_like(trust[t])
+            step = 1 if there > here else -1
+            for frame in range(here, there, step):
+                flow, known = near.between(frame, frame + step)
+                sure = sure * look_up(known[None], places)[0]
+                places = places + look_up(flow, places)
+            gap = (grid + far.between(here, there)[0] - places).square().sum(dim=0)
+            trust[t] *= sure * torch.exp(-gap / APART**2)
+    return Flows(far.forward, far.backward, *trusts, far.interval)
+
+
+def flow_trust(flow: Tensor, back: Tensor) -> Tensor:
+    """How far flow (2, H, W) and the flow back agree, (H, W) in [0, 1]; 0 where it leaves the picture.
+
+    The threshold grows with the motion, as is usual (Sundaram et al. 2010).
+    """
+    height, width = flow.shape[1:]
+    target = pixel_grid(height, width) + flow
+    gap = (flow + look_up(back, target)).square().sum(dim=0)
+    allowed = 0.01 * (flow.square().sum(dim=0) + look_up(back, target).square().sum(dim=0)) + 0.25
+    inside = (target[0] >= 0) & (target[0] <= width - 1) & (target[1] >= 0) & (target[1] <= height - 1)
+    return torch.exp(-gap / allowed) * inside

@@ -1,0 +1,235 @@
+"""The representation: one canonical image, and where every pixel of every frame looks in it."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.geometry import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
+from gendef.media.images import over, resized, to_image_tensor
+from gendef.media.video_writer import checked_fps
+from gendef.video.base import RenderedVideo
+from gendef.video.clip_format import read_clip, write_clip
+from gendef.video.illumination import checked_residual, lit
+
+if TYPE_CHECKING:
+    from gendef.video.point_tracks import Tracks
+
+CHUNK_PIXELS = 2**22
+"""Pixels that are rendered at a time."""
+
+
+class CanonicalVideo(RenderedVideo):
+    """A video as one image that moves.
+
+    Args:
+        canonical: the image that holds all content: a PIL image, a uint8 array (H, W, 3), or a floating array or tensor
+            (3, H, W) in [-1, 1]; of any size. Alpha is ignored.
+        deformation: (T, H, W, 2), for each output pixel the offset to its place in the canonical image, in normalised
+            units (x then y; the image spans -1 to 1). Zero shows the canonical image itself.
+        fps: frames a second.
+        info: how the clip was made; plain values, saved with it.
+        report: what a fit reached (PSNR and so on).
+        visibility: (T, H, W) bool, where the canonical image explains the frames that were fitted; None if unknown.
+        residual: (T, h, w, 3), the light of each frame on a coarse grid, as the relative change of brightness: what the
+            canonical image shows is multiplied by 1 + residual where 0 is black, per colour, at least -1; the values
+            lie at the centres of the grid's cells and are interpolated. None: the light does not change.
+
+    Raises:
+        InputError: a shape, type or value cannot be used.
+    """
+
+    def __init__(
+        self,
+        canonical: Any,
+        deformation: Any,
+        fps: float = 25.0,
+        *,
+        info: dict[str, Any] | None = None,
+        report: dict[str, Any] | None = None,
+        visibility: Any = None,
+        residual: Any = None,
+    ) -> None:
+        self.canonical = to_image_tensor(canonical)
+        field = deformation if isinstance(deformation, Tensor) else torch.from_numpy(np.asarray(deformation))
+        if field.ndim != 4 or field.shape[-1] != 2 or min(field.shape) < 1 or not field.is_floating_point():
+            raise InputError(
+                f"a deformation field must be floating (T, H, W, 2), got {field.dtype} {tuple(field.shape)}"
+            )
+        self.deformation = field.detach().float().cpu()
+        if not all(bool(torch.isfinite(frame).all()) for frame in self.deformation):
+            raise InputError("the deformation field holds values that are not finite")
+        self.fps = checked_fps(fps)
+        self.info = dict(info or {})
+        self.report = dict(report or {})
+        self.visibility = checked_visibility(visibility, self.deformation.shape[:3])
+        self.residual = checked_residual(residual, self.deformation.shape[:3])
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return self.deformation.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.deformation.shape[1], self.deformation.shape[2]
+
+    def __repr__(self) -> str:
+        (height, width), (tall, wide) = self.size, self.canonical.shape[1:]
+        return (
+            f"CanonicalVideo({self.num_frames} frames of {width}x{height}, canonical {wide}x{tall}, {self.fps:g} fps)"
+        )
+
+    def iter_frames(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Rendered frames in chunks (n, 3, H, W), so that memory does not grow with the video; see `render`."""
+        height, width = self._checked_size(size)
+        canonical = self.filtered_canonical((height, width))
+        step = max(CHUNK_PIXELS // (height * width), 1)
+        chosen = self._checked_frames(frames)
+        for start in range(0, len(chosen), step):
+            yield self.warped(canonical, chosen[start : start + step], (height, width))
+
+    def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`, in
+        the light of the residual."""
+        # A slice of the mapped field is read where it is used; a list of frames is copied.
+        field = self.deformation[frames.start : frames.stop] if isinstance(frames, range) else self.deformation[frames]
+        shown = _warped(canonical, resize_field(field, size))
+        return shown if self.residual is None else lit(shown, self.residual[list(frames)])
+
+    def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
+        """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
+
+        One that has no more pixels than the output stays as it is: frames at the field's own size are what the
+        generator or the fit made of it.
+        """
+        tall, wide = self.canonical.shape[1:]
+        if tall * wide <= size[0] * size[1] or min(self.size) < 2:
+            return self.canonical
+        area = float(jacobian_determinant(self.deformation[:: max(self.num_frames // 4, 1)]).abs().median())
+        step = (area * tall * wide / (size[0] * size[1])) ** 0.5
+        if step < 1.25:
+            return self.canonical
+        return resized(self.canonical, (max(round(tall / step), 1), max(round(wide / step), 1)))
+
+    def with_canonical(self, image: Any) -> "CanonicalVideo":
+        """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
+
+        The residual stays, so that the edit is seen in the light of each frame.
+
+        Args:
+            image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
+                its size, so that nothing is lost around the edit.
+        """
+        edited = copy(self)  # the field is shared, and need not be checked again
+        edited.canonical = over(self.canonical, image)
+        edited.info, edited.report = dict(self.info), dict(self.report)
+        return edited
+
+    def without_residual(self) -> "CanonicalVideo":
+        """The same video, in the light of the canonical image throughout."""
+        plain = copy(self)
+        plain.residual = None
+        plain.info, plain.report = dict(self.info), dict(self.report)
+        return plain
+
+    def track(self, points: Any, frame: int | None = None) -> "Tracks":
+        """Follow points (x, y) in pixels through the video; see `gendef.video.point_tracks`.
+
+        Args:
+            points: (N, 2), on the canonical image, or on a frame.
+            frame: that frame; None means the canonical image.
+        """
+        from gendef.video.point_tracks import track
+
+        return track(self, points, frame)
+
+    def segment(self, mask: Any, frame: int | None = None) -> Tensor:
+        """Carry a mask or label map to all frames, (T, H, W); see `gendef.video.label_transfer`.
+
+        Args:
+            mask: (H, W), on the canonical image, or on a frame.
+            frame: that frame; None means the canonical image.
+        """
+        from gendef.video.label_transfer import segment
+
+        return segment(self, mask, frame)
+
+    def flow(self, kind: Literal["canonical", "image"] = "image") -> Tensor:
+        """Optical flow from each frame to the next, (T - 1, H, W, 2), x then y.
+
+        "canonical" is the paper's flow m_{t+1} - m_t, the change of the sampling positions, in pixels of the canonical
+        image. "image" says where each pixel of a frame goes in the next frame, in pixels of the frames; it inverts the
+        field, and is not a number (NaN) where that has no solution.
+        """
+        if kind == "canonical":
+            return canonical_flow(self.deformation, self.canonical.shape[1:])
+        if kind == "image":
+            flow, valid = image_flow(self.deformation)
+            flow[~valid] = float("nan")
+            return flow
+        raise InputError(f"kind must be canonical or image, got {kind!r}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""
+        step = max(CHUNK_PIXELS // (self.size[0] * self.size[1]), 1)
+        fields = (self.deformation[start : start + step] for start in range(0, self.num_frames, step))
+        write_clip(
+            folder,
+            self.canonical,
+            (self.num_frames, *self.size),
+            zip(fields, self.iter_frames(), strict=True),
+            self.fps,
+            self.info,
+            self.report,
+            self.visibility,
+            self.residual,
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CanonicalVideo":
+        """A saved clip; an edited canonical.png takes effect, and the field is mapped from disk.
+
+        Raises:
+            ClipError: a file is missing, damaged, hostile or of an unknown version.
+        """
+        stored = read_clip(folder)
+        clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
+        # The rest has been checked too, and checking it here would read the whole mapping into memory.
+        clip.deformation, clip.visibility, clip.residual = stored.deformation, stored.visibility, stored.residual
+        return clip
+
+
+def checked_visibility(visibility: Any, shape: Sequence[int]) -> Tensor | None:
+    """Visibility as a bool tensor of `shape` (T, H, W); None stays None.
+
+    Raises:
+        InputError: of another type or shape.
+    """
+    if visibility is None:
+        return None
+    value = visibility.detach().cpu() if isinstance(visibility, Tensor) else torch.from_numpy(np.asarray(visibility))
+    if value.dtype != torch.bool or tuple(value.shape) != tuple(shape):
+        raise InputError(
+            f"visibility must be bool {tuple(shape)} like the field, got {value.dtype} {tuple(value.shape)}"
+        )
+    return value
+
+
+def _warped(canonical: Tensor, field: Tensor) -> Tensor:
+    """Frames (T, 3, H, W); where an offset is zero and the sizes agree, the canonical pixel bit for bit.
+
+    Sampling at a pixel centre is exact only to the rounding of normalised coordinates, which shows at sizes that are no
+    power of two.
+    """
+    frames = warp(canonical[None], field[None])[0]
+    if canonical.shape[1:] != field.shape[1:3]:
+        return frames
+    still = (field == 0).all(dim=-1)
+    return torch.where(still[:, None], canonical, frames) if still.any() else frames

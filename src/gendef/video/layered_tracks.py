@@ -1,0 +1,280 @@
+"""Tracking and segmenting videos of several layers (`gendef.video.layered_video`).
+
+A point belongs to the layer that shows at its place, and is hidden where another layer covers it. Labels are carried in
+each layer apart, and each pixel of a frame takes the label of the layer that shows there. Where a thing is made of
+several layers, one after the other in time, points and labels pass from one to the next in the frames that both have.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.geometry import invert_points
+from gendef.video.label_transfer import canonical_labels, fitting_labels, resized_labels, segment
+from gendef.video.point_tracks import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
+
+if TYPE_CHECKING:
+    from gendef.video.layered_video import CompositeVideo
+
+OF_LABEL, OF_LAYER = 0.7, 0.55
+"""Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
+label means."""
+
+
+def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
+    """Follow points through a video of layers.
+
+    Args:
+        points: (N, 2), x then y in pixels, on a frame or on a layer's canonical image.
+        frame: that frame; None means a canonical image.
+        layer: number of the layer whose canonical image it is.
+
+    Returns:
+        Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. Beside what hides a point of
+        one image (see `gendef.video.point_tracks`), other layers above it do, and the end of its own layer; there
+        `residual` is the picture's longer side.
+
+    Raises:
+        InputError: the points cannot be used, or there is no such frame or layer.
+    """
+    if frame is None:
+        part = video.layers[video.checked_layer(layer)]
+        size = (part.video.canonical.shape[1], part.video.canonical.shape[2])
+        canonical = checked_points(points, size, f"the canonical image of layer {layer}")
+        which = torch.full((len(canonical),), layer)
+        start = None
+    else:
+        start = checked_points(points, video.size, f"frame {checked_frame(video, frame)}")
+        owners = video.owners(frame)
+        column, row = start.round().long().clamp(min=0).unbind(dim=1)
+        which = owners[row.clamp(max=video.size[0] - 1), column.clamp(max=video.size[1] - 1)]
+        which = torch.where(which < 0, _any_layer(video, frame), which)
+        canonical = torch.zeros_like(start)
+        for number in which.unique().tolist():
+            chosen, part = which == number, video.layers[number]
+            canonical[chosen] = canonical_points(part.video, start[chosen], frame - part.start)
+    positions = torch.zeros(len(canonical), video.num_frames, 2)
+    found = torch.zeros(len(canonical), video.num_frames, dtype=torch.bool)
+    residual = torch.zeros(len(canonical), video.num_frames)
+    for number in which.unique().tolist():
+        chosen = which == number
+        begin = None if frame is None or start is None else (frame, start[chosen])
+        positions[chosen], found[chosen], residual[chosen] = _followed(video, number, canonical[chosen], begin)
+    if frame is not None and start is not None:
+        positions[:, frame], residual[:, frame], found[:, frame] = start, 0, True
+    if video.visibility is not None:
+        found &= shown_at(video.visibility, positions)
+    return Tracks(positions, found, residual, canonical, which)
+
+
+def _any_layer(video: "CompositeVideo", frame: int) -> int:
+    """A layer that has the frame, for places that no layer covers."""
+    have = [k for k, layer in enumerate(video.layers) if layer.start <= frame < layer.end]
+    if not have:
+        raise InputError(f"no layer has frame {frame}")
+    return have[0]
+
+
+def _followed(
+    video: "CompositeVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions (N, T, 2), where they are found and not covered (N, T), and residuals (N, T), of points of one layer
+    and of those that go on where it ends."""
+    name = video.layers[number].name
+    parts = video.parts(name)
+    here = parts.index(number)
+    uncovered = torch.stack([shown_by(video, video.owners(t), name) for t in range(video.num_frames)])
+    count = len(canonical)
+    positions = torch.zeros(count, video.num_frames, 2)
+    found = torch.zeros(count, video.num_frames, dtype=torch.bool)
+    residual = torch.full((count, video.num_frames), float(max(video.size)))
+    covered = torch.zeros(video.num_frames, dtype=torch.bool)
+
+    def follow(k: int, places: Tensor, at: tuple[int, Tensor] | None, frames: range) -> tuple[Tensor, Tensor]:
+        """Fill in what a layer says about `frames`; returns its positions and where they close, in its own frames."""
+        layer = video.layers[k]
+        size = layer.video.canonical.shape[1:]
+        start = None if at is None else (at[0] - layer.start, at[1])
+        inverse = invert_points(layer.video.deformation, places, size, start=start)
+        seen = inverse.valid & (local_area(layer.video.deformation, inverse.positions) > 0)
+        if layer.video.visibility is not None:
+            seen &= shown_at(layer.video.visibility, inverse.positions)
+        covered[frames.start : frames.stop] = True
+        local = slice(frames.start - layer.start, frames.stop - layer.start)
+        positions[:, frames.start : frames.stop] = inverse.positions[:, local]
+        found[:, frames.start : frames.stop] = seen[:, local]
+        residual[:, frames.start : frames.stop] = inverse.residual[:, local]
+        return inverse.positions, inverse.valid
+
+    first = video.layers[number]
+    ways = follow(number, canonical, begin, range(first.start, first.end))
+    for later, order in ((True, parts[here + 1 :]), (False, parts[:here][::-1])):
+        last, (places, closed) = number, ways
+        sure = torch.ones(count, dtype=torch.bool)
+        for k in order:
+            one, two = video.layers[last], video.layers[k]
+            both = range(max(one.start, two.start), min(one.end, two.end))
+            if not both:
+                break
+            shared = slice(both.start - one.start, both.stop - one.start)
+            shown = shown_at(uncovered[both.start : both.stop], places[:, shared])
+            frame, known = _handover(closed[:, shared], shown, both)
+            sure = sure & known
+            goes_on = torch.stack([places[n, t - one.start] for n, t in enumerate(frame.tolist())])
+            there = torch.zeros(count, 2)
+            for t in frame.unique().tolist():
+                there[frame == t] = canonical_points(two.video, goes_on[frame == t], t - two.start)
+            middle = (both.start + both.stop) // 2
+            frames = range(middle, two.end) if later else range(two.start, middle)
+            places, closed = follow(k, there, (middle, places[:, middle - one.start]), frames)
+            found[:, frames.start : frames.stop] &= sure[:, None]
+            last = k
+    _hold(positions, covered)
+    return positions, found & shown_at(uncovered, positions), residual
+
+
+def _handover(closed: Tensor, shown: Tensor, both: range) -> tuple[Tensor, Tensor]:
+    """The frame (N,) in which each point changes layers, the nearest to the middle that shows it; and whether any does.
+
+    Behind other things both layers only guess where a point is, and where they guess differently it would go on as
+    another point.
+
+    Args:
+        closed: (N, len(both)), frames in which the points are inside the picture.
+        shown: (N, len(both)), frames in which nothing is before them.
+    """
+    away = (torch.arange(len(both)) - (len(both) - 1) / 2).abs()
+    score = away + len(both) * ((~closed).float() + (~shown).float())
+    best = score.argmin(dim=1)
+    return best + both.start, (closed & shown).any(dim=1)
+
+
+def _hold(positions: Tensor, covered: Tensor) -> None:
+    """Frames that no layer covers keep the position of the nearest one that is known, in place."""
+    frames = torch.arange(positions.shape[1])
+    places = frames[covered]
+    nearest = places[(frames[:, None] - places[None]).abs().argmin(dim=1)]
+    positions.copy_(positions[:, nearest])
+
+
+def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
+    """Carry a mask or label map to all frames of a video of layers.
+
+    A label that is a layer (see `OF_LABEL`) is carried as that layer: where the layer shows, there is the label, also
+    on parts of it that the frame with the mask does not show, and nowhere else.
+
+    Args:
+        mask: (h, w), bool or integer labels, on a frame or on a layer's canonical image.
+        frame: that frame; None means a canonical image.
+        layer: number of the layer whose canonical image it is.
+
+    Returns:
+        (T, H, W), bool for a mask, otherwise labels in the integer type that was given.
+
+    Raises:
+        InputError: the mask cannot be used, or there is no such frame or layer.
+    """
+    count = video.num_frames
+    owners = torch.stack([video.owners(t) for t in range(count)])
+    if frame is None:
+        part = video.layers[video.checked_layer(layer)]
+        carried = segment(part.video, mask)
+        result = torch.zeros(count, *video.size, dtype=carried.dtype)
+        _paint(video, result, owners, layer, carried, part.name)
+        return result
+    labels = fitting_labels(mask, video.size, f"frame {checked_frame(video, frame)}")
+    labels = resized_labels(labels, video.size)
+    result = torch.zeros(count, *video.size, dtype=labels.dtype)
+    here = owners[frame]
+    names = {video.layers[k].name: k for k in here.unique().tolist() if k >= 0}
+    whole = _whole_layers(labels, {name: shown_by(video, here, name) for name in names})
+    for name, number in names.items():
+        mine = shown_by(video, here, name)
+        inside = labels * mine if labels.dtype != torch.bool else labels & mine
+        for label in whole.values():
+            inside = torch.where(inside == label, torch.zeros_like(inside), inside)
+        part = video.layers[number]
+        if inside.any():
+            _paint(video, result, owners, number, segment(part.video, inside, frame - part.start), name)
+        if name in whole:
+            shown = torch.stack([shown_by(video, owner, name) for owner in owners])
+            result[shown & (result == 0)] = whole[name]
+    result[frame] = labels
+    return result
+
+
+def canonical_labels_of_layers(
+    video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0
+) -> list[Tensor]:
+    """A mask or label map on each layer's canonical image, (Hc, Wc) each; arguments as for `segment_layers`."""
+    planes = []
+    owners = None if frame is None else video.owners(frame)
+    for number, part in enumerate(video.layers):
+        tall, wide = part.video.canonical.shape[1:]
+        if frame is None or owners is None:
+            labels = fitting_labels(mask, video.layers[layer].video.canonical.shape[1:], "the canonical image")
+            planes.append(
+                resized_labels(labels, (tall, wide)) if number == layer else torch.zeros(tall, wide, dtype=labels.dtype)
+            )
+            continue
+        labels = resized_labels(fitting_labels(mask, video.size, f"frame {frame}"), video.size)
+        inside = torch.where(owners == number, labels, torch.zeros_like(labels))
+        if inside.any():
+            planes.append(canonical_labels(part.video, inside, frame - part.start))
+        else:
+            planes.append(torch.zeros(tall, wide, dtype=labels.dtype))
+    return planes
+
+
+def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
+    """Layers that are one label: name -> label."""
+    whole = {}
+    for name, mine in shown.items():
+        if not mine.any():
+            continue
+        values, counts = labels[mine].unique(return_counts=True)
+        label, most = values[counts.argmax()], int(counts.max())
+        if bool(label) and most >= OF_LAYER * int(mine.sum()) and most >= OF_LABEL * int((labels == label).sum()):
+            whole[name] = label
+    return whole
+
+
+def shown_by(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
+    """Pixels (H, W) that layers of one name show, by the numbers of the layers that show in a frame (H, W)."""
+    own = torch.tensor([layer.name == name for layer in video.layers])
+    return own[owner.clamp(min=0)] & (owner >= 0)
+
+
+def _share(mask: Tensor, shown: Tensor) -> float:
+    """Share of a mask (H, W) that shows; 0 for an empty one."""
+    return float((mask & shown).sum() / mask.sum().clamp(min=1))
+
+
+def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
+    """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
+    parts = video.parts(name)
+    here = parts.index(number)
+    _put(video, result, owners, number, carried)
+    for order in (parts[here + 1 :], parts[:here][::-1]):
+        last, now = number, carried
+        for k in order:
+            one, two = video.layers[last], video.layers[k]
+            both = range(max(one.start, two.start), min(one.end, two.end))
+            if not both:
+                break
+            middle = (both.start + both.stop) // 2
+            # In the frame that hides least of it, for what is behind other things both layers only guess.
+            shares = [_share(now[t - one.start].bool(), shown_by(video, owners[t], name)) for t in both]
+            _, _, frame = max((round(share, 2), -abs(t - middle), t) for t, share in zip(both, shares, strict=True))
+            now = segment(two.video, now[frame - one.start], frame - two.start)
+            _put(video, result, owners, k, now)
+            last = k
+
+
+def _put(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor) -> None:
+    """Put labels (n, H, W) into the frames, where that very layer shows."""
+    layer = video.layers[number]
+    part = slice(layer.start, layer.end)
+    result[part] = torch.where(owners[part] == number, carried, result[part])

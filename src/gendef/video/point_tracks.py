@@ -1,0 +1,163 @@
+"""Following points through a video (GenDeF, section 4.4).
+
+A point belongs to a place of the canonical image; where a frame shows that place is the inverse of the frame's field,
+found exactly (`gendef.geometry.field_inverse`). No appearance is compared: a track is as good as the field.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendef.errors import InputError
+from gendef.geometry import invert_points, sample, to_normalised
+from gendef.video.base import RenderedVideo
+
+if TYPE_CHECKING:
+    from gendef.video.canonical_video import CanonicalVideo
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Where N points are in T frames.
+
+    Attributes:
+        positions: (N, T, 2), x then y in pixels of the frames, sub-pixel; where `visible` is False a best guess, which
+            may lie outside the picture.
+        visible: (N, T), False where the point is outside the picture, where the field folds over it (the determinant of
+            its Jacobian is not positive there), where the inversion does not close, and where the clip says that the
+            pixel shows something else than its canonical image.
+        residual: (N, T), distance in frame pixels between the point and what the field shows at its position.
+        canonical: (N, 2), the points on the canonical image, in its pixels.
+        layer: (N,) int64, number of the layer to which each point belongs; None for a video of one image.
+    """
+
+    positions: Tensor
+    visible: Tensor
+    residual: Tensor
+    canonical: Tensor
+    layer: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.positions.shape[0]
+
+
+def track(video: "CanonicalVideo", points: Any, frame: int | None = None) -> Tracks:
+    """Follow points through a video.
+
+    Args:
+        video: of T frames.
+        points: (N, 2), x then y in pixels, on the canonical image or on a frame.
+        frame: that frame; None means the canonical image. In it the positions are the points as given.
+
+    Raises:
+        InputError: the points have another shape, are not finite or lie outside the picture, or there is no such frame.
+    """
+    size = video.size if frame is not None else (video.canonical.shape[1], video.canonical.shape[2])
+    given = checked_points(points, size, "the canonical image" if frame is None else f"frame {frame}")
+    if frame is None:
+        canonical = given
+        found = invert_points(video.deformation, canonical, size)
+    else:
+        checked_frame(video, frame)
+        canonical = canonical_points(video, given, frame)
+        found = invert_points(video.deformation, canonical, video.canonical.shape[1:], start=(frame, given))
+        found.positions[:, frame] = given
+        found.residual[:, frame] = 0
+        found.valid[:, frame] = True
+    visible = found.valid & (local_area(video.deformation, found.positions) > 0)
+    if video.visibility is not None:
+        visible &= shown_at(video.visibility, found.positions)
+    return Tracks(found.positions, visible, found.residual, canonical)
+
+
+def shown_at(shown: Tensor, positions: Tensor) -> Tensor:
+    """Whether pixels of (T, H, W) bool hold at positions (N, T, 2) in pixels: (N, T)."""
+    where = to_normalised(positions, shown.shape[1:]).transpose(0, 1)
+    return sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
+
+
+def checked_frame(video: RenderedVideo, frame: int) -> int:
+    """The number of a frame.
+
+    Raises:
+        InputError: the video has no such frame.
+    """
+    if not 0 <= frame < video.num_frames:
+        raise InputError(f"frame must be between 0 and {video.num_frames - 1}, got {frame}")
+    return int(frame)
+
+
+def checked_points(points: Any, size: tuple[int, int], place: str) -> Tensor:
+    """Points as float32 (N, 2).
+
+    Args:
+        size: height and width of the picture on which they lie.
+        place: what it is called in an error.
+
+    Raises:
+        InputError: of another shape, not finite, or outside the picture.
+    """
+    try:
+        given = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("points must be numbers, a pair x, y for each point") from None
+    if given.ndim != 2 or given.shape[1] != 2 or len(given) == 0:
+        raise InputError(f"points must be (N, 2), a pair x, y for each point, got shape {given.shape}")
+    if not np.isfinite(given).all():
+        raise InputError("the points hold values that are not finite")
+    height, width = size
+    outside = (given < -0.5).any(axis=1) | (given > np.array([width - 0.5, height - 0.5])).any(axis=1)
+    if outside.any():
+        x, y = given[outside][0]
+        raise InputError(f"the point {x:g},{y:g} is outside {place}, which has {width}x{height} pixels")
+    return torch.from_numpy(given.astype(np.float32))
+
+
+def canonical_points(video: "CanonicalVideo", points: Tensor, frame: int) -> Tensor:
+    """Where points (N, 2) of a frame, in its pixels, lie on the canonical image, in its pixels: (N, 2)."""
+    (height, width), (tall, wide) = video.size, video.canonical.shape[1:]
+    scale = torch.tensor([wide / width, tall / height])
+    offsets = video.deformation[frame].movedim(-1, 0)[None] * torch.tensor([wide / 2, tall / 2])[:, None, None]
+    return (points + 0.5) * scale - 0.5 + sample(offsets, to_normalised(points, video.size)[None])[0].T
+
+
+def local_area(deformation: Tensor, positions: Tensor) -> Tensor:
+    """Determinant of the sampling map's Jacobian at positions (N, T, 2) in pixels of the frames: (N, T).
+
+    The field is bilinear between pixel centres; on the line between two cells the right or lower one counts. Beyond the
+    outer pixel centres the offsets stay as they are. 1 for the identity; zero or less where the field folds.
+    """
+    frames, height, width = deformation.shape[:3]
+    far = torch.tensor([width - 1, height - 1])
+    inner = positions.clamp(min=torch.zeros_like(far), max=far)
+    cell = inner.floor().long().clamp(max=(far - 1).clamp(min=0))
+    u, v = (inner - cell).unsqueeze(-1).unbind(dim=-2)
+    flat = deformation.reshape(-1, 2)
+    index = (torch.arange(frames) * height + cell[..., 1]) * width + cell[..., 0]
+    right, below = min(width - 1, 1), width if height > 1 else 0
+    corner = flat[index]
+    along_x, along_y = flat[index + right] - corner, flat[index + below] - corner
+    twist = flat[index + below + right] - corner - along_x - along_y
+    half = torch.tensor([width / 2, height / 2])
+    free = (positions == inner).to(corner)
+    by_x = (along_x + v * twist) * half * free[..., :1] + torch.tensor([1.0, 0.0])
+    by_y = (along_y + u * twist) * half * free[..., 1:] + torch.tensor([0.0, 1.0])
+    return by_x[..., 0] * by_y[..., 1] - by_x[..., 1] * by_y[..., 0]
+
+
+def grid_points(size: tuple[int, int], count: int) -> Tensor:
+    """A regular grid of points over a picture of `size` (height, width), `count` along its shorter side: (N, 2).
+
+    Raises:
+        InputError: `count` is not between 1 and the shorter side.
+    """
+    if not 1 <= count <= min(size):
+        raise InputError(f"a grid on {size[1]}x{size[0]} pixels has 1 to {min(size)} points a side, got {count}")
+    step = min(size) / count
+    rows, columns = max(round(size[0] / step), 1), max(round(size[1] / step), 1)
+    y = (torch.arange(rows) + 0.5) * size[0] / rows - 0.5
+    x = (torch.arange(columns) + 0.5) * size[1] / columns - 0.5
+    return torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns)), dim=-1).reshape(-1, 2)

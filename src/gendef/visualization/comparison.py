@@ -1,0 +1,72 @@
+"""Clips side by side: before and after an edit, one content with several motions."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from gendef.media.images import to_uint8
+from gendef.video.base import RenderedVideo
+from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import CompositeVideo, canonical_pictures
+from gendef.visualization.drawing import (
+    contact_sheet,
+    spread_frames,
+)
+from gendef.visualization.figure import fitted, scaled_size
+
+LEAST_SIDE, SHEET_SIDE = 256, 176
+
+
+def comparison_frames(videos: Sequence[RenderedVideo], columns: int | None = None) -> Iterator[np.ndarray]:
+    """Frames of several clips of one length in a table, uint8 (H, W, 3), for a video.
+
+    Args:
+        columns: clips a row; default as many as make the table about square, two in one row.
+    """
+    columns = columns or max(math.ceil(math.sqrt(len(videos))), 2)
+    size = scaled_size(videos[0].size, max(LEAST_SIDE, min(videos[0].size)) if len(videos) <= columns else LEAST_SIDE)
+    streams = [(frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk)) for video in videos]
+    for pictures in zip(*streams, strict=True):
+        rows = [list(pictures[start : start + columns]) for start in range(0, len(pictures), columns)]
+        yield contact_sheet(rows, 4)
+
+
+def comparison_sheet(
+    videos: Sequence[CanonicalVideo | CompositeVideo], names: Sequence[str], count: int = 6
+) -> np.ndarray:
+    """A picture with a row for each clip: its canonical image or those of its layers, and frames spread over the clip.
+
+    The clips have equally many layers. Returns uint8 (H, W, 3).
+    """
+    length = min(video.num_frames for video in videos)
+    chosen = spread_frames(length, count)
+    size = scaled_size(videos[0].size, SHEET_SIDE)
+    rows = []
+    for video in videos:
+        canonicals = [_centred(fitted(picture, size), size) for _, picture in canonical_pictures(video)]
+        rows.append([*canonicals, *to_uint8(video.render(size, chosen))])
+    labels = [*(name for name, _ in canonical_pictures(videos[0])), *(f"frame {t}" for t in chosen)]
+    return contact_sheet(rows, 4, row_labels=names, column_labels=labels)
+
+
+def _centred(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture in the middle of a white one of `size`."""
+    room = np.full((*size, 3), 255, np.uint8)
+    top, left = (size[0] - picture.shape[0]) // 2, (size[1] - picture.shape[1]) // 2
+    room[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return room
+
+
+def extent_of_change(before: RenderedVideo, after: RenderedVideo) -> tuple[float, float]:
+    """How far an edit reaches: the share of pixels, over all frames, that changed at all, and their mean change in grey
+    levels (0 to 255)."""
+    changed, total, pixels = 0, 0.0, 0
+    for one, other in zip(before.iter_frames(), after.iter_frames(), strict=True):
+        difference = (one.clamp(-1, 1) - other.clamp(-1, 1)).abs().amax(dim=1) * 127.5
+        touched = difference > 0
+        changed += int(touched.sum())
+        total += float(torch.where(touched, difference, 0).sum(dtype=torch.float64))
+        pixels += difference.numel()
+    return changed / pixels, total / max(changed, 1)
