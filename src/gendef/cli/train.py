@@ -23,6 +23,8 @@ example: gendef train --data sky64.zip --preset mini64 --out runs/rival --model 
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --processes 2
 
+example: gendef train --model latent --data sky256.zip --out runs/latent   (`gendef train --model latent --help`)
+
 example: torchrun --nproc-per-node 8 -m gendef train --data sky256.zip --preset sky256 --out runs/sky256
 
 presets:
@@ -74,6 +76,10 @@ def main(argv: list[str]) -> int | None:
     import tyro
 
     name, model, file = _split_arguments(argv)
+    if model == "latent":
+        from gendef.cli.train_latent import main as train_latent
+
+        return train_latent(argv)
     defaults = as_model(preset(name), model)
     if file is not None:
         defaults = from_file(file, defaults)

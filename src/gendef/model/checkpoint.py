@@ -24,9 +24,23 @@ def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, 
         info: plain values to keep beside the configuration (data, images seen, frame rate).
         half: store weights as float16, for shipping.
     """
+    write_model(folder, generator.state_dict(), {"generator": generator.config.to_dict()}, info, half=half)
+
+
+def write_model(
+    folder: str | Path, weights: dict[str, torch.Tensor], networks: dict[str, Any], info: dict[str, Any], *, half: bool
+) -> None:
+    """Write a model folder of any kind.
+
+    Args:
+        weights: tensors by name.
+        networks: what `config.json` says of the networks, under a key that names their kind.
+        info: plain values to keep beside it.
+        half: store weights as float16.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
@@ -35,7 +49,7 @@ def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, 
     config = {
         "format": "gendef-model",
         "version": FORMAT_VERSION,
-        "generator": generator.config.to_dict(),
+        **networks,
         "info": info,
     }
     with replacing(folder / CONFIG) as temporary:
@@ -49,6 +63,26 @@ def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
         ModelError: a file is missing, damaged, of another format, or does not fit the configuration.
     """
     folder = Path(folder)
+    config = read_config(folder)
+    try:
+        generator_config = GeneratorConfig.from_dict(config.get("generator", {}))
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in build_generator(generator_config).state_dict().items()}
+    except ConfigError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
+    # Shapes are compared before any memory is spent on weights.
+    state = read_state(folder / WEIGHTS, shapes)
+    generator = build_generator(generator_config)
+    generator.load_state_dict(state)
+    return generator.eval().requires_grad_(False), dict(config.get("info") or {})
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` of a model folder says.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another format.
+    """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model folder: it has no {name}")
@@ -62,20 +96,15 @@ def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
         raise ModelError(
             f"{folder} has model format {config.get('version')}, this gendef reads {FORMAT_VERSION}: update gendef"
         )
-    try:
-        generator_config = GeneratorConfig.from_dict(config.get("generator", {}))
-        with torch.device("meta"):
-            shapes = {name: value.shape for name, value in build_generator(generator_config).state_dict().items()}
-    except ConfigError as error:
-        raise ModelError(f"{folder / CONFIG}: {error}") from error
-    # Shapes are compared before any memory is spent on weights.
-    state = _read_state(folder / WEIGHTS, shapes)
-    generator = build_generator(generator_config)
-    generator.load_state_dict(state)
-    return generator.eval().requires_grad_(False), dict(config.get("info") or {})
+    return config
 
 
-def _read_state(path: Path, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+def read_state(path: Path, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """The float32 tensors of a weight file, which must have these names and shapes.
+
+    Raises:
+        ModelError: it cannot be read, or holds something else.
+    """
     state = {}
     try:
         with safe_open(path, framework="pt") as file:

@@ -132,7 +132,7 @@ class Trainer:
         """
         if self.options.minutes is not None:
             self._deadline = time.monotonic() + self.options.minutes * 60
-        with _stop_signals(self._stop):
+        with stop_signals(self._stop):
             for name in self.options.stages:
                 if name in self.config.stages:
                     self._run_stage(name)
@@ -337,7 +337,7 @@ def _comparable(saved: dict[str, Any], begun: list[str]) -> dict[str, Any]:
     return comparable
 
 
-class _stop_signals:
+class stop_signals:
     """While active, the first Ctrl-C or SIGTERM sets the event; a second one interrupts as usual."""
 
     def __init__(self, event: threading.Event) -> None:

@@ -1,0 +1,210 @@
+"""Training run of a latent model: an autoencoder, then the prior of its latents; resumable at any moment."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from gendef.data.archive import VideoArchive
+from gendef.data.clips import ClipStream
+from gendef.errors import ConfigError, TrainingError
+from gendef.metrics.lpips import load_lpips
+from gendef.model.latent_files import load_autoencoder, save_autoencoder, save_prior
+from gendef.networks.autoencoder import Autoencoder
+from gendef.runtime.atomic_file import replacing
+from gendef.runtime.devices import choose_device
+from gendef.runtime.precision import name_of
+from gendef.training.checkpoint import latest_checkpoint, save_checkpoint
+from gendef.training.config import first_difference
+from gendef.training.latent_config import LatentTrainConfig
+from gendef.training.latent_data import encode_archive, images_of
+from gendef.training.latent_previews import preview_prior, preview_reconstruction
+from gendef.training.latent_stages import AutoencoderStage, PriorStage
+from gendef.training.logging import Reporter, count_parameters
+from gendef.training.trainer import CHECK_EVERY, Stopped, stop_signals
+
+STAGES = ("autoencoder", "prior")
+AnyStage = AutoencoderStage | PriorStage
+
+
+@dataclass(frozen=True)
+class LatentOptions:
+    """Where and how long to run; unlike the configuration, these may differ every time."""
+
+    out: Path
+    stages: tuple[str, ...] = STAGES
+    autoencoder: Path | None = None
+    """Folder of a trained autoencoder for the prior; None for the run's own."""
+    minutes: float | None = None
+    snapshot_minutes: float = 10.0
+    device: str = "auto"
+    quiet: bool = False
+
+
+class LatentTrainer:
+    """Trains the stages of a latent model into `options.out`; the same call continues an interrupted run.
+
+    Raises:
+        ConfigError: the data have another resolution, or the folder holds a run with other settings.
+    """
+
+    def __init__(self, config: LatentTrainConfig, data: Path, options: LatentOptions) -> None:
+        self.config, self.options, self.folder = config, options, options.out
+        self.archive = VideoArchive(data)
+        if self.archive.resolution != config.resolution:
+            wanted = config.resolution
+            raise ConfigError(
+                f"the data are {self.archive.resolution}x{self.archive.resolution}, the model {wanted}x{wanted}:"
+                f" prepare the data with --resolution {wanted}, or change --prior.size"
+            )
+        self.device = choose_device(options.device)
+        self._stop, self._deadline = threading.Event(), float("inf")
+        self._remember_config()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    def _remember_config(self) -> None:
+        path = self.folder / "config.yaml"
+        ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
+        if path.exists():
+            theirs = yaml.safe_load(path.read_text())
+            theirs["training"] = LatentTrainConfig.from_dict(theirs["training"]).to_dict()
+            difference = first_difference(_without_lengths(ours), _without_lengths(theirs))
+            if difference:
+                raise ConfigError(
+                    f"{self.folder} holds a run with another {difference}:"
+                    " continue it with the same settings, or choose another --out"
+                )
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(_plain(ours), sort_keys=False))
+
+    def run(self) -> None:
+        """Train until the stages are done, the minutes are over, or the process is asked to stop.
+
+        Raises:
+            Stopped: asked to stop; the state is saved. TrainingError: a loss is no longer finite.
+            ModelError: the prior has no autoencoder, or LPIPS has no weights.
+        """
+        if self.options.minutes is not None:
+            self._deadline = time.monotonic() + self.options.minutes * 60
+        with stop_signals(self._stop):
+            for name in self.options.stages:
+                torch.manual_seed(self.config.seed)
+                if name == "autoencoder":
+                    self._train_autoencoder()
+                else:
+                    self._train_prior()
+
+    def _train_autoencoder(self) -> None:
+        settings = self.config.autoencoder_stage
+        stage = AutoencoderStage(self.config, load_lpips()[0] if settings.lpips_weight else None, self.device)
+        self._restore(stage)
+        stream = ClipStream(self.archive, settings.batch_size, self.config.seed, 1, mirror=self.config.mirror)
+        batches = stream.iterate(stage.step_number)
+        shown = images_of(self.archive, 16)
+
+        def save() -> None:
+            save_autoencoder(self.folder / "autoencoder", stage.average, self._info(stage))
+            preview_reconstruction(stage.average, shown, self._preview(stage), self.device)
+
+        try:
+            self._advance(stage, lambda: stage.step(next(batches).video[:, 0].float() / 127.5 - 1), save)
+        finally:
+            batches.close()
+
+    def _train_prior(self) -> None:
+        folder = self.options.autoencoder or self.folder / "autoencoder"
+        autoencoder, _ = load_autoencoder(folder)
+        if autoencoder.config != self.config.autoencoder:
+            raise ConfigError(f"{folder} has other widths or depths than this run: leave --autoencoder.* as it is there")
+        latents, sources = encode_archive(
+            autoencoder.to(self.device), self.archive, self.folder, self.config.mirror, self._say
+        )
+        stage = PriorStage(self.config, latents, sources, self.device)
+        self._restore(stage)
+
+        def save() -> None:
+            save_prior(self.folder / "model", autoencoder, stage.average, self._info(stage))
+            preview_prior(autoencoder, stage.average, self._preview(stage), self.config.seed)
+
+        self._advance(stage, stage.step, save)
+
+    def _restore(self, stage: AnyStage) -> None:
+        state = latest_checkpoint(self.checkpoints, stage.name)
+        if state:
+            stage.load_state_dict(state)
+        self._say(
+            f"data: {self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames\n"
+            f"parameters: {stage.name} {count_parameters(stage.network) / 1e6:.2f} M\n"
+            f"precision: {name_of(stage.dtype)}, threads: {torch.get_num_threads()}"
+        )
+        if stage.images_seen:
+            self._say(f"{stage.name} continues at {stage.images_seen} images")
+
+    def _advance(self, stage: AnyStage, step: Any, save: Any) -> None:
+        total = stage.settings.images
+        reporter = Reporter(self.folder, stage.name, total, stage.images_seen, "images", self.options.quiet)
+        due = time.monotonic() + self.options.snapshot_minutes * 60
+        try:
+            while stage.images_seen < total:
+                reporter.add(step())
+                if reporter.due_estimate():
+                    self._say(reporter.estimate(stage.images_seen))
+                stopping = self._stop.is_set() or time.monotonic() > self._deadline
+                done = stage.images_seen >= total
+                if stage.step_number % CHECK_EVERY == 0 or done or stopping:
+                    if not reporter.finite():
+                        raise TrainingError(
+                            f"{stage.name} diverged at {stage.images_seen} images: continue with a lower"
+                            f" --{stage.name}-stage.learning-rate (now {stage.settings.learning_rate})"
+                        )
+                    reporter.line(stage.images_seen, reporter.write(stage.images_seen, stage.step_number))
+                    if done or stopping or time.monotonic() > due:
+                        save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
+                        save()
+                        due = time.monotonic() + self.options.snapshot_minutes * 60
+                if stopping and not done:
+                    raise Stopped(f"stopped at {stage.images_seen} images; the same command continues")
+        finally:
+            reporter.close()
+        self._say(f"{stage.name} is complete: {stage.images_seen} images")
+
+    def _info(self, stage: AnyStage) -> dict[str, Any]:
+        return {
+            "stage": stage.name,
+            "images_seen": stage.images_seen,
+            "data_fingerprint": self.archive.fingerprint,
+            "fps": sum(self.archive.fps) / len(self.archive.fps),
+        }
+
+    def _preview(self, stage: AnyStage) -> Path:
+        return self.folder / "previews" / f"{stage.name}-{stage.images_seen:08d}.jpg"
+
+    def _say(self, text: str) -> None:
+        if not self.options.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _without_lengths(values: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run: the number of images and the step size may change when it is continued."""
+    training = {name: dict(part) if isinstance(part, dict) else part for name, part in values["training"].items()}
+    for name in ("autoencoder_stage", "prior_stage"):
+        for field in ("images", "learning_rate"):
+            training[name].pop(field)
+    return {**values, "training": training}
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples, which YAML's safe reader does not know."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
