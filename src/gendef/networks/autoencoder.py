@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError, InputError
+from gendef.networks.layers import at_least_float32
 
 FACTOR = 8
 """Pixels of the image along one side of a latent pixel."""
@@ -108,16 +109,16 @@ class Autoencoder(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % FACTOR or images.shape[3] % FACTOR:
             raise InputError(f"images must be (B, 3, H, W) with sides divisible by {FACTOR}, got {tuple(images.shape)}")
-        return torch.tanh(self.encoder(images).float())
+        return torch.tanh(at_least_float32(self.encoder(images)))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, 8 h, 8 w) of latents (B, C, h, w); float32, not clamped, so that training sees every error.
+        """Images (B, 3, 8 h, 8 w) of latents (B, C, h, w); not clamped, so that training sees every error.
 
         Raises:
             InputError: another shape.
         """
         self._check(latents)
-        return self.decoder(latents).float()
+        return at_least_float32(self.decoder(latents))
 
     def decode_tiled(self, latents: Tensor, tile: int = 64) -> Tensor:
         """What `decode` gives, to rounding, tile by tile: memory grows with the tile instead of the image.
@@ -133,7 +134,7 @@ class Autoencoder(nn.Module):
         if tile < 1:
             raise InputError(f"a tile must be at least 1 latent pixel, got {tile}")
         batch, _, height, width = latents.shape
-        images = latents.new_empty((batch, 3, height * FACTOR, width * FACTOR), dtype=torch.float32)
+        images = latents.new_empty((batch, 3, height * FACTOR, width * FACTOR))
         for top in range(0, height, tile):
             for left in range(0, width, tile):
                 above, before = max(top - self.reach, 0), max(left - self.reach, 0)

@@ -56,6 +56,12 @@ def time_features(times: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+def zero_(layer: nn.Conv2d) -> None:
+    """Set weights and biases to zero: at first a residual branch adds nothing, and the last layer gives 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class TimedBlock(nn.Module):
     """Residual block whose second normalisation is scaled and shifted by the time (Dhariwal and Nichol 2021)."""
 
@@ -68,7 +74,7 @@ class TimedBlock(nn.Module):
         self.conv_out = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
         self.attention = SelfAttention(channels_out) if attention else nn.Identity()
-        nn.init.zeros_(self.conv_out.weight)
+        zero_(self.conv_out)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """(B, C_in, H, W), (B, time_width) -> (B, C_out, H, W)."""
@@ -87,7 +93,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
+        zero_(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -136,7 +142,7 @@ class LatentPrior(nn.Module):
             before = width
         self.norm = nn.GroupNorm(GROUPS, widths[0])
         self.last = nn.Conv2d(widths[0], inner, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
+        zero_(self.last)
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
         """Velocity (B, C, S, S) at noisy latents (B, C, S, S) and times (B,) in [0, 1]."""
