@@ -59,9 +59,19 @@ def checked_times(num_frames: int, times: Sequence[float] | Tensor | None, trunc
     chosen = torch.as_tensor(times, dtype=torch.float32).flatten()
     if chosen.numel() == 0 or not torch.isfinite(chosen).all() or float(chosen.min()) < 0:
         raise InputError("times must be at least one finite number of frames, none negative")
+    checked_truncation(truncation)
+    return chosen
+
+
+def checked_truncation(truncation: float) -> float:
+    """`truncation` itself.
+
+    Raises:
+        InputError: it is not in [0, 2].
+    """
     if not 0 <= truncation <= 2:
         raise InputError(f"truncation must be between 0 and 2, got {truncation}")
-    return chosen
+    return float(truncation)
 
 
 def draw_label(count: int, label: int | None, noise: torch.Generator) -> tuple[int | None, Tensor | None]:

@@ -30,6 +30,9 @@ from gendef.training.logging import Reporter, count_parameters
 from gendef.training.trainer import CHECK_EVERY, Stopped, stop_signals
 
 STAGES = ("autoencoder", "prior")
+MAY_CHANGE = ("images", "learning_rate", "batch_size", "crop", "decay_share", "freeze_encoder")
+"""Stage fields that may differ when a run is continued: small crops first are cheaper, large ones last are
+better, and the decoder may learn on when a prior of the latents is begun."""
 AnyStage = AutoencoderStage | PriorStage
 
 
@@ -78,7 +81,7 @@ class LatentTrainer:
         if path.exists():
             theirs = yaml.safe_load(path.read_text())
             theirs["training"] = LatentTrainConfig.from_dict(theirs["training"]).to_dict()
-            difference = first_difference(_without_lengths(ours), _without_lengths(theirs))
+            difference = first_difference(_fixed(ours), _fixed(theirs))
             if difference:
                 raise ConfigError(
                     f"{self.folder} holds a run with another {difference}:"
@@ -152,6 +155,8 @@ class LatentTrainer:
 
     def _advance(self, stage: AnyStage, step: Any, save: Any) -> None:
         total = stage.settings.images
+        if stage.images_seen >= total:
+            save()  # a finished prior takes a decoder that has learned on
         reporter = Reporter(self.folder, stage.name, total, stage.images_seen, "images", self.options.quiet)
         due = time.monotonic() + self.options.snapshot_minutes * 60
         try:
@@ -194,12 +199,12 @@ class LatentTrainer:
             print(text, file=sys.stderr, flush=True)
 
 
-def _without_lengths(values: dict[str, Any]) -> dict[str, Any]:
-    """What decides a run: the number of images and the step size may change when it is continued."""
+def _fixed(values: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run; the fields in MAY_CHANGE are left out."""
     training = {name: dict(part) if isinstance(part, dict) else part for name, part in values["training"].items()}
     for name in ("autoencoder_stage", "prior_stage"):
-        for field in ("images", "learning_rate"):
-            training[name].pop(field)
+        for field in MAY_CHANGE:
+            training[name].pop(field, None)
     return {**values, "training": training}
 
 

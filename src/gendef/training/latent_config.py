@@ -60,6 +60,8 @@ class AutoencoderStageConfig(LatentStageConfig):
     """Weight of LPIPS (its weights come from the folder GENDEF_WEIGHTS); 0 for none."""
     lpips_share: float = 0.5
     """Share of a batch on which LPIPS is computed: it costs as much as the networks."""
+    freeze_encoder: bool = False
+    """Only the decoder learns, from the averaged encoder: priors of its latents stay valid."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

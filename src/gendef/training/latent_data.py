@@ -30,16 +30,16 @@ def encode_archive(
     """Latents of all frames, float16 (N, C, S, S), and the number (N,) of the source of each.
 
     Args:
-        folder: where they are kept; read again if they are of the same data and the same autoencoder.
+        folder: where they are kept; read again if they are of the same data and the same encoder.
         mirror: add the latents of the mirrored frames (a mirrored latent decodes to another image).
         say: told what happens.
     """
     marks = {
         "data": archive.fingerprint,
-        "autoencoder": hash_of_weights(autoencoder),
+        "encoder": hash_of_weights(autoencoder.encoder),
         "mirror": str(mirror),
     }
-    path = folder / f"latents-{marks['data'][:8]}-{marks['autoencoder'][:8]}-{mirror}.safetensors"
+    path = folder / f"latents-{marks['data'][:8]}-{marks['encoder'][:8]}-{mirror}.safetensors"
     if path.is_file():
         kept = load_file(path)
         return kept["latents"], kept["sources"]

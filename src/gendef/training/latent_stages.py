@@ -76,6 +76,17 @@ class AutoencoderStage(LatentStage[Autoencoder]):
         super().__init__(config, config.autoencoder_stage, Autoencoder(config.autoencoder), device)
         self.own: AutoencoderStageConfig = config.autoencoder_stage
         self.lpips = None if lpips is None else lpips.to(device)
+        self._freeze()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        super().load_state_dict(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        if self.own.freeze_encoder:
+            self.network.encoder.load_state_dict(self.average.encoder.state_dict())
+            self.network.encoder.requires_grad_(False)
 
     def step(self, images: Tensor) -> dict[str, Tensor]:
         """Train on images (B, 3, R, R) in [-1, 1], of which each gives one crop."""
