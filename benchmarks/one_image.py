@@ -7,7 +7,7 @@
 One half of the archive's clips (one of each video) is compared with the other half: as it is, and as its middle frame
 moved by chained optical flow; that with each frame's mean colour given back, and with the real frame where the
 field leaves the image. With a model, image or fields or both are the model's: which of the two costs how much.
-A rival that paints its frames has only the row "generated".
+A baseline that paints its frames has only the row "generated".
 """
 
 import argparse

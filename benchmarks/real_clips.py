@@ -49,7 +49,7 @@ from gendef.optical_flow.pairwise_flow import (
     found_flows,
 )
 from gendef.video.label_transfer import resized_labels
-from gendef.video.layered_video import CompositeVideo
+from gendef.video.layered_video import LayeredVideo
 from gendef.video.point_tracks import Tracks
 from gendef.visualization.segment_files import write_labels
 
@@ -59,7 +59,7 @@ MASK_SIZE = 480
 TRUSTED = 0.5
 """Agreement of the flow there and back from which on a pixel counts as visible."""
 
-Make = Callable[[int], CanonicalVideo | CompositeVideo]
+Make = Callable[[int], CanonicalVideo | LayeredVideo]
 """Number of the frame that is given -> the clip."""
 
 
@@ -88,7 +88,7 @@ def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVi
     return video
 
 
-def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo | CompositeVideo:
+def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> CanonicalVideo | LayeredVideo:
     """A fit of a clip, read from `kept` when it is there."""
     if not (kept / "video.json").exists():
         how = {"size": options.size, "quality": options.quality, "budget": options.budget}

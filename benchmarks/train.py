@@ -29,10 +29,10 @@ from gendef.runtime.devices import choose_device
 from gendef.runtime.memory import keep_freed_memory
 from gendef.runtime.precision import compute_dtype, name_of
 from gendef.training.config import TrainConfig
-from gendef.training.discriminators import build_critic
-from gendef.training.distributed import ALONE, Group, process_group, started_together
+from gendef.training.discriminators import build_discriminator
+from gendef.training.distributed import SINGLE_PROCESS, Group, process_group, started_by_launcher
 from gendef.training.launch import start_processes
-from gendef.training.micro_batch import Parts
+from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import preset
 from gendef.training.stages import Stage, build_stage
 
@@ -41,7 +41,7 @@ def prepared(
     config: TrainConfig,
     name: str,
     device: torch.device,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     *,
     batch: int | None = None,
     micro_batch: int | None = None,
@@ -49,15 +49,15 @@ def prepared(
     """The stage called `name`, past its warm-up so that the generator learns too; `batch` replaces its batch size."""
     if batch:
         config = replace(config, **{name: replace(getattr(config, name), batch_size=batch)})
-    critic = build_critic(config, Parts(micro_batch))
-    stage = build_stage(name, config, Generator(config.generator), critic, device, group)
+    discriminator = build_discriminator(config, MicroBatches(micro_batch))
+    stage = build_stage(name, config, Generator(config.generator), discriminator, device, group)
     stage.images_seen = getattr(stage.settings, "warmup", 0)
     return stage
 
 
 def synthetic(stage: Stage) -> tuple[ClipBatch, torch.Tensor]:
     """A share of a batch of noise frames with plausible times, and times for the generated clips."""
-    side, size = stage.generator.resolution, stage.group.share_of("the batch", stage.settings.batch_size)
+    side, size = stage.generator.resolution, stage.group.local_batch_size("the batch", stage.settings.batch_size)
     video = torch.randint(256, (size, stage.num_frames, 3, side, side), dtype=torch.uint8)
     times = torch.rand(size, stage.num_frames).mul(30).round().cumsum(dim=1)
     return ClipBatch(video, times, None), times
@@ -80,11 +80,11 @@ def main() -> None:
     """Measure both stages and print."""
     keep_freed_memory()  # as `gendef train` does
     options = parsed()
-    if options.processes > 1 and not started_together():
+    if options.processes > 1 and not started_by_launcher():
         sys.exit(start_processes([sys.executable, *sys.argv], options.processes))
     with process_group(options.device) as (group, device):
         report = measured(options, group, choose_device(device))
-    if group.first:
+    if group.is_main:
         print(json.dumps(report) if options.json else "\n".join(f"{key:<10} {value}" for key, value in report.items()))
 
 

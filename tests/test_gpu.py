@@ -17,8 +17,8 @@ from gendef.networks.generator import (
     GeneratorConfig,
 )
 from gendef.networks.resample import FilteredLeakyReLU
-from gendef.training.discriminators import build_critic
-from gendef.training.micro_batch import Parts
+from gendef.training.discriminators import build_discriminator
+from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import preset
 from gendef.training.stages import build_stage
 
@@ -50,7 +50,7 @@ def _layers():
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("side", [32, 64])
 def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
-    kernels = choice.kernels("triton_filtered")
+    kernels = choice.kernels("filtered_leaky_relu")
     assert kernels is not None
     if side not in kernels.sides_for(dtype):
         pytest.skip("such tiles are not tried")
@@ -71,7 +71,7 @@ def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 def test_samples_at_displaced_taps_by_kernels(dtype, most):
-    kernels = choice.kernels("triton_deformable")
+    kernels = choice.kernels("deformable")
     assert kernels is not None
     torch.manual_seed(0)
     for channels, side, taps in ((576, 32, 9), (161, 36, 9), (64, 16, 1)):
@@ -126,13 +126,15 @@ def test_compiled_fields_are_the_same():
 def test_a_training_step_is_that_of_the_processor(stage, name, micro_batch):
     config = preset(name)
     if name == "sky256":
-        critic = replace(config.stylegan_v, resolution=64, channel_base=1024, channel_max=16)
-        config = replace(config, generator=_config(), stylegan_v=critic)
+        discriminator = replace(config.stylegan_v, resolution=64, channel_base=1024, channel_max=16)
+        config = replace(config, generator=_config(), stylegan_v=discriminator)
     config = replace(config, precision="float32")
     metrics = []
     for device in (torch.device("cpu"), GPU):
         torch.manual_seed(0)
-        made = build_stage(stage, config, Generator(config.generator), build_critic(config, Parts(micro_batch)), device)
+        made = build_stage(
+            stage, config, Generator(config.generator), build_discriminator(config, MicroBatches(micro_batch)), device
+        )
         made.images_seen = getattr(made.settings, "warmup", 0)
         video = torch.randint(256, (2, made.num_frames, 3, 64, 64), dtype=torch.uint8)
         times = torch.rand(2, made.num_frames).mul(20).cumsum(dim=1)

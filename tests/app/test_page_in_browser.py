@@ -94,7 +94,7 @@ def test_it_shows_what_render_gives(opened, size):
 
 def test_it_shows_the_light_of_the_frames(opened, clip):
     light = 0.5 * torch.rand(8, 3, 5, 3, generator=torch.Generator().manual_seed(0)) - 0.3
-    lit = CanonicalVideo(clip.canonical, clip.deformation, residual=light)
+    lit = CanonicalVideo(clip.canonical, clip.deformation, illumination=light)
     page = opened(lit)
     for frame in (1, 6):
         shown = frame_pixels(page, frame).astype(int)

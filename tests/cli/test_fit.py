@@ -82,10 +82,10 @@ def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
     picture = scenery(40, 60) * 0.5
     frames = torch.stack([(1 + 0.1 * t) * (picture[:, 4:36, 2 * t : 40 + 2 * t] + 1) - 1 for t in range(5)])
     folder, out = write_frames(tmp_path / "ramp", frames), tmp_path / "clip"
-    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--residual"]) == 0
-    assert " without the residual)" in capsys.readouterr().out
+    assert fit.main([str(folder), "--out", str(out), "--quality", "fast", "--illumination"]) == 0
+    assert " without the illumination)" in capsys.readouterr().out
     clip = gendef.CanonicalVideo.load(out)
-    assert clip.report["psnr"] > clip.report["psnr_without_residual"] + 5 and clip.info["residual"]
+    assert clip.report["psnr"] > clip.report["psnr_without_illumination"] + 5 and clip.info["illumination"]
     grey = tmp_path / "grey.png"
     Image.new("RGB", (64, 64), (100, 100, 100)).save(grey)
     assert main.main(["edit", str(out), "--canonical", str(grey), "--out", str(tmp_path / "edited")]) == 0
@@ -94,8 +94,8 @@ def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
     assert main.main(["export", str(out), "--html", str(tmp_path / "clip.html")]) == 0
     assert main.main(["show", str(out), "--out", str(tmp_path / "figure.png")]) == 0
     capsys.readouterr()
-    assert main.main(["fit", str(folder), "--model", "sky", "--residual", "--out", str(tmp_path / "other")]) == 2
-    assert "--model goes without --residual" in capsys.readouterr().err
+    assert main.main(["fit", str(folder), "--model", "sky", "--illumination", "--out", str(tmp_path / "other")]) == 2
+    assert "--model goes without --illumination" in capsys.readouterr().err
 
 
 def test_mistakes_end_with_status_two(tmp_path, capsys, folder):

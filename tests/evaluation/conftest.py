@@ -24,7 +24,7 @@ def thumbnails(clips):
 def make_spec(**changes):
     options = {
         "name": "thumbnails",
-        "sees": "clips",
+        "input_kind": "clips",
         "size": 16,
         "antialias": True,
         "value_range": (-1.0, 1.0),

@@ -28,7 +28,7 @@ def test_frames_of_the_right_size_are_not_touched(spec):
     fed = []
     load = lambda weights, device: (lambda x: fed.append(x) or x.new_zeros(len(x), 48), "")  # noqa: E731
     clip = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
-    Detector(spec(load=load, sees="frames", value_range=(0.0, 255.0))).features([clip])
+    Detector(spec(load=load, input_kind="frames", value_range=(0.0, 255.0))).features([clip])
     assert torch.equal(fed[0], clip.float())
 
 
@@ -48,7 +48,7 @@ def test_registry(spec, tmp_path, monkeypatch):
     assert find_detector(register_detector(spec(name="mine")).name).name == "mine"
     (tmp_path / "their_detector.py").write_text("mine = 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"must be a gendef\.metrics\.detectors.DetectorSpec, got a int"):
+    with pytest.raises(InputError, match=r"must be a gendef\.evaluation\.detectors.DetectorSpec, got a int"):
         find_detector("their_detector:mine")
     with pytest.raises(InputError, match="their_detector:other cannot be imported"):
         find_detector("their_detector:other")

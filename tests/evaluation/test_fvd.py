@@ -141,7 +141,7 @@ class TestFeatures:
 
     def test_detector_of_frames(self, clips, spec):
         frames = Detector(
-            spec(sees="frames", dimension=3, load=lambda weights, device: (lambda x: x.mean(dim=(2, 3)), ""))
+            spec(input_kind="frames", dimension=3, load=lambda weights, device: (lambda x: x.mean(dim=(2, 3)), ""))
         )
         found = compute_features(ClipsInMemory(clips(4, 0)), Sampling(frames=6), frames)
         assert found.clips == 4 and found.rows.shape == (24, 3)

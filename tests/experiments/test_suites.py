@@ -9,13 +9,13 @@ from tests.training.conftest import tiny_training
 from gendef.cli.main import main
 from gendef.errors import ConfigError
 from gendef.evaluation.clip_sets import open_clips
-from gendef.experiments.paper_tables import ABLATIONS, FID_OF_STAGES, RIVALS
+from gendef.experiments.paper_tables import ABLATIONS, BASELINES, FID_OF_STAGES
 from gendef.experiments.run import Budget, train_row
 from gendef.experiments.suites import last_layer, suite
 from gendef.experiments.table import SuiteTable
 from gendef.model.gendef import GenDeF
 from gendef.training.config import first_difference
-from gendef.training.micro_batch import Parts
+from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import preset
 
 
@@ -64,11 +64,11 @@ def test_every_row_has_its_number_in_the_paper():
     assert {row.paper for row in paper} <= set(ABLATIONS["YouTube Driving"])
     table = suite("baselines", preset("tiny32"))
     assert [row.name for row in table] == ["gendef", "stylesv-mtm", "stylegan-v", "mocogan"]
-    assert {row.paper for row in table[:3]} <= set(RIVALS["SkyTimelapse"])
+    assert {row.paper for row in table[:3]} <= set(BASELINES["SkyTimelapse"])
     assert [row.pretrains for row in table] == [True, True, False, False]
     assert table[0].config.generator.canonical == table[1].config.generator.canonical
     for name, (_, after) in FID_OF_STAGES.items():
-        assert RIVALS[name]["GenDeF"].fid == after
+        assert BASELINES[name]["GenDeF"].fid == after
 
 
 def test_the_page_of_the_papers_tables_shows_the_data():
@@ -87,7 +87,7 @@ def test_the_page_of_the_papers_tables_shows_the_data():
         )
 
     for name in ("DIGAN", "StyleGAN-V", "StyleSV", "StyleSV-mtm"):
-        assert rows[name] == [cell for data in RIVALS.values() for cell in cells(data.get(name))]
+        assert rows[name] == [cell for data in BASELINES.values() for cell in cells(data.get(name))]
     for name in set(ABLATIONS["YouTube Driving"]) - {"GenDeF"}:
         assert rows[name] == [cell for data in ABLATIONS.values() for cell in cells(data.get(name))]
     for name, stages in FID_OF_STAGES.items():
@@ -165,13 +165,13 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     arguments = ["--data", str(archive_path), "--config", str(config), "--out", str(tmp_path / "out")]
     options = ["--rows", "gendef,stylegan-v", "--measures", "fvd16,fid", "--count", "6", "--clips-per-video", "2"]
     run = ["ablate", *arguments, *options, "--device", "cpu"]
-    sizes, parts = [], Parts.run
+    sizes, parts = [], MicroBatches.run
 
     def noted(self, *inputs, **names):
         sizes.append(self.size)
         return parts(self, *inputs, **names)
 
-    monkeypatch.setattr(Parts, "run", noted)
+    monkeypatch.setattr(MicroBatches, "run", noted)
     assert main([*run, "--micro-batch", "1"]) == 0
     assert set(sizes) == {1}
     text = capsys.readouterr().out

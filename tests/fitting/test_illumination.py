@@ -27,13 +27,13 @@ def moving(pixels):
 
 def test_the_light_of_a_known_ramp_is_found(tmp_path, moving):
     folder = write_frames(tmp_path / "ramp", lit(moving, ramp()))
-    plain, clip = (fit_video(folder, quality="fast", residual=residual) for residual in (False, True))
+    plain, clip = (fit_video(folder, quality="fast", illumination=illumination) for illumination in (False, True))
     assert clip.report["psnr"] > plain.report["psnr"] + 10 and clip.report["psnr"] > 40
-    assert clip.report["psnr_without_residual"] < 34 and clip.report["explained"] > 0.97
-    assert clip.info["residual"] and "psnr_without_residual" not in plain.report and plain.residual is None
+    assert clip.report["psnr_without_illumination"] < 34 and clip.report["explained"] > 0.97
+    assert clip.info["illumination"] and "psnr_without_illumination" not in plain.report and plain.illumination is None
     reference = clip.report["reference_frame"]
     expected = 1 + gain(ramp(), (48, 64))
-    found = 1 + gain(clip.residual, (48, 64))
+    found = 1 + gain(clip.illumination, (48, 64))
     torch.testing.assert_close(found, expected / expected[reference], atol=0.02, rtol=0)
     # The canonical image is in the light of its reference frame, so that it looks as that does.
     assert clip.report["reference_difference"] < 1
@@ -42,16 +42,16 @@ def test_the_light_of_a_known_ramp_is_found(tmp_path, moving):
 
 
 def test_what_only_moves_is_not_taken_for_light(tmp_path, moving):
-    clip = fit_video(write_frames(tmp_path / "pan", moving), quality="fast", residual=True)
-    assert clip.residual.abs().mean() < 0.005 and clip.residual.abs().max() < 0.02
-    assert min(clip.report["psnr"], clip.report["psnr_without_residual"]) > 45
+    clip = fit_video(write_frames(tmp_path / "pan", moving), quality="fast", illumination=True)
+    assert clip.illumination.abs().mean() < 0.005 and clip.illumination.abs().max() < 0.02
+    assert min(clip.report["psnr"], clip.report["psnr_without_illumination"]) > 45
 
 
 def test_what_the_canonical_image_does_not_show_is_not_taken_for_light(tmp_path, pixels):
     frames = views(scenery(48, 64) * 0.6, pixels.expand(7, 48, 64, 2))
     frames[5, :, 8:40, 20:44] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
-    clip = fit_video(write_frames(tmp_path / "flash", frames), quality="fast", residual=True)
-    assert clip.residual.abs().max() < 0.03 and clip.visibility[5, 16:32, 26:38].float().mean() < 0.2
+    clip = fit_video(write_frames(tmp_path / "flash", frames), quality="fast", illumination=True)
+    assert clip.illumination.abs().max() < 0.03 and clip.visibility[5, 16:32, 26:38].float().mean() < 0.2
 
 
 def test_the_same_result_after_an_interruption(tmp_path, moving, monkeypatch):
@@ -60,7 +60,7 @@ def test_the_same_result_after_an_interruption(tmp_path, moving, monkeypatch):
     from gendef.media.footage import read_footage
 
     footage = read_footage(write_frames(tmp_path / "ramp", lit(moving, ramp())), 270)
-    options = Options("fast", residual=True)
+    options = Options("fast", illumination=True)
     whole = fit_scene(footage.scenes[0], footage, options, "x")
     state = StateFile(tmp_path / "state", {}, every=0)
     sweeps = 0
@@ -74,20 +74,23 @@ def test_the_same_result_after_an_interruption(tmp_path, moving, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit_scene(footage.scenes[0], footage, options, "x", watcher=stop, state_file=state)
     again = fit_scene(footage.scenes[0], footage, options, "x", state_file=state)
-    assert torch.equal(again.residual, whole.residual) and torch.equal(again.canonical, whole.canonical)
+    assert torch.equal(again.illumination, whole.illumination) and torch.equal(again.canonical, whole.canonical)
 
 
 def test_black_frames_take_the_light_of_their_neighbours(tmp_path, moving):
     frames = lit(moving, ramp())
     frames[0] = -1
-    clip = fit_video(write_frames(tmp_path / "black", frames), quality="fast", residual=True)
-    assert torch.equal(clip.residual[0], clip.residual[1]) and clip.residual[5].mean() > clip.residual[1].mean() + 0.1
+    clip = fit_video(write_frames(tmp_path / "black", frames), quality="fast", illumination=True)
+    assert (
+        torch.equal(clip.illumination[0], clip.illumination[1])
+        and clip.illumination[5].mean() > clip.illumination[1].mean() + 0.1
+    )
 
 
 def test_a_still_video_has_no_light_of_its_own(tmp_path):
-    clip = fit_video(write_frames(tmp_path / "still", scenery(32, 40).expand(3, 3, 32, 40)), residual=True)
-    assert torch.count_nonzero(clip.residual) == 0
-    assert clip.report["psnr"] == clip.report["psnr_without_residual"]
+    clip = fit_video(write_frames(tmp_path / "still", scenery(32, 40).expand(3, 3, 32, 40)), illumination=True)
+    assert torch.count_nonzero(clip.illumination) == 0
+    assert clip.report["psnr"] == clip.report["psnr_without_illumination"]
 
 
 def test_layers_share_the_light_that_the_background_finds(tmp_path, pixels):
@@ -102,10 +105,10 @@ def test_layers_share_the_light_that_the_background_finds(tmp_path, pixels):
     (tmp_path / "masks").mkdir()
     for t, mask in enumerate(labels):
         Image.fromarray(mask).save(tmp_path / "masks" / f"{t:03d}.png")
-    clip = fit_video(folder, quality="fast", masks=tmp_path / "masks", residual=True)
-    assert torch.equal(clip.layers[0].video.residual, clip.layers[1].video.residual)
-    assert clip.report["psnr"] > clip.report["psnr_without_residual"] + 5 and clip.report["psnr"] > 33
-    expected, found = (1 + gain(light, (48, 64)) for light in (ramp(), clip.layers[0].video.residual))
+    clip = fit_video(folder, quality="fast", masks=tmp_path / "masks", illumination=True)
+    assert torch.equal(clip.layers[0].video.illumination, clip.layers[1].video.illumination)
+    assert clip.report["psnr"] > clip.report["psnr_without_illumination"] + 5 and clip.report["psnr"] > 33
+    expected, found = (1 + gain(light, (48, 64)) for light in (ramp(), clip.layers[0].video.illumination))
     torch.testing.assert_close(found, expected / expected[clip.report["reference_frame"]], atol=0.05, rtol=0)
 
 
@@ -113,9 +116,9 @@ def test_segments_have_their_own(tmp_path):
     still = scenery(48, 64)[:, :32, :40] * 0.6 - 0.2
     frames = lit(still.expand(17, 3, 32, 40), ramp(17, 0.03))
     folder = write_frames(tmp_path / "long", frames)
-    clip = fit_long(folder, quality="fast", segment=16, residual=True)[0]
-    assert len(clip.layers) == 2 and all(layer.video.residual is not None for layer in clip.layers)
-    assert clip.report["psnr"] > 40 and clip.report["psnr_without_residual"] < 35
+    clip = fit_long(folder, quality="fast", segment=16, illumination=True)[0]
+    assert len(clip.layers) == 2 and all(layer.video.illumination is not None for layer in clip.layers)
+    assert clip.report["psnr"] > 40 and clip.report["psnr_without_illumination"] < 35
     assert float(psnr(clip.render(), frames).min()) > 40
 
 
@@ -133,10 +136,10 @@ def test_the_linear_system_is_solved(monkeypatch):
 
 
 def test_the_grid_has_five_cells_along_the_shorter_side():
-    assert Light(torch.zeros(1, 3, 270, 480)).residual.shape == (1, 5, 9, 3)
-    assert Light(torch.zeros(1, 3, 456, 256)).residual.shape == (1, 9, 5, 3)
+    assert Light(torch.zeros(1, 3, 270, 480)).illumination.shape == (1, 5, 9, 3)
+    assert Light(torch.zeros(1, 3, 456, 256)).illumination.shape == (1, 9, 5, 3)
 
 
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(DataError, match="nothing"):
-        fit_video(tmp_path / "nothing.mp4", residual=True)
+        fit_video(tmp_path / "nothing.mp4", illumination=True)

@@ -18,7 +18,7 @@ from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.layer_fit import Flows
 from gendef.fitting.masks import compact_labels, read_masks
 from gendef.fitting.motion_segmentation import moving_things
-from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.video.layered_video import LayeredVideo, load_clip
 
 COUNT = 6
 
@@ -47,7 +47,7 @@ def test_each_layer_gets_its_own_image(crossing):
     folder, masks, _, (back, _) = crossing
     moments = []
     clip = gendef.fit_video(folder, quality="fast", masks=masks, watcher=moments.append)
-    assert isinstance(clip, CompositeVideo)
+    assert isinstance(clip, LayeredVideo)
     assert [layer.name for layer in clip.layers] == ["background", "object 1"]
     assert clip.report["psnr"] > 34 and clip.report["explained"] > 0.97 and clip.report["folded"] == 0
     alone = gendef.fit_video(folder, quality="fast")
@@ -87,7 +87,7 @@ def test_one_mask_is_not_carried_over_cuts(crossing, tmp_path, capsys):
     assert main.main(words) == 0
     assert f"no masks in frames {COUNT} to {2 * COUNT - 1}: one image" in capsys.readouterr().out
     first, second = (load_clip(tmp_path / "x" / name) for name in ("scene00", "scene01"))
-    assert isinstance(first, CompositeVideo) and isinstance(second, CanonicalVideo)
+    assert isinstance(first, LayeredVideo) and isinstance(second, CanonicalVideo)
     Image.new("L", (56, 40)).save(tmp_path / "empty.png")
     assert main.main(["fit", str(folder), "--masks", str(tmp_path / "empty.png"), "--out", str(tmp_path / "x")]) == 2
     assert "empty.png: the mask is empty" in capsys.readouterr().err

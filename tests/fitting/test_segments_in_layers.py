@@ -255,7 +255,7 @@ def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
         "fast",
         "--segment",
         "16",
-        "--residual",
+        "--illumination",
         "--masks",
         str(masks),
         "--json",
@@ -264,7 +264,7 @@ def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
     assert fit.main([*words, str(tmp_path / "whole")]) == 0
     report = json.loads(capsys.readouterr().out)["clips"][0]
     assert [part["frames"] for part in report["segments"]] == [[0, 12], [5, 17]]
-    assert "psnr_without_residual" in report and len(report["segments"][1]["layers"]) == 2
+    assert "psnr_without_illumination" in report and len(report["segments"][1]["layers"]) == 2
 
     class Impatient(StateFile):
         count = 0
@@ -284,7 +284,7 @@ def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
     assert fit.main([*words, str(stopped)]) == 0
     assert Impatient.count == 24  # of 6 sweeps a layer, none was made twice
     one, two = (load_clip(tmp_path / name) for name in ("whole", "stopped"))
-    assert all(layer.video.residual is not None for layer in one.layers)
+    assert all(layer.video.illumination is not None for layer in one.layers)
     assert torch.equal(one.render(), two.render()) and torch.equal(one.visibility, two.visibility)
     assert not list(stopped.glob(".*"))
     capsys.readouterr()

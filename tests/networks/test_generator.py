@@ -170,7 +170,7 @@ def test_configuration_round_trip_and_errors():
     assert GeneratorConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="no field 'wdim'"):
         GeneratorConfig.from_dict({"wdim": 3})
-    with pytest.raises(ConfigError, match=r"canonical\.channel_max must be int"):
+    with pytest.raises(ConfigError, match=r"canonical\.channel_max"):
         GeneratorConfig.from_dict({"canonical": {"channel_max": "many"}})
     with pytest.raises(ConfigError, match="power of two"):
         Generator(GeneratorConfig(resolution=48, canonical=CanonicalConfig(kind="stylegan2")))

@@ -94,7 +94,7 @@ def test_other_sizes_and_frame_counts(features):
     assert critic(torch.rand(2, 1, 3, 32, 32)).shape == critic(torch.rand(2, 1, 3, 100, 100)).shape
     with pytest.raises(ValueError, match="clips of 3 frames"):
         critic(torch.rand(1, 2, 3, 64, 64), torch.tensor([[0.0, 1.0]]))
-    with pytest.raises(ConfigError, match="multiple of 32"):
+    with pytest.raises(ConfigError, match="feature_size"):
         ProjectedConfig(feature_size=70)
 
 

@@ -22,7 +22,7 @@ from gendef.inversion.invert import Options, Target, _Search
 from gendef.networks.baselines import build_generator
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
-from gendef.training.discriminators import build_critic
+from gendef.training.discriminators import build_discriminator
 from gendef.training.presets import as_model, preset
 from gendef.training.stages import build_stage
 
@@ -107,8 +107,8 @@ def _config(name, model="gendef"):
         canonical=replace(config.generator.canonical, channel_base=1024, channel_max=16),
         deformation=replace(config.generator.deformation, channel_base=1024, channel_max=16),
     )
-    critic = replace(config.stylegan_v, channel_base=1024, channel_max=16)
-    return replace(config, generator=generator, stylegan_v=critic, precision="float32")
+    discriminator = replace(config.stylegan_v, channel_base=1024, channel_max=16)
+    return replace(config, generator=generator, stylegan_v=discriminator, precision="float32")
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_a_training_step(pretended, monkeypatch, name, model, stage):
     # It reads random numbers that were drawn on the processor, which have no values here.
     monkeypatch.setattr("gendef.training.diffaug._translate", lambda video, generator, group: video)
     config = _config(name, model)
-    generator, critic = build_generator(config.generator), build_critic(config)
+    generator, discriminator = build_generator(config.generator), build_discriminator(config)
     with pretended() as moves:
-        made = build_stage(stage, config, generator, critic, GPU)
+        made = build_stage(stage, config, generator, discriminator, GPU)
         made.images_seen = getattr(made.settings, "warmup", 0)
         count, side = made.num_frames, config.generator.resolution
         batch = ClipBatch(torch.zeros(2, count, 3, side, side, dtype=torch.uint8), torch.zeros(2, count), None)

@@ -33,7 +33,7 @@ def test_random_numbers_come_from_the_generator_alone():
     assert torch.equal(diffaug(clip, seeded()), diffaug(clip, seeded()))
 
 
-def test_strength_follows_the_critic():
+def test_strength_follows_the_discriminator():
     augment = AdaptiveAugment()
     for _ in range(50):
         augment.update(torch.tensor(1.0), 10, 0.6, 1000)

@@ -15,10 +15,10 @@ from gendef.training.trainer import Trainer
 from .conftest import tiny_training
 from .test_trainer import options
 
-RIVALS = ("stylegan-v", "stylesv-mtm", "mocogan")
+BASELINES = ("stylegan-v", "stylesv-mtm", "mocogan")
 
 
-@pytest.mark.parametrize("model", RIVALS)
+@pytest.mark.parametrize("model", BASELINES)
 def test_a_rival_trains_end_to_end(archive_path, tmp_path, model):
     config = as_model(tiny_training(), model)
     Trainer(config, archive_path, options(tmp_path / "run")).run()
@@ -33,7 +33,7 @@ def test_a_rival_trains_end_to_end(archive_path, tmp_path, model):
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("model", RIVALS)
+@pytest.mark.parametrize("model", BASELINES)
 def test_every_parameter_learns_from_clips(archive_path, tmp_path, model):
     config = as_model(tiny_training(), model)
     trainer = Trainer(config, archive_path, options(tmp_path / "run"))
@@ -61,13 +61,13 @@ def test_mocogan_begins_its_clips_at_time_zero(archive_path, tmp_path, monkeypat
 def test_gendef_and_stylesv_share_stage_one(archive_path, tmp_path):
     base = tiny_training()
     Trainer(base, archive_path, options(tmp_path / "run", stages=("pretrain",))).run()
-    target = tmp_path / "rival" / "checkpoints"
+    target = tmp_path / "baseline" / "checkpoints"
     target.mkdir(parents=True)
     for path in (tmp_path / "run" / "checkpoints").glob("pretrain-*"):
         (target / path.name).write_bytes(path.read_bytes())
     generator = as_model(base, "stylesv-mtm").generator
-    rival = replace(as_model(base, "stylesv-mtm"), generator=replace(generator, canonical=base.generator.canonical))
-    stage = Trainer(rival, archive_path, options(tmp_path / "rival")).build("finetune")
+    baseline = replace(as_model(base, "stylesv-mtm"), generator=replace(generator, canonical=base.generator.canonical))
+    stage = Trainer(baseline, archive_path, options(tmp_path / "baseline")).build("finetune")
     state = latest_checkpoint(tmp_path / "run" / "checkpoints", "pretrain")["average"]
     for name, value in stage.generator.canonical.state_dict(prefix="canonical.").items():
         assert torch.equal(value, state[name]), name
@@ -100,7 +100,7 @@ def test_settings_for_fields_are_refused(archive_path, tmp_path, capsys):
         Trainer(as_model(tiny_training(), "stylegan-v"), archive_path, only)
 
 
-@pytest.mark.parametrize("model", RIVALS)
+@pytest.mark.parametrize("model", BASELINES)
 @pytest.mark.parametrize("name", ["tiny32", "sky256"])
 def test_presets_make_every_model(name, model):
     config = as_model(preset(name), model)

@@ -19,7 +19,7 @@ from gendef.errors import ConfigError
 from gendef.training.ada import AdaptiveAugment
 from gendef.training.checkpoint import latest_checkpoint
 from gendef.training.diffaug import diffaug
-from gendef.training.distributed import ALONE, Group, process_group
+from gendef.training.distributed import SINGLE_PROCESS, Group, process_group
 from gendef.training.launch import start_processes
 from gendef.training.trainer import STAGES, RunOptions, Trainer
 
@@ -61,7 +61,7 @@ def assert_close(first, second, start):
     """Two states agree to a thousandth of what training has changed since `start`."""
     assert first["images_seen"] == second["images_seen"]
     assert torch.equal(first["noise"], second["noise"])
-    for part in ("generator", "critic", "average", "ada"):
+    for part in ("generator", "discriminator", "average", "ada"):
         ours, theirs, before = (
             torch.cat([value.double().reshape(-1) for value in side[part].values()]) for side in (first, second, start)
         )
@@ -148,7 +148,7 @@ def train(group, device):
     except loop.Stopped as stopped:
         print(stopped, flush=True)
     state = built[0].state_dict()
-    parts = [state[name] for name in ("generator", "average", "critic")]
+    parts = [state[name] for name in ("generator", "average", "discriminator")]
     tensors = [value.double().sum().item() for part in parts for value in part.values()]
     same = group.gather([tensors, state["images_seen"], state["noise"].tolist(), state["seconds"]])
     assert same[0] == same[1], "the processes have come apart"
@@ -265,17 +265,17 @@ def test_an_environment_that_cannot_be(monkeypatch, environment, device, message
 def test_alone_there_is_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with process_group("cpu") as (group, device):
-        assert group is ALONE and device == "cpu"
+        assert group is SINGLE_PROCESS and device == "cpu"
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     with process_group("cuda") as (group, device):
-        assert group is ALONE and device == "cuda"
+        assert group is SINGLE_PROCESS and device == "cuda"
 
 
 def test_a_process_whose_starter_is_gone_notices():
-    assert not Group(starter=os.getppid()).abandoned()
-    assert not ALONE.abandoned()
-    assert Group(starter=os.getpid()).abandoned()
+    assert not Group(launcher_pid=os.getppid()).launcher_has_ended()
+    assert not SINGLE_PROCESS.launcher_has_ended()
+    assert Group(launcher_pid=os.getpid()).launcher_has_ended()
 
 
 def test_the_mean_over_processes_keeps_the_gradient(monkeypatch):

@@ -28,7 +28,7 @@ def test_adversarial_losses_by_hand():
     assert generator_loss(fake, "logistic").item() == pytest.approx(expected)
 
 
-def test_r1_of_a_linear_critic_is_its_squared_norm():
+def test_r1_of_a_linear_discriminator_is_its_squared_norm():
     weight = torch.randn(12)
     x = torch.randn(5, 12, requires_grad=True)
     assert r1_penalty(x @ weight, [x]).item() == pytest.approx(weight.square().sum().item(), rel=1e-5)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gendef.errors import ConfigError, TrainingError
-from gendef.training.micro_batch import WHOLE, Parts
+from gendef.training.micro_batch import FULL_BATCH, MicroBatches
 from gendef.training.trainer import RunOptions, Trainer
 
 from .conftest import tiny_training
@@ -43,8 +43,8 @@ def gradients(parts, x, *, follows):
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
 def test_values_and_gradients(size):
     x = torch.randn(5, 4, dtype=torch.float64)
-    expected = gradients(WHOLE, x, follows=False)
-    for ours, theirs in zip(gradients(Parts(size), x, follows=False), expected, strict=True):
+    expected = gradients(FULL_BATCH, x, follows=False)
+    for ours, theirs in zip(gradients(MicroBatches(size), x, follows=False), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
@@ -53,7 +53,7 @@ def test_gradients_of_gradients():
     layer = nn.Sequential(nn.Linear(4, 8), nn.Softplus(), nn.Linear(8, 1)).double()
     x = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
     penalties = []
-    for parts in (WHOLE, Parts(4)):
+    for parts in (FULL_BATCH, MicroBatches(4)):
         layer.zero_grad()
         (y,) = parts.run(lambda x: (layer(x),), x)
         (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
@@ -67,9 +67,9 @@ def test_gradients_of_gradients():
 def test_running_means():
     """Every part divides by its own half-way mean, also when it is computed again; what stays is the mean of all."""
     x = torch.randn(5, 4, dtype=torch.float64)
-    y, by_x, by_weight, mean = gradients(Parts(2), x, follows=True)
+    y, by_x, by_weight, mean = gradients(MicroBatches(2), x, follows=True)
     pieces, weights = x.split(2), (2 / 5, 2 / 5, 1 / 5)
-    alone = [gradients(WHOLE, piece, follows=True) for piece in pieces]
+    alone = [gradients(FULL_BATCH, piece, follows=True) for piece in pieces]
     torch.testing.assert_close(y, torch.cat([piece[0] for piece in alone]))
     torch.testing.assert_close(by_x, torch.cat([piece[1] for piece in alone]))
     torch.testing.assert_close(by_weight, sum(piece[2] for piece in alone))
@@ -94,13 +94,13 @@ def test_what_is_held():
         return sum(kept.values())
 
     weights = sum(p.numel() for p in layer.parameters())
-    assert held(WHOLE) > 8 * x.numel()
-    assert held(Parts(8)) <= x.numel() + weights
+    assert held(FULL_BATCH) > 8 * x.numel()
+    assert held(MicroBatches(8)) <= x.numel() + weights
 
 
 def test_size_is_checked():
     with pytest.raises(ConfigError, match="--micro-batch must be at least 1, got 0"):
-        Parts(0)
+        MicroBatches(0)
 
 
 def configuration(kind):
@@ -127,7 +127,7 @@ def test_gradients_of_a_step(kind, stage, archive_path, tmp_path):
         stream = trainer.stream(made)
         metrics = made.step(next(stream.iterate(0)), stream.sample_times(0))
         assert metrics["r1"] > 0
-        found = {f"critic.{name}": p.grad for name, p in made.critic.named_parameters()}
+        found = {f"discriminator.{name}": p.grad for name, p in made.discriminator.named_parameters()}
         found |= {name: p.grad for name, p in made.generator.named_parameters()}
         found |= {name: buffer for name, buffer in made.generator.named_buffers() if name.endswith("w_avg")}
         return {name: value for name, value in found.items() if value is not None}, metrics

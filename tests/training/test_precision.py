@@ -9,8 +9,8 @@ from gendef.data.clips import ClipBatch
 from gendef.networks.baselines import build_generator
 from gendef.networks.layers import EqualizedConv2d
 from gendef.training import stages
-from gendef.training.discriminators import build_critic
-from gendef.training.micro_batch import Parts
+from gendef.training.discriminators import build_discriminator
+from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import fit_to_data
 from gendef.training.stages import build_stage
 from gendef.training.trainer import RunOptions, Trainer
@@ -40,7 +40,7 @@ def test_gradients(discriminator, stage, archive_path, tmp_path, monkeypatch):
 
     def watch(made):
         made.generator.motion_encoder.register_forward_hook(lambda _, __, result: codes.append(result.detach()))
-        for module in made.critic.modules():
+        for module in made.discriminator.modules():
             if isinstance(module, (torch.nn.Conv2d, EqualizedConv2d)):
                 module.register_forward_hook(lambda _, __, result: judged.add(result.dtype))
         loss = stages.discriminator_loss
@@ -61,7 +61,7 @@ def test_gradients(discriminator, stage, archive_path, tmp_path, monkeypatch):
     if stage == "finetune":
         assert torch.equal(*codes), "motion codes stay as they are"
     assert rounded.generator.compute_dtype == torch.bfloat16 and rounded.average.compute_dtype is None
-    for network in ("generator", "critic"):
+    for network in ("generator", "discriminator"):
         ours, theirs = (
             torch.cat([p.grad.flatten() for p in getattr(side, network).parameters() if p.grad is not None])
             for side in (exact, rounded)
@@ -88,10 +88,10 @@ def test_labels_in_parts(discriminator, stage, precision):
     for size in (None, 3):
         for labels in (torch.eye(3)[[0, 1, 2, 0]], torch.eye(3)[[0, 1, 2, 1]]):
             torch.manual_seed(0)
-            critic = build_critic(config, Parts(size))
-            made = build_stage(stage, config, build_generator(config.generator), critic, torch.device("cpu"))
+            discriminator = build_discriminator(config, MicroBatches(size))
+            made = build_stage(stage, config, build_generator(config.generator), discriminator, torch.device("cpu"))
             metrics = made.step(ClipBatch(video, times, labels), times)
-            found.append(torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None]))
+            found.append(torch.cat([p.grad.flatten() for p in discriminator.parameters() if p.grad is not None]))
             assert metrics["r1"] > 0
     whole, other, apart, _ = found
     tolerance = 1e-4 if precision == "float32" else 0.05

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from gendef import CanonicalVideo
 from gendef.errors import ClipError, InputError
 from gendef.video.illumination import gain, lit, unlit
-from gendef.video.layered_video import CompositeVideo, Layer, load_clip
+from gendef.video.layered_video import Layer, LayeredVideo, load_clip
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def clip():
     return CanonicalVideo(torch.rand(3, 24, 20) * 2 - 1, 0.05 * torch.randn(5, 24, 20, 2), 12.5)
 
 
-def in_light(clip, residual):
-    return CanonicalVideo(clip.canonical, clip.deformation, clip.fps, residual=residual)
+def in_light(clip, illumination):
+    return CanonicalVideo(clip.canonical, clip.deformation, clip.fps, illumination=illumination)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_all_ways_of_rendering_agree(clip, light, monkeypatch):
     assert [len(chunk) for chunk in video.iter_frames((40, 36))] == [2, 2, 1]
     torch.testing.assert_close(video.render((40, 36)), whole)
     torch.testing.assert_close(video.render((40, 36), [4, 1]), whole[[4, 1]])
-    assert torch.equal(CompositeVideo([Layer(video)]).render(), video.render())
+    assert torch.equal(LayeredVideo([Layer(video)]).render(), video.render())
 
 
 def test_an_edit_is_seen_in_the_light_of_the_clip(clip, light):
@@ -77,44 +77,44 @@ def test_motion_is_not_affected(clip, light):
     assert torch.equal(one.positions, two.positions)
 
 
-def test_without_residual(clip, light):
+def test_without_illumination(clip, light):
     video = in_light(clip, light)
-    assert torch.equal(video.without_residual().render(), clip.render()) and video.residual is not None
-    assert torch.equal(CompositeVideo([Layer(video)]).without_residual().render(), clip.render())
+    assert torch.equal(video.without_illumination().render(), clip.render()) and video.illumination is not None
+    assert torch.equal(LayeredVideo([Layer(video)]).without_illumination().render(), clip.render())
 
 
 def test_round_trip(clip, light, tmp_path):
     video = in_light(clip, light)
     video.save(tmp_path / "clip")
-    assert json.loads((tmp_path / "clip" / "video.json").read_text())["residual"] == [3, 2]
+    assert json.loads((tmp_path / "clip" / "video.json").read_text())["illumination"] == [3, 2]
     again = CanonicalVideo.load(tmp_path / "clip")
-    assert torch.equal(again.residual, light) and torch.equal(again.render(), video.render())
-    again.without_residual().save(tmp_path / "clip")
-    assert not (tmp_path / "clip" / "residual.safetensors").exists()
-    assert CanonicalVideo.load(tmp_path / "clip").residual is None
+    assert torch.equal(again.illumination, light) and torch.equal(again.render(), video.render())
+    again.without_illumination().save(tmp_path / "clip")
+    assert not (tmp_path / "clip" / "illumination.safetensors").exists()
+    assert CanonicalVideo.load(tmp_path / "clip").illumination is None
 
 
 def test_clips_of_earlier_versions_have_none(clip, tmp_path):
     clip.save(tmp_path / "clip")
     meta = json.loads((tmp_path / "clip" / "video.json").read_text())
-    del meta["residual"]
+    del meta["illumination"]
     (tmp_path / "clip" / "video.json").write_text(json.dumps(meta))
-    assert CanonicalVideo.load(tmp_path / "clip").residual is None
+    assert CanonicalVideo.load(tmp_path / "clip").illumination is None
 
 
 def test_layers_keep_theirs(clip, light, tmp_path):
     alpha = torch.zeros(5, 24, 20, dtype=torch.uint8)
     alpha[:, :12] = 255
-    video = CompositeVideo([Layer(in_light(clip, light)), Layer(in_light(clip, -light), alpha, 0, "object 1")])
+    video = LayeredVideo([Layer(in_light(clip, light)), Layer(in_light(clip, -light), alpha, 0, "object 1")])
     video.save(tmp_path / "clip")
     again = load_clip(tmp_path / "clip")
-    assert torch.equal(again.layers[1].video.residual, -light)
+    assert torch.equal(again.layers[1].video.illumination, -light)
     assert torch.equal(again.render(), video.render())
     torch.testing.assert_close(video.render()[:, :, :12], in_light(clip, -light).render()[:, :, :12])
 
 
 @pytest.mark.parametrize(
-    ("residual", "message"),
+    ("illumination", "message"),
     [
         (torch.zeros(4, 3, 2, 3), r"floating \(5, h, w, 3\)"),
         (torch.zeros(5, 3, 2, 1), "got torch.float32"),
@@ -124,32 +124,32 @@ def test_layers_keep_theirs(clip, light, tmp_path):
         (torch.full((5, 3, 2, 3), -1.5), "at least -1, got -1.5"),
     ],
 )
-def test_bad_values_are_named(clip, residual, message):
+def test_bad_values_are_named(clip, illumination, message):
     with pytest.raises(InputError, match=message):
-        in_light(clip, residual)
+        in_light(clip, illumination)
 
 
 def remove(folder):
-    (folder / "residual.safetensors").unlink()
+    (folder / "illumination.safetensors").unlink()
 
 
 def truncate(folder):
-    data = (folder / "residual.safetensors").read_bytes()
-    (folder / "residual.safetensors").write_bytes(data[:-8])
+    data = (folder / "illumination.safetensors").read_bytes()
+    (folder / "illumination.safetensors").write_bytes(data[:-8])
 
 
 def another_shape(folder):
-    save_file({"residual": torch.zeros(5, 4, 2, 3)}, folder / "residual.safetensors")
+    save_file({"illumination": torch.zeros(5, 4, 2, 3)}, folder / "illumination.safetensors")
 
 
 def too_dark(folder):
-    save_file({"residual": torch.full((5, 3, 2, 3), -2.0)}, folder / "residual.safetensors")
+    save_file({"illumination": torch.full((5, 3, 2, 3), -2.0)}, folder / "illumination.safetensors")
 
 
 def said(value):
     def change(folder):
         meta = json.loads((folder / "video.json").read_text())
-        (folder / "video.json").write_text(json.dumps(meta | {"residual": value}))
+        (folder / "video.json").write_text(json.dumps(meta | {"illumination": value}))
 
     return change
 
@@ -162,13 +162,13 @@ def said(value):
         (another_shape, "says F32"),
         (too_dark, "at least -1"),
         (said([10**6, 10**6]), "at most"),
-        (said("large"), "residual must be height and width"),
-        (said([True, 2]), "residual must be height and width"),
+        (said("large"), "illumination must be height and width"),
+        (said([True, 2]), "illumination must be height and width"),
     ],
 )
 def test_damaged_files_are_refused(clip, light, tmp_path, damage, message):
     in_light(clip, light).save(tmp_path / "clip")
-    assert set(load_file(tmp_path / "clip" / "residual.safetensors")) == {"residual"}
+    assert set(load_file(tmp_path / "clip" / "illumination.safetensors")) == {"illumination"}
     damage(tmp_path / "clip")
     with pytest.raises(ClipError, match=message):
         CanonicalVideo.load(tmp_path / "clip")

@@ -8,7 +8,7 @@ from tests.video.test_layered_video import shifted
 
 from gendef import CanonicalVideo
 from gendef.errors import InputError
-from gendef.video.layered_video import CompositeVideo, Layer
+from gendef.video.layered_video import Layer, LayeredVideo
 
 SIZE = (16, 24)
 
@@ -21,7 +21,7 @@ def scene():
     for t in range(6):
         alpha[t, 4:12, 2 + 2 * t : 8 + 2 * t] = 255
     square = shifted(front, [-2 * t for t in range(6)], SIZE, "square", alpha=alpha)
-    return CompositeVideo([shifted(back, list(range(6)), SIZE), square])
+    return LayeredVideo([shifted(back, list(range(6)), SIZE), square])
 
 
 def test_each_point_moves_with_its_layer():
@@ -64,7 +64,7 @@ def segments(fade=False):
         alpha[0], alpha[1] = 60, 130
     first = shifted(world, list(range(7)), SIZE)
     second = shifted(world[:, :, 3:], [1 + t for t in range(8)], SIZE, start=4, alpha=alpha)
-    return CompositeVideo([first, second]), world
+    return LayeredVideo([first, second]), world
 
 
 def test_points_go_on_in_the_next_segment():
@@ -93,7 +93,7 @@ def passing(hidden):
         field[..., 0] += 2 * wrong / layer.video.canonical.shape[2] * (alpha[part] > 0)
         layers.append(replace(layer, video=CanonicalVideo(layer.video.canonical, field)))
     torch.manual_seed(3)
-    return CompositeVideo([*layers, shifted(torch.rand(3, *SIZE), [0] * 12, SIZE, "thing", alpha=alpha)])
+    return LayeredVideo([*layers, shifted(torch.rand(3, *SIZE), [0] * 12, SIZE, "thing", alpha=alpha)])
 
 
 def test_points_and_masks_pass_where_nothing_hides_them():
@@ -126,7 +126,7 @@ def test_parts_of_a_thing_need_not_begin_one_after_the_other(first):
     one = shifted(world, list(range(*first)), SIZE, start=first[0])
     for begin in (6, 8, 10):
         two = shifted(world[:, :, 3:], [t - 3 for t in range(begin, 20)], SIZE, start=begin)
-        video = CompositeVideo([shifted(world[:, :, 20:], [0] * 20, SIZE, "other"), one, two])
+        video = LayeredVideo([shifted(world[:, :, 20:], [0] * 20, SIZE, "other"), one, two])
         start = 13
         tracks = video.track([(16, 5)], frame=start, layer=0)
         times = torch.arange(max(begin, first[0]), 20)
@@ -148,7 +148,7 @@ def test_points_that_left_before_the_next_segment_begins_are_not_invented():
 
 def test_frames_without_the_layer_hide_its_points():
     video, _ = segments()
-    alone = CompositeVideo([video.layers[0], Layer(video.layers[1].video, None, 4, "other")])
+    alone = LayeredVideo([video.layers[0], Layer(video.layers[1].video, None, 4, "other")])
     tracks = alone.track([(14, 5)], frame=0)
     assert tracks.visible[0].tolist() == [True] * 4 + [False] * 8
     assert torch.isfinite(tracks.positions).all()

@@ -10,7 +10,7 @@ from PIL import Image
 import gendef
 from gendef import CanonicalVideo
 from gendef.errors import ClipError, InputError
-from gendef.video.layered_video import CompositeVideo, Layer, edit_layer, load_clip, to_alpha
+from gendef.video.layered_video import Layer, LayeredVideo, edit_layer, load_clip, to_alpha
 
 
 def shifted(image, steps, size, name="background", start=0, alpha=None):
@@ -43,7 +43,7 @@ def still():
         shifted(back, [0, 2, 4, 6], (16, 24)),
         shifted(front, [0, -3, -6, -9], (16, 24), "square", alpha=alpha),
     ]
-    return CompositeVideo(layers, 12.5, info={"kind": "test"}, report={"psnr": 40.0}), torch.stack(frames)
+    return LayeredVideo(layers, 12.5, info={"kind": "test"}, report={"psnr": 40.0}), torch.stack(frames)
 
 
 def test_the_front_hides_the_back(still):
@@ -59,7 +59,7 @@ def test_half_alpha_mixes():
         Layer(CanonicalVideo(torch.full((3, 4, 4), -1.0), torch.zeros(2, 4, 4, 2))),
         Layer(CanonicalVideo(torch.ones(3, 4, 4), torch.zeros(1, 4, 4, 2)), to_alpha(torch.full((1, 4, 4), 0.2)), 1),
     ]
-    frames = CompositeVideo(layers).render()
+    frames = LayeredVideo(layers).render()
     assert (frames[0] == -1).all()
     torch.testing.assert_close(frames[1], torch.full((3, 4, 4), -0.6), atol=1e-6, rtol=0)
 
@@ -70,7 +70,7 @@ def test_layers_begin_and_end():
         Layer(CanonicalVideo(grey[0], torch.zeros(2, 4, 4, 2)), start=1),
         Layer(CanonicalVideo(grey[1], torch.zeros(2, 4, 4, 2)), start=2),
     ]
-    video = CompositeVideo(layers)
+    video = LayeredVideo(layers)
     assert video.render()[:, 0, 0, 0].tolist() == [-1, 0.25, 0.5, 0.5]
     assert [int(video.owners(t)[0, 0]) for t in range(4)] == [-1, 0, 1, 1]
     assert video.parts("background") == [0, 1]
@@ -95,7 +95,7 @@ def test_round_trip_is_exact(still, tmp_path):
     assert names == {"layer00", "layer01", "video.json", "preview.mp4", "visibility.safetensors"}
     assert not (tmp_path / "clip" / "layer00" / "alpha").exists(), "what hides all needs no pictures"
     again = load_clip(tmp_path / "clip")
-    assert isinstance(again, CompositeVideo)
+    assert isinstance(again, LayeredVideo)
     assert torch.equal(again.render(), video.render())
     assert torch.equal(again.visibility, video.visibility)
     assert (again.fps, again.info, again.report) == (12.5, {"kind": "test"}, {"psnr": 40.0})
@@ -135,7 +135,7 @@ def test_a_plain_clip_loads_as_before(tmp_path):
     plain.save(tmp_path / "clip")
     assert torch.equal(load_clip(tmp_path / "clip").canonical, plain.canonical)
     with pytest.raises(ClipError, match="without layers"):
-        CompositeVideo.load(tmp_path / "clip")
+        LayeredVideo.load(tmp_path / "clip")
 
 
 def test_layers_are_no_canonical_video(still, tmp_path):
@@ -184,7 +184,7 @@ def test_damaged_pictures_are_refused(still, tmp_path):
 
 def test_a_failed_save_leaves_nothing(still, tmp_path, monkeypatch):
     video, _ = still
-    monkeypatch.setattr(CompositeVideo, "iter_frames", lambda self: iter([torch.full((1, 3, 16, 24), "x")]))
+    monkeypatch.setattr(LayeredVideo, "iter_frames", lambda self: iter([torch.full((1, 3, 16, 24), "x")]))
     with pytest.raises(TypeError):
         video.save(tmp_path / "clip")
     assert list(tmp_path.iterdir()) == []
@@ -194,14 +194,14 @@ def test_layers_that_do_not_fit_are_refused():
     small = CanonicalVideo(torch.zeros(3, 8, 8), torch.zeros(2, 8, 8, 2))
     large = CanonicalVideo(torch.zeros(3, 8, 8), torch.zeros(2, 9, 8, 2))
     with pytest.raises(InputError, match="at least one layer"):
-        CompositeVideo([])
+        LayeredVideo([])
     with pytest.raises(InputError, match=r"layer 1 has frames of \(9, 8\)"):
-        CompositeVideo([Layer(small), Layer(large)])
+        LayeredVideo([Layer(small), Layer(large)])
     with pytest.raises(InputError, match=r"must be uint8 \(2, 8, 8\), got torch.float32"):
-        CompositeVideo([Layer(small, torch.ones(2, 8, 8))])
+        LayeredVideo([Layer(small, torch.ones(2, 8, 8))])
     with pytest.raises(InputError, match="begins at frame -1"):
-        CompositeVideo([Layer(small, start=-1)])
-    video = CompositeVideo([Layer(small)])
+        LayeredVideo([Layer(small, start=-1)])
+    video = LayeredVideo([Layer(small)])
     with pytest.raises(InputError, match="layer must be between 0 and 0, got 1"):
         video.with_canonical(np.zeros((4, 4, 3), np.uint8), layer=1)
     with pytest.raises(InputError, match="does not fit in its place"):

@@ -21,16 +21,18 @@ class FitJob:
     """One fit in a thread of its own, which can be watched and ended.
 
     Args:
-        path, size, start, frames, budget, residual: see `gendef.fit_video`.
+        path, size, start, frames, budget, illumination: see `gendef.fit_video`.
     """
 
-    def __init__(self, path: str, size: int, start: int, frames: int, budget: float, residual: bool = False) -> None:
+    def __init__(
+        self, path: str, size: int, start: int, frames: int, budget: float, illumination: bool = False
+    ) -> None:
         self._arguments: dict[str, Any] = {
             "size": size,
             "start": start,
             "frames": frames,
             "budget": budget,
-            "residual": residual,
+            "illumination": illumination,
         }
         self._path = path
         self._news: queue.SimpleQueue[Moment] = queue.SimpleQueue()

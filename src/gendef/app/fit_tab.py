@@ -209,8 +209,8 @@ def _ready() -> tuple[Any, Any]:
 def _summary(video: "CanonicalVideo") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
-    if "psnr_without_residual" in report:
-        lines.append(f"It would be {report['psnr_without_residual']:.1f} dB without the light of each frame.")
+    if "psnr_without_illumination" in report:
+        lines.append(f"It would be {report['psnr_without_illumination']:.1f} dB without the light of each frame.")
     lines += [f"{note[:1].upper()}{note[1:]}." for note in report.get("notes", [])]
     return " ".join(lines)
 

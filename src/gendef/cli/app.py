@@ -3,43 +3,18 @@
 import os
 import signal
 import threading
-from dataclasses import dataclass
-from typing import Annotated
 
-import tyro
-
-from gendef.app.server import USER, ServerConfig, serving
-
-PASSWORD_VARIABLE = "GENDEF_APP_PASSWORD"
-DESCRIPTION = (
-    "Serve the web app on this machine: generate clips, paint on their canonical image, follow points and objects, "
-    "look at the deformation field, all in a browser.\n\n"
-    f"Others can reach it with --host 0.0.0.0 and a password (option or variable {PASSWORD_VARIABLE}); "
-    f"the user name is {USER}.\n\n"
-    "example: gendef app --open\n"
-    "example: gendef app --models sky runs/mine/model --host 0.0.0.0 --port 8080 --password SECRET"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all."""
-    port: int = 7860
-    """Port to listen on; 0 takes any free one."""
-    password: str | None = None
-    """Wanted from visitors; needed when others than this machine are served."""
-    models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")] = ()
-    """Built-in models, model folders or hub repositories to offer; default all built-in ones."""
-    open: bool = False
-    """Show the page in the default browser."""
+from gendef.app.server import ServerConfig, serving
+from gendef.cli.app_arguments import PASSWORD_VARIABLE, Arguments, parse
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command; it serves until it is interrupted or terminated."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef app", description=DESCRIPTION)
     password = arguments.password or os.environ.get(PASSWORD_VARIABLE)
     config = ServerConfig(arguments.host, arguments.port, password, list(arguments.models), arguments.open)
     # Both ways to end it unwind the stack, so that no file stays behind, not even of a start that was cut short.

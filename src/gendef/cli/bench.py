@@ -1,16 +1,14 @@
 """`gendef bench`: how fast a model samples here, and where the time goes."""
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from gendef.bench.sampling import PHASES, bench_sampling, steps
+from gendef.cli.bench_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
 from gendef.model.gendef import GenDeF
@@ -20,45 +18,14 @@ from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import compute_dtype
 from gendef.training.presets import PRESETS, preset
 
-DESCRIPTION = (
-    "Time the sampling of a video, phase by phase, beside a literal path without short cuts (grouped convolutions for "
-    "every frame, zero insertion) and beside the rate at which this machine multiplies matrices.\n\n"
-    "example: gendef bench --model sky --frames 128\n\n"
-    "example: gendef bench --preset sky256 --frames 16 --out bench.json"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    model: str | None = None
-    """Built-in model, model folder, or hub repository."""
-    preset: str | None = None
-    """The networks of a training preset with random weights instead, such as sky256 (the paper's size)."""
-    frames: int = 128
-    """Frames of the video."""
-    runs: int = 3
-    """Videos whose median is taken, after one to warm up."""
-    reference: bool = True
-    """Time the literal path, too."""
-    threads: int | None = None
-    """Threads of the processor; default all."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the feature maps, of the literal path too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
-    compile: bool = False
-    """Have torch compile the network of the fields; not the literal path."""
-    out: Path | None = None
-    """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
-    json: bool = False
-    """Print the figures as JSON."""
-
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef bench", description=DESCRIPTION)
     for name in ("frames", "runs", "threads"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -2,20 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import replace
 
 import numpy as np
-import tyro
 from torch import Tensor
 
+from gendef.cli.edit_arguments import Arguments, parse
 from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
 from gendef.editing import edit
-from gendef.editing.filters import LOOKS
 from gendef.editing.layers import carry_edit, draw_on_frame
-from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL, load_pipeline, repaint
+from gendef.editing.prompt import load_pipeline, repaint
 from gendef.editing.style_transfer import apply_style, load_style
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8, write_image
@@ -26,78 +23,25 @@ from gendef.media.video_writer import (
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.video.layered_video import LayeredVideo, load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
 from gendef.visualization.figure import scaled_size
-
-DESCRIPTION = (
-    "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "
-    "stand below.\n\n"
-    f"filters: {', '.join(LOOKS)}; hue, blur, posterise and edge take an amount, as in blur:3\n\n"
-    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n\n"
-    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n\n"
-    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n\n"
-    "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
-)
 
 EDITS = ("canonical", "style", "prompt", "filter", "overlay", "overlay_frame")
 """Options that change something."""
 NOTHING = "no edit was asked for: give --canonical, --style, --prompt, --filter, --overlay or --overlay-frame"
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
-    out: Path = field(default=Path("edited"))
-    """Folder for the edited clip, edited.mp4, before_after.mp4 and sheet.png."""
-    canonical: Path | None = None
-    """Picture of any size for the place of the canonical image: edit the clip's canonical.png in any program."""
-    style: Path | None = None
-    """Paint with a feed-forward style network: .onnx, .safetensors or .pth."""
-    prompt: str | None = None
-    """Paint anew as a text says, with a diffusion model; downloads it at the first use, a GPU is advised."""
-    filter: str | None = None
-    """Built-in look, such as sepia or hue:180."""
-    overlay: Path | None = None
-    """Picture with transparency, drawn over the canonical image."""
-    overlay_frame: tuple[int, Path] | None = None
-    """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
-    layer: int | None = None
-    """Layer that is edited, in a clip of layers; default 0, the one at the back; for --overlay-frame all of them."""
-    mask: Path | None = None
-    """Picture over the canonical image: white where edits show, black where the video stays."""
-    side: int | None = None
-    """Shorter side, in pixels, at which --style and --prompt paint; default the canonical image's for --style, 512 for
-    --prompt."""
-    strength: float = 0.7
-    """How much --prompt paints anew, up to 1."""
-    steps: int = 30
-    """Denoising steps of --prompt."""
-    seed: int = 0
-    """Seed of --prompt."""
-    diffusion_model: str = DIFFUSION_MODEL
-    """Folder or hub repository of the diffusion model."""
-    controlnet: str = CONTROLNET
-    """Folder or hub repository of its Canny ControlNet."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto, for --prompt."""
-    size: int | None = None
-    """Shorter side of edited.mp4 in pixels; default the clip's own."""
-    gif: bool = False
-    """Also write edited.gif."""
-    json: bool = False
-    """Print what was written, and how much of the video changed, as JSON."""
-
-
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)
     before = load_clip(arguments.clip)
     size = scaled_size(before.size, arguments.size)
-    after = edited_layers(before, arguments) if isinstance(before, CompositeVideo) else edited(before, arguments)
+    after = edited_layers(before, arguments) if isinstance(before, LayeredVideo) else edited(before, arguments)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
@@ -127,7 +71,7 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def edited_layers(video: CompositeVideo, arguments: Arguments) -> CompositeVideo:
+def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
     """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
 
     Looks, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is

@@ -121,7 +121,7 @@ class _Distance(_Comparison):
     detector_weights: Path | None = None
     """File of its weights, or the folder to look in; default the folder GENDEF_WEIGHTS."""
     batch_size: int = 4
-    """Clips the detector sees at once."""
+    """Clips in a batch of the detector."""
     cache: Path | None = None
     """Folder of computed features; default ~/.cache/gendef/features."""
     no_cache: Flag = False
@@ -139,7 +139,7 @@ class _Frames(_Distance):
     detector: str = "efficientnet-lite0"
     """Feature network: a registered name, or module:name of your own."""
     batch_size: int = 16
-    """Clips the detector sees at once."""
+    """Clips in a batch of the detector."""
 
 
 def main(argv: list[str]) -> int | None:

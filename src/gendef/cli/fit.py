@@ -24,7 +24,7 @@ from gendef.media.images import to_uint8, write_image
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import CANONICAL, META
 from gendef.video.layered_format import layer_name
-from gendef.video.layered_video import CompositeVideo
+from gendef.video.layered_video import LayeredVideo
 
 STATE = ".fit-state.safetensors"
 LAYER_STATE = ".fit-state-{}.safetensors"
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int | None:
         from gendef.cli.fit_model import fit_model
 
         return fit_model(arguments, arguments.model, budget)
-    options = Options(arguments.quality, arguments.seed, budget, arguments.residual)
+    options = Options(arguments.quality, arguments.seed, budget, arguments.illumination)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")
     footage = read_footage(arguments.video, arguments.size, arguments.start, arguments.frames)
@@ -80,8 +80,12 @@ def main(argv: list[str]) -> int | None:
 
 
 def _light(report: dict[str, Any]) -> str:
-    """What to say about the residual."""
-    return f"; {report['psnr_without_residual']:.2f} without the residual" if "psnr_without_residual" in report else ""
+    """What to say about the illumination."""
+    return (
+        f"; {report['psnr_without_illumination']:.2f} without the illumination"
+        if "psnr_without_illumination" in report
+        else ""
+    )
 
 
 def _fit(
@@ -92,7 +96,7 @@ def _fit(
     labels: Tensor | None,
     folder: Path,
     progress: Progress,
-) -> CanonicalVideo | CompositeVideo:
+) -> CanonicalVideo | LayeredVideo:
     """Fit one scene into its clip folder."""
     job: dict[str, Any] = {
         "source": str(arguments.video.resolve()),

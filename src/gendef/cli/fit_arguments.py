@@ -23,7 +23,7 @@ DESCRIPTION = (
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
     "example: gendef fit my.mp4 --layers auto --out clip\n\n"
     "example: gendef fit my.mp4 --masks mask_of_first_frame.png --out clip\n\n"
-    "example: gendef fit sunset.mp4 --residual --out clip\n\n"
+    "example: gendef fit sunset.mp4 --illumination --out clip\n\n"
     "example: gendef fit clouds.mp4 --model sky --out clouds"
 )
 
@@ -55,7 +55,7 @@ class Arguments:
     Each label becomes a layer of its own."""
     layers: Layers = "one"
     """auto gives what moves of itself, before the background, a layer of its own."""
-    residual: bool = False
+    illumination: bool = False
     """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
     segment: int = SEGMENT
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""

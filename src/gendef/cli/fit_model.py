@@ -38,8 +38,8 @@ def fit_model(arguments: "Arguments", model_name: str, budget: float | None) -> 
     out = arguments.out
     if arguments.masks is not None or arguments.layers != "one":
         raise InputError("a generator has one canonical image: --model goes without --masks and --layers")
-    if arguments.residual:
-        raise InputError("a generator has no light of its own for each frame: --model goes without --residual")
+    if arguments.illumination:
+        raise InputError("a generator has no light of its own for each frame: --model goes without --illumination")
     check_replaceable(out)
     model_folder, sheet = out.with_name(f"{out.name}_model"), out.with_name(f"{out.name}_sheet.png")
     if model_folder.is_file():

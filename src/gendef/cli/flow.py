@@ -1,51 +1,23 @@
 """`gendef flow`: optical flow of a clip."""
 
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
+from gendef.cli.flow_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
-from gendef.video.flow import Kind
 from gendef.video.layered_video import load_clip
 from gendef.visualization.flow import (
     DRAWING,
-    Format,
     write_flow,
 )
 
-DESCRIPTION = (
-    "Write the optical flow of a clip from each frame to the next, and a drawing of it.\n\n"
-    "--kind image: where each pixel of a frame goes in the next frame, in pixels of the frames; unknown where its "
-    "content leaves the picture.\n"
-    "--kind canonical: the paper's flow, how the place in the canonical image changes where each pixel looks, in "
-    "pixels of the canonical image.\n\n"
-    "example: gendef flow videos/seed0000 --out flow\n\n"
-    "example: gendef flow videos/seed0000 --kind canonical --format npz --out flow"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
-    out: Path = field(default=Path("flow"))
-    """Folder for the flow files and flow.mp4."""
-    kind: Kind = "image"
-    """Flow in the frames, or in the canonical image."""
-    format: Format = "flo"
-    """One Middlebury .flo for every pair of frames, or all of them in flow.npz."""
-    json: bool = False
-    """Print statistics as JSON."""
-
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef flow", description=DESCRIPTION)
     clip = load_clip(arguments.clip)
     with progress_bar() as progress:
         task = progress.add_task("flow", total=clip.num_frames - 1)

@@ -13,7 +13,7 @@ from gendef.runtime.memory import keep_freed_memory
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
-    "ablate": ("gendef.cli.ablate", "the paper's comparisons: rivals and ablations under an equal budget"),
+    "ablate": ("gendef.cli.ablate", "the paper's comparisons: baselines and ablations under an equal budget"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
     "edit": ("gendef.cli.edit", "edit the canonical image, and the video follows"),
     "motions": ("gendef.cli.motions", "give the content of a clip other motions"),

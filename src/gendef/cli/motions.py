@@ -2,13 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
-import tyro
-
+from gendef.cli.motions_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.editing.motion_transfer import model_of, with_motion_of
@@ -20,34 +16,15 @@ from gendef.video.canonical_video import CanonicalVideo
 from gendef.visualization.comparison import comparison_frames, comparison_sheet
 
 SHEET_ROWS = 12
-DESCRIPTION = (
-    "Give the content of a clip, edited or not, other motions: from the model that made it, or of another clip.\n\n"
-    "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n\n"
-    "example: gendef motions edited/clip --motion-of videos/seed0003 --out motions"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder; its canonical image is kept."""
-    out: Path = field(default=Path("motions"))
-    """Folder for the new clips, each with an mp4, motions.mp4 with all of them, and sheet.png."""
-    seeds: str = "1-8"
-    """Seeds of the motions, such as 1-8 or 1,5,9."""
-    model: str | None = None
-    """The model that made the clip, where it is found under another name or in another folder now."""
-    motion_of: Path | None = None
-    """Take the motion of this clip instead of a model's."""
-    json: bool = False
-    """Print what was written as JSON."""
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef motions", description=DESCRIPTION)
     video = CanonicalVideo.load(arguments.clip)
     if arguments.motion_of is not None and arguments.model is not None:
         raise InputError("--motion-of takes the motion of a clip, --model that of a model: give one of them")

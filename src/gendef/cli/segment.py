@@ -2,82 +2,39 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-import tyro
 from torch import Tensor
 
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
+from gendef.cli.segment_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, is_clip, read_start, refuse
 from gendef.correspondence.mask_propagation import propagate
-from gendef.correspondence.prompt_segmentation import Method, mask_from_prompts
+from gendef.correspondence.prompt_segmentation import mask_from_prompts
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.label_transfer import canonical_labels, resized_labels, segment, to_labels
 from gendef.video.layered_tracks import canonical_labels_of_layers
-from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
 from gendef.video.point_tracks import checked_frame
 from gendef.visualization.segment_files import write_masks, write_masks_of_frames
 
 SIZE = 480
 """Pixels of the shorter side of a video's masks."""
-DESCRIPTION = (
-    "Carry a mask or a label map through a clip; it lies on the canonical image, or on a frame with --frame. A video "
-    "file or a folder of frames will do instead of a clip folder: then the mask of one frame is carried by features "
-    "that look alike, and gendef fit --masks makes layers of the result.\n\n"
-    "The mask is a picture (--mask: black and white, labels as grey levels or palette indices, or transparent around "
-    "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
-    "..., overlay.mp4, the sheet segments.png, and for a clip canonical_mask.png.\n\n"
-    "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
-    "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
-    "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments\n\n"
-    "example: gendef segment my.mp4 --box 120,40,200,180 --out segments && "
-    "gendef fit my.mp4 --masks segments --out clip"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder; or a video file, an animated gif, a folder of frames."""
-    mask: Path | None = None
-    """Picture of the mask or of labels, of any size."""
-    click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
-    not_click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y beside the object; may be repeated."""
-    box: str | None = None
-    """A box x0,y0,x1,y1 around the object."""
-    frame: int | None = None
-    """Frame on which they lie; default the canonical image, or of a video the first frame that is read."""
-    layer: int | None = None
-    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
-    method: Method = "grabcut"
-    """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
-    start: int | None = None
-    """First frame of a video; default 0."""
-    frames: int | None = None
-    """Number of frames of a video; default all."""
-    size: int | None = None
-    """Pixels of the shorter side of a video's masks; default 480, and smaller videos keep theirs."""
-    out: Path = field(default=Path("segments"))
-    """Folder for the results."""
-    json: bool = False
-    """Print the area of each label in each frame, in pixels, as JSON."""
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef segment", description=DESCRIPTION)
     follow = _follow_in_clip if is_clip(arguments.clip) else _follow_in_video
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"{arguments.out} is a file, not a folder")
@@ -147,10 +104,10 @@ def _follow_in_video(arguments: Arguments) -> Followed:
 
 
 def _carried(
-    clip: CanonicalVideo | CompositeVideo, mask: Tensor, frame: int | None, layer: int
+    clip: CanonicalVideo | LayeredVideo, mask: Tensor, frame: int | None, layer: int
 ) -> tuple[Tensor, Tensor | list[Tensor]]:
     """The mask in all frames, and on the canonical image or on that of each layer."""
-    if isinstance(clip, CompositeVideo):
+    if isinstance(clip, LayeredVideo):
         return clip.segment(mask, frame, layer), canonical_labels_of_layers(clip, mask, frame, layer)
     if frame is not None:
         return segment(clip, mask, frame), canonical_labels(clip, mask, frame)

@@ -1,14 +1,11 @@
 """`gendef show`: the figure of a clip."""
 
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 
 from gendef.cli.progress import progress_bar
+from gendef.cli.show_arguments import Arguments, parse
 from gendef.errors import InputError
 from gendef.media.images import write_image
 from gendef.media.video_writer import (
@@ -16,44 +13,26 @@ from gendef.media.video_writer import (
     write_video,
 )
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, load_clip
+from gendef.video.layered_video import LayeredVideo, load_clip
 from gendef.visualization.figure import figure, figure_frames, layers_figure, layers_figure_frames
 
-DESCRIPTION = (
-    "Draw what a clip is made of: its canonical image, its frames, the deformation fields in the usual colour wheel, "
-    "and the canonical image's straight grid as each frame bends it. Of a clip of layers: each layer alone.\n\n"
-    "example: gendef show videos/seed0000 --out figure.png\n\n"
-    "example: gendef show videos/seed0000 --out moving.mp4"
-)
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4", ".gif")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder."""
-    out: Path = field(default=Path("figure.png"))
-    """Picture (png, jpg), or mp4 or gif for the moving figure."""
-    frames: int = 6
-    """Frames in the picture, spread over the clip."""
-    side: int | None = None
-    """Shorter side of a frame in the figure, in pixels; default 176, in the moving one 256."""
-    json: bool = False
-    """Print sizes and how the clip was made as JSON."""
-
-
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef show", description=DESCRIPTION)
     suffix = arguments.out.suffix.lower()
     if suffix not in PICTURES + VIDEOS:
         raise InputError(f"--out must end in {', '.join(PICTURES + VIDEOS)}, got {arguments.out}")
     clip = load_clip(arguments.clip)
     if suffix in PICTURES:
         side = arguments.side or 176
-        if isinstance(clip, CompositeVideo):
+        if isinstance(clip, LayeredVideo):
             write_image(arguments.out, layers_figure(clip, arguments.frames, side))
         else:
             write_image(arguments.out, figure(clip, arguments.frames, side))
@@ -66,16 +45,16 @@ def main(argv: list[str]) -> int | None:
     return 0
 
 
-def _write_moving(clip: CanonicalVideo | CompositeVideo, arguments: Arguments) -> None:
+def _write_moving(clip: CanonicalVideo | LayeredVideo, arguments: Arguments) -> None:
     write = write_gif if arguments.out.suffix.lower() == ".gif" else write_video
     with progress_bar() as progress:
         side = arguments.side or 256
-        frames = layers_figure_frames(clip, side) if isinstance(clip, CompositeVideo) else figure_frames(clip, side)
+        frames = layers_figure_frames(clip, side) if isinstance(clip, LayeredVideo) else figure_frames(clip, side)
         write(arguments.out, progress.track(frames, clip.num_frames, description="drawing"), clip.fps)
 
 
-def _facts(clip: CanonicalVideo | CompositeVideo) -> dict[str, object]:
-    if isinstance(clip, CompositeVideo):
+def _facts(clip: CanonicalVideo | LayeredVideo) -> dict[str, object]:
+    if isinstance(clip, LayeredVideo):
         return {
             "frames": clip.num_frames,
             "size": clip.size,

@@ -2,68 +2,33 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from gendef.cli.layers import chosen_layer
 from gendef.cli.points import parse_points, read_points
 from gendef.cli.progress import progress_bar
+from gendef.cli.track_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.errors import InputError
-from gendef.video.layered_video import CompositeVideo, canonical_pictures, load_clip
+from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
 from gendef.video.point_tracks import checked_frame, checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
 SIZE = 240
 """Pixels of the shorter side at which a video is looked at: finer flow follows an animal's limbs less far."""
-DESCRIPTION = (
-    "Follow points through a clip, to sub-pixel positions in every frame. A video file or a folder of frames will do "
-    "instead of a clip folder: then points of one frame are followed by optical flow and features that look alike.\n\n"
-    "Points are x,y in pixels, the centre of the top-left pixel at 0,0; on the canonical image, or on a frame with "
-    "--frame. Writes tracks.csv, tracks.npz, tracks.mp4 with fading trails, and the sheet tracks.png.\n\n"
-    "example: gendef track videos/seed0000 --points 20,30 41.5,12 --out tracks\n\n"
-    "example: gendef track videos/seed0000 --grid 8 --frame 12 --out tracks\n\n"
-    "example: gendef track my.mp4 --points 320,200 --frame 40 --out tracks"
-)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Options of the command."""
-
-    clip: Annotated[Path, tyro.conf.Positional]
-    """Clip folder; or a video file, an animated gif, a folder of frames."""
-    points: tuple[str, ...] = ()
-    """Points as x,y, in pixels of the canonical image, or of the frame in its file."""
-    csv: Path | None = None
-    """File of points, x,y in a line, under a heading or none."""
-    grid: int | None = None
-    """A regular grid of points, so many along the shorter side."""
-    frame: int | None = None
-    """Frame on which the points lie; default the canonical image, or of a video the first frame that is read."""
-    layer: int | None = None
-    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
-    start: int | None = None
-    """First frame of a video; default 0."""
-    frames: int | None = None
-    """Number of frames of a video; default all."""
-    size: int | None = None
-    """Pixels of the shorter side at which a video is looked at; default 240."""
-    out: Path = field(default=Path("tracks"))
-    """Folder for the results."""
-    json: bool = False
-    """Print positions and visibility as JSON."""
 
 
 def main(argv: list[str]) -> int | None:
+    """Parse the arguments and run the command."""
+    return run(parse(argv))
+
+
+def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    arguments = tyro.cli(Arguments, args=argv, prog="gendef track", description=DESCRIPTION)
     follow = _follow_in_clip if is_clip(arguments.clip) else _follow_in_video
     given = _given_points(arguments)
     if arguments.out.exists() and not arguments.out.is_dir():
@@ -94,7 +59,7 @@ def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
         checked_frame(clip, frame)
     picture = clip.size if frame is not None else canonical_pictures(clip)[layer][1].shape[1:]
     points = _with_grid(given, arguments.grid, (picture[0], picture[1]))
-    tracks = clip.track(points, frame, layer) if isinstance(clip, CompositeVideo) else clip.track(points, frame)
+    tracks = clip.track(points, frame, layer) if isinstance(clip, LayeredVideo) else clip.track(points, frame)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
-from gendef.training.distributed import Group, process_group, started_together
+from gendef.training.distributed import Group, process_group, started_by_launcher
 from gendef.training.launch import start_processes
 from gendef.training.presets import PRESETS, as_model, preset
-from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer, check_shares
+from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer, check_batch_sizes
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
 deformation fields together on clips. Stop it at any moment; the same command continues.
@@ -19,7 +19,7 @@ example: gendef train --data sky64.zip --preset mini64 --out runs/sky
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --minutes 30 --pretrain.batch-size 32
 
-example: gendef train --data sky64.zip --preset mini64 --out runs/rival --model stylegan-v
+example: gendef train --data sky64.zip --preset mini64 --out runs/baseline --model stylegan-v
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --processes 2
 
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> int | None:
         preset: Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"] = "mini64"
         """Where all other settings start from."""
         model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
-        """GenDeF, or a rival of the paper's Table 1 in networks of the same widths, which paints every frame."""
+        """GenDeF, or a baseline of the paper's Table 1 in networks of the same widths, which paints every frame."""
         config: Path | None = None
         """YAML file with settings that differ from the preset."""
         stage: Literal["pretrain", "finetune", "both"] = "both"
@@ -122,8 +122,8 @@ def main(argv: list[str]) -> int | None:
     stages = STAGES if arguments.stage == "both" else (arguments.stage,)
     if arguments.processes < 1:
         raise ConfigError(f"--processes must be at least 1, got {arguments.processes}")
-    if arguments.processes > 1 and not started_together():
-        check_shares(arguments.training, stages, Group(size=arguments.processes))
+    if arguments.processes > 1 and not started_by_launcher():
+        check_batch_sizes(arguments.training, stages, Group(size=arguments.processes))
         return start_processes([sys.executable, "-m", "gendef", "train", *argv], arguments.processes)
     with process_group(arguments.device) as (group, device):
         if arguments.processes not in (1, group.size):
@@ -142,6 +142,6 @@ def main(argv: list[str]) -> int | None:
             trainer.run()
         except Stopped as stopped:
             said = f"{stopped}\n"
-    if group.first:
+    if group.is_main:
         print(f"{said}models and previews: {arguments.out}", file=sys.stderr)
     return 0

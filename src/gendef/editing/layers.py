@@ -11,7 +11,7 @@ from gendef.geometry import identity_grid, invert_points, sample, to_normalised,
 from gendef.media.images import resized, to_rgba_tensor
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_tracks import shown_by
-from gendef.video.layered_video import CompositeVideo
+from gendef.video.layered_video import LayeredVideo
 from gendef.video.point_tracks import checked_frame, shown_at
 
 CHANGED = 0.5 / 127.5
@@ -20,7 +20,7 @@ HANDOVERS = 3
 """Frames of an overlap by which an edit goes from one segment to the next."""
 
 
-def draw_on_frame(video: CompositeVideo, drawing: Any, frame: int) -> CompositeVideo:
+def draw_on_frame(video: LayeredVideo, drawing: Any, frame: int) -> LayeredVideo:
     """Draw a picture with alpha over one frame: every layer takes the part that lies where it shows.
 
     Args:
@@ -47,7 +47,7 @@ def draw_on_frame(video: CompositeVideo, drawing: Any, frame: int) -> CompositeV
     return result
 
 
-def carry_edit(video: CompositeVideo, number: int, edited: CanonicalVideo) -> CompositeVideo:
+def carry_edit(video: LayeredVideo, number: int, edited: CanonicalVideo) -> LayeredVideo:
     """Put an edited video in the place of a layer's, and carry its change on to the layers before and after it.
 
     Layers of one name are one thing; the frames that two of them share say where each place of one canonical image lies

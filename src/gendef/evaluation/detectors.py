@@ -27,7 +27,7 @@ class DetectorSpec:
 
     Attributes:
         name: how it is asked for.
-        sees: "clips", one feature vector each, or "frames", one each.
+        input_kind: "clips", one feature vector each, or "frames", one each.
         size: side in pixels of the frames it is fed.
         antialias: whether reducing frames to `size` filters them first; the resize is bilinear at half-pixel centres.
         value_range: what black and white become.
@@ -39,7 +39,7 @@ class DetectorSpec:
     """
 
     name: str
-    sees: Literal["clips", "frames"]
+    input_kind: Literal["clips", "frames"]
     size: int
     antialias: bool
     value_range: tuple[float, float]
@@ -52,7 +52,7 @@ class DetectorSpec:
         """Plain values for reports."""
         return {
             "name": self.name,
-            "sees": self.sees,
+            "input_kind": self.input_kind,
             "input_size": self.size,
             "resize": f"bilinear, half-pixel centres, {'antialiased' if self.antialias else 'not antialiased'}",
             "range": list(self.value_range),
@@ -91,7 +91,7 @@ class Detector:
         if len(clips[0]) < spec.min_frames:
             raise InputError(f"{spec.name} needs clips of at least {spec.min_frames} frames, got {len(clips[0])}")
         batch = torch.stack([self._prepared(clip) for clip in clips])
-        batch = batch.transpose(1, 2) if spec.sees == "clips" else batch.flatten(0, 1)
+        batch = batch.transpose(1, 2) if spec.input_kind == "clips" else batch.flatten(0, 1)
         features = self._network(batch).float().cpu()
         if features.shape != (len(batch), spec.dimension):
             raise InputError(
@@ -179,7 +179,7 @@ def _installed_efficientnet() -> Path:
 register_detector(
     DetectorSpec(
         "i3d",
-        sees="clips",
+        input_kind="clips",
         size=224,
         antialias=False,  # as StyleGAN-V does
         value_range=(-1.0, 1.0),
@@ -192,7 +192,7 @@ register_detector(
 register_detector(
     DetectorSpec(
         "efficientnet-lite0",
-        sees="frames",
+        input_kind="frames",
         size=224,
         antialias=True,
         value_range=(-1.0, 1.0),

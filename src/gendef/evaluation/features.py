@@ -74,7 +74,7 @@ def compute_features(
     Only one batch of clips is in memory at a time, besides the features.
 
     Args:
-        batch_size: clips the detector sees at once.
+        batch_size: clips in a batch of the detector.
         cache: folder to look in first and to write to; None for neither.
         on_clip: called with the number of clips done after each batch.
 

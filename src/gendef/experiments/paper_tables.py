@@ -12,7 +12,7 @@ class Scores:
     fid: float | None = None
 
 
-RIVALS: dict[str, dict[str, Scores]] = {
+BASELINES: dict[str, dict[str, Scores]] = {
     "SkyTimelapse": {
         "StyleGAN-V": Scores(73.9, 248.3, 40.8),
         "StyleSV": Scores(49.0, 135.9, 49.9),

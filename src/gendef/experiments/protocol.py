@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gendef.errors import InputError
-from gendef.experiments.paper_tables import RIVALS
+from gendef.experiments.paper_tables import BASELINES
 from gendef.training.presets import preset
 
 
@@ -56,7 +56,7 @@ def protocol(name: str) -> str:
     row, config = ROWS[name], preset(name)
     images, clips, batch = config.pretrain.images, config.finetune.images, config.finetune.batch_size
     archive, run = f"{name}.zip", f"runs/{name}"
-    paper = RIVALS[row.data]
+    paper = BASELINES[row.data]
     lines = [
         f"# {row.data}, 256x256: the row of GenDeF in Table 1 (arXiv 2312.04561)",
         f"# Data: {row.source}",
@@ -66,7 +66,7 @@ def protocol(name: str) -> str:
         f"gendef data prepare {row.folder} --out {archive} {row.prepare} --format png",
         f"gendef data info {archive}",
         "",
-        f"# 2. GenDeF and its rivals, each on {GPUS} GPUs: batches of {batch} as in the paper, {batch // GPUS} a GPU.",
+        f"# 2. GenDeF and the baselines on {GPUS} GPUs each: batches of {batch}, {batch // GPUS} a GPU.",
         "#    --pretrain.batch-size and --finetune.batch-size make them smaller where memory ends. The same command",
         "#    continues a stopped run, on any number of GPUs that divides the batch. Several nodes: docs/training.md.",
     ]

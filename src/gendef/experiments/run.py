@@ -144,8 +144,8 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
-class Against:
-    """What rows are measured against, and how.
+class EvaluationSpec:
+    """The real clips that rows are compared with, and how both sides are sampled.
 
     Attributes:
         real: data archive or folder of videos.
@@ -165,7 +165,7 @@ class Against:
     device: str = "auto"
 
 
-def _measured_alike(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool:
+def _same_protocol(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool:
     """Whether a report is there of as many clips, drawn in the same way and by the same seeds."""
     if not path.exists():
         return False
@@ -174,7 +174,7 @@ def _measured_alike(path: Path, sampling: Sampling, seeds: Sequence[int]) -> boo
 
 
 def measure_row(
-    folder: Path, measures: Sequence[Measure], against: Against, on_clip: Callable[[int], None] = lambda count: None
+    folder: Path, measures: Sequence[Measure], spec: EvaluationSpec, on_clip: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
     """Distances of the model in a row's folder to real clips; what was measured in the same way is not measured again.
 
@@ -188,21 +188,21 @@ def measure_row(
     from gendef.evaluation.fvd import compare
     from gendef.evaluation.report import to_json
 
-    device, videos = choose_device(against.device), (folder / "model").is_dir()
+    device, videos = choose_device(spec.device), (folder / "model").is_dir()
     reports: dict[str, Any] = {}
     for measure in measures:
         path = folder / f"{measure.name}.json"
         if measure.frames > 1 and not videos:
             continue
-        per_video = 0 if measure.frames == 1 else against.clips_per_video
-        sampling = Sampling(measure.frames, measure.stride, per_video, against.count)
-        if not _measured_alike(path, sampling, against.seeds):
-            weights = against.weights if measure.detector == "i3d" else None
+        per_video = 0 if measure.frames == 1 else spec.clips_per_video
+        sampling = Sampling(measure.frames, measure.stride, per_video, spec.count)
+        if not _same_protocol(path, sampling, spec.seeds):
+            weights = spec.weights if measure.detector == "i3d" else None
             detector = Detector(find_detector(measure.detector), weights, device)
             name = str(folder / ("model" if videos else "pretrained"))
             fake = open_clips(name, device) if videos else CanonicalImages(name, device)
-            real = open_clips(str(against.real), device)
-            report = compare(fake, real, detector, sampling, against.seeds, cache=against.cache, on_clip=on_clip)
+            real = open_clips(str(spec.real), device)
+            report = compare(fake, real, detector, sampling, spec.seeds, cache=spec.cache, on_clip=on_clip)
             with replacing(path) as temporary:
                 temporary.write_text(to_json(report.to_dict()))
         reports[measure.name] = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The comparisons of the paper as rows of configurations: Table 1 (rivals), Tables 2 to 4 and A1 (ablations)."""
+"""The comparisons of the paper as rows of configurations: Table 1 (baselines), Tables 2 to 4 and A1 (ablations)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Row:
 
 
 def baselines(config: TrainConfig) -> list[Row]:
-    """Table 1: GenDeF and its rivals."""
+    """Table 1: GenDeF and its baselines."""
     rows = [Row("gendef", "GenDeF", config, paper="GenDeF")]
     for model, title in (("stylesv-mtm", "StyleSV-mtm"), ("stylegan-v", "StyleGAN-V"), ("mocogan", "MoCoGAN-SG2")):
         other = as_model(config, model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gendef.experiments.paper_tables import ABLATIONS, FID_OF_STAGES, RIVALS, Scores
+from gendef.experiments.paper_tables import ABLATIONS, BASELINES, FID_OF_STAGES, Scores
 from gendef.experiments.run import MEASURES, PRETRAINED, Budget
 from gendef.experiments.suites import Row
 from gendef.runtime.atomic_file import replacing
@@ -32,7 +32,7 @@ class SuiteTable:
             paper_data: data set of the paper; where a table of the paper lacks it, its columns stay empty.
         """
         found = [_stage1(out / PRETRAINED, paper_data)] if (out / PRETRAINED / "stage1.json").exists() else []
-        paper = (RIVALS if suite == "baselines" else ABLATIONS).get(paper_data, {})
+        paper = (BASELINES if suite == "baselines" else ABLATIONS).get(paper_data, {})
         for row in rows:
             folder = out / row.name
             if not (folder / "row.json").exists():

@@ -23,7 +23,7 @@ class State:
         sweeps: done so far.
         seconds: spent so far.
         deviation, canonical, trust: of the `gendef.fitting.refinement.Refinement`.
-        residual: of the light, where it is found too.
+        illumination: of the light, where it is found too.
     """
 
     sweeps: int
@@ -31,19 +31,19 @@ class State:
     deviation: Tensor
     canonical: Tensor
     trust: Tensor
-    residual: Tensor | None = None
+    illumination: Tensor | None = None
 
     @classmethod
     def of(cls, refinement: "Refinement", sweeps: int, seconds: float, light: "Light | None" = None) -> "State":
         """The state of a refinement."""
-        residual = light.residual if light else None
-        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust, residual)
+        illumination = light.illumination if light else None
+        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust, illumination)
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """What to save."""
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
-        if self.residual is not None:
-            tensors["residual"] = self.residual.contiguous()
+        if self.illumination is not None:
+            tensors["illumination"] = self.illumination.contiguous()
         return tensors, {"sweeps": str(self.sweeps), "seconds": str(self.seconds)}
 
     @classmethod
@@ -51,7 +51,7 @@ class State:
         """What was saved."""
         deviation, canonical, trust = (tensors[name] for name in TENSORS)
         return cls(
-            int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust, tensors.get("residual")
+            int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust, tensors.get("illumination")
         )
 
 

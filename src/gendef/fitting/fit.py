@@ -29,7 +29,7 @@ from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
 from gendef.runtime.parallel import Workers, workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo
+from gendef.video.layered_video import LayeredVideo
 
 SAME = 2
 """Levels of 255 by which frames may differ, at most, to count as one still picture."""
@@ -47,7 +47,7 @@ def fit_video(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     *,
-    residual: bool = False,
+    illumination: bool = False,
 ) -> CanonicalVideo: ...
 
 
@@ -65,8 +65,8 @@ def fit_video(
     *,
     masks: str | Path | None = None,
     layers: Literal["auto"],
-    residual: bool = False,
-) -> CompositeVideo: ...
+    illumination: bool = False,
+) -> LayeredVideo: ...
 
 
 @overload
@@ -83,8 +83,8 @@ def fit_video(
     *,
     masks: str | Path,
     layers: Layers = "one",
-    residual: bool = False,
-) -> CompositeVideo: ...
+    illumination: bool = False,
+) -> LayeredVideo: ...
 
 
 def fit_video(
@@ -100,8 +100,8 @@ def fit_video(
     *,
     masks: str | Path | None = None,
     layers: Layers = "one",
-    residual: bool = False,
-) -> CanonicalVideo | CompositeVideo:
+    illumination: bool = False,
+) -> CanonicalVideo | LayeredVideo:
     """Fit a canonical image and a deformation field to a real video.
 
     Args:
@@ -117,22 +117,22 @@ def fit_video(
         masks: folder of masks or labels, one for each frame, or a picture with those of the first frame (see
             `gendef.fitting.masks.layer_masks`); each label becomes a layer before the background.
         layers: auto finds what moves of itself (see `gendef.fitting.motion_segmentation`) where there are no masks.
-        residual: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
+        illumination: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
             `gendef.fitting.illumination`.
 
     Returns:
         The clip; `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any
         frame shows), folded and more; `visibility` (T, H, W) bool says where the canonical image explains the frames.
-        With a residual, `psnr_without_residual` and `ssim_without_residual` say what the frames are without it.
+        With an illumination, `psnr_without_illumination` and `ssim_without_illumination` are those without it.
         If the video has cuts, its longest scene; see `fit_scenes`. With masks or layers a
-        `CompositeVideo`.
+        `LayeredVideo`.
 
     Raises:
         DataError: the source cannot be read.
         InputError: an impossible option, or masks that cannot be used.
         MissingDependencyError: OpenCV is not installed, or for one mask the weights of the features.
     """
-    options = Options(quality, seed, budget, residual)
+    options = Options(quality, seed, budget, illumination)
     footage = read_footage(source, size, start, frames)
     number = max(range(len(footage.scenes)), key=lambda number: len(footage.scenes[number].frames))
     longest = footage.scenes[number]
@@ -168,10 +168,10 @@ def fit_scenes(
     budget: float | None = None,
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
-    residual: bool = False,
+    illumination: bool = False,
 ) -> list[CanonicalVideo]:
     """As `fit_video`, with one clip for every scene of the video; a budget is for all of them."""
-    options = Options(quality, seed, budget, residual)
+    options = Options(quality, seed, budget, illumination)
     footage = read_footage(source, size, start, frames)
     shares = scene_options(footage, options)
     return [
@@ -210,7 +210,7 @@ def fit_scene(
     frames = to_tensor([scene.frames[t] for t in used])
     state = state_file.load() if state_file else None
     clock = Clock(began - (state.seconds if state else 0.0), options.budget)
-    light = Light(frames) if options.residual else None
+    light = Light(frames) if options.illumination else None
     if _is_still(frames):
         size = (frames.shape[2], frames.shape[3])
         camera = still_camera(len(frames), *size, len(frames) // 2)
@@ -226,8 +226,10 @@ def fit_scene(
         if light:
             light.finish(CanonicalVideo(canonical, field).render(), frames, agrees & unsqueezed(field, fitted.canvas))
     watcher(Moment("measuring", 0.99))
-    residual = None if light is None else _with_blank(light.residual, used, len(scene.frames))
-    result = CanonicalVideo(canonical, _with_blank(field, used, len(scene.frames)), footage.fps, residual=residual)
+    illumination = None if light is None else _with_blank(light.illumination, used, len(scene.frames))
+    result = CanonicalVideo(
+        canonical, _with_blank(field, used, len(scene.frames)), footage.fps, illumination=illumination
+    )
     truth = to_tensor(scene.frames)
     reference = used[camera.reference]
     report, result.visibility = measured(result, truth, used, reference, agrees)
@@ -274,7 +276,7 @@ def _prepared(
 
 
 def _with_blank(values: Tensor, used: list[int], count: int) -> Tensor:
-    """Field or residual of all frames, (T, ...), with those of the nearest used frames in place of black ones."""
+    """Field or illumination of all frames, (T, ...), with those of the nearest used frames in place of black ones."""
     if len(used) == count:
         return values
     places = torch.tensor(used)

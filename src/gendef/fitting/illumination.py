@@ -36,17 +36,17 @@ class Light:
         frames: (T, 3, H, W), of which only the size counts.
 
     Attributes:
-        residual: (T, h, w, 3), see `gendef.CanonicalVideo`.
+        illumination: (T, h, w, 3), see `gendef.CanonicalVideo`.
     """
 
     def __init__(self, frames: Tensor) -> None:
         shorter = min(frames.shape[2:])
-        self.residual = torch.zeros(len(frames), *(round(CELLS * side / shorter) for side in frames.shape[2:]), 3)
+        self.illumination = torch.zeros(len(frames), *(round(CELLS * side / shorter) for side in frames.shape[2:]), 3)
 
     def removed(self, frames: Tensor) -> Tensor:
         """Frames (T, 3, h, w) as they would be if the light did not change."""
         # One by one, so that gains of full size are never held together.
-        return torch.cat([unlit(frames[t : t + 1], self.residual[t : t + 1]) for t in range(len(frames))])
+        return torch.cat([unlit(frames[t : t + 1], self.illumination[t : t + 1]) for t in range(len(frames))])
 
     def update(self, fit: Refinement, clip: Clip, pool: Workers) -> None:
         """Find the light anew, and let a fit work on its clip's frames without it.
@@ -54,19 +54,19 @@ class Light:
         Args:
             clip: as it is; its reference frame is the one in whose light the canonical image shall be.
         """
-        frames, found = clip.frames, bool(self.residual.any())
+        frames, found = clip.frames, bool(self.illumination.any())
         sums: list[Tensor] = [torch.empty(0)] * len(frames)
 
         def work(t: int) -> None:
             shown = sample(fit.canonical[None], fit.positions(t).movedim(0, -1)[None])
             weight = fit.trust[t] if clip.weight is None else fit.trust[t] * clip.weight[t]
             if found:
-                weight = weight * coloured(lit(shown, self.residual[t : t + 1]), frames[t : t + 1])[0]
+                weight = weight * coloured(lit(shown, self.illumination[t : t + 1]), frames[t : t + 1])[0]
             sums[t] = self._sums(shown[0], frames[t], weight)
 
         pool.each(work, len(frames))
-        now = solved(torch.stack(sums), self.residual.shape[1:3])
-        self.residual = _against(now, clip.camera.reference)
+        now = solved(torch.stack(sums), self.illumination.shape[1:3])
+        self.illumination = _against(now, clip.camera.reference)
         fit.see(self.removed(frames))
 
     def finish(self, shown: Tensor, frames: Tensor, good: Tensor) -> None:
@@ -79,10 +79,10 @@ class Light:
         """
         sums = []
         for t in range(len(frames)):
-            now, frame = lit(shown[t : t + 1], self.residual[t : t + 1]), frames[t : t + 1]
+            now, frame = lit(shown[t : t + 1], self.illumination[t : t + 1]), frames[t : t + 1]
             weight = good[t] * coloured(now, frame)[0] * robust(now, frame)[0]
             sums.append(self._sums(shown[t], frames[t], weight))
-        self.residual = solved(torch.stack(sums), self.residual.shape[1:3])
+        self.illumination = solved(torch.stack(sums), self.illumination.shape[1:3])
 
     def _sums(self, shown: Tensor, frame: Tensor, weight: Tensor) -> Tensor:
         """What the pixels of a frame say, in parts of the grid's cells: (2, 3, parts high, parts wide).
@@ -91,7 +91,7 @@ class Light:
         """
         brightness = shown + 1
         products = torch.stack((weight * brightness.square(), weight * brightness * (frame - shown)))
-        tall, wide = self.residual.shape[1:3]
+        tall, wide = self.illumination.shape[1:3]
         return F.adaptive_avg_pool2d(products, (PARTS * tall, PARTS * wide))
 
 
@@ -147,6 +147,6 @@ def _stiffness(value: Tensor, axis: int) -> Tensor:
     return torch.cat((edge, steps), dim=axis) - torch.cat((steps, edge), dim=axis)
 
 
-def _against(residual: Tensor, reference: int) -> Tensor:
+def _against(illumination: Tensor, reference: int) -> Tensor:
     """The light as a change from that of the reference frame, (T, h, w, 3)."""
-    return ((1 + residual) / (1 + residual[reference]) - 1).clamp(LEAST, MOST)
+    return ((1 + illumination) / (1 + illumination[reference]) - 1).clamp(LEAST, MOST)

@@ -123,7 +123,7 @@ def fit_layer(
     if found:
         found.finish(CanonicalVideo(canonical, field).render(), frames, good & mine)
     alpha = None if label == 0 else mine.to(torch.uint8) * 255
-    video = CanonicalVideo(canonical, field, residual=light.residual[first:last] if light else None)
+    video = CanonicalVideo(canonical, field, illumination=light.illumination[first:last] if light else None)
     layer = Layer(video, alpha, first, "background" if label == 0 else f"object {label}")
     seen = float((fitted.mass > SEEN).float().mean())
     return FittedLayer(layer, good, seen, sweeps, camera.kind, first + camera.reference)
@@ -291,7 +291,7 @@ def fit_all_layers(
     for label in present[1:]:
         window, _ = _windows(labels == label)
         costs.append(float(window[0] * window[1]))
-    fitted, light = [], Light(frames) if options.residual else None
+    fitted, light = [], Light(frames) if options.illumination else None
     for number, label in enumerate(present):
         if number == 1 and light:
             frames = light.removed(frames)

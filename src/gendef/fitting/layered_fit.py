@@ -26,7 +26,7 @@ from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
 from gendef.runtime.parallel import workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, Layer
+from gendef.video.layered_video import Layer, LayeredVideo
 
 Layers = Literal["one", "auto"]
 """One canonical image for all, or layers for what moves of itself."""
@@ -42,7 +42,7 @@ def fit_layers(
     watcher: Watcher = lambda moment: None,
     state_file: Callable[[int], StateFile] | None = None,
     needed: bool = True,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one scene in layers.
 
     Args:
@@ -87,7 +87,7 @@ def fit_layers(
         notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
     watcher(Moment("measuring", 0.99))
     layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
-    result = CompositeVideo(layers, footage.fps)
+    result = LayeredVideo(layers, footage.fps)
     result.info = {
         "kind": "fit",
         "source": Path(name).name,
@@ -133,13 +133,13 @@ def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
     nearest = (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)
     frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
     inner = nearest[frames] - layer.start
-    residual = None if layer.video.residual is None else layer.video.residual[inner]
-    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], residual=residual)
+    illumination = None if layer.video.illumination is None else layer.video.illumination[inner]
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], illumination=illumination)
     alpha = None if layer.alpha is None else layer.alpha[inner]
     return Layer(video, alpha, int(frames[0]), layer.name)
 
 
-def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
+def _measure(video: LayeredVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
     """Set the report and the visibility of a composite."""
     rendered, truth = video.render(), to_tensor(scene.frames)
     visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
@@ -155,7 +155,7 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, use
     quality = psnr(rendered[used], truth[used])
     background, reference = video.layers[0], used[fitted[0].reference]
     seen_there = visible[reference] & (video.owners(reference) == 0)
-    shown = background.video.without_residual().render(frames=[reference - background.start])[0]
+    shown = background.video.without_illumination().render(frames=[reference - background.start])[0]
     difference = (shown - truth[reference]).abs().mean(dim=0)[seen_there]
     video.report = {
         "psnr": float(quality.mean()),
@@ -177,11 +177,11 @@ def _measure(video: CompositeVideo, fitted: list[FittedLayer], scene: Scene, use
     }
     if min(video.size) > 11:
         video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
-    if background.video.residual is not None:
-        video.report |= in_one_light(video.without_residual().render()[used], truth[used])
+    if background.video.illumination is not None:
+        video.report |= in_one_light(video.without_illumination().render()[used], truth[used])
 
 
-def _share(video: CompositeVideo, visible: Tensor, number: int) -> float:
+def _share(video: LayeredVideo, visible: Tensor, number: int) -> float:
     """Share of a layer's shown pixels that it explains."""
     mine = torch.stack([video.owners(t) == number for t in range(video.num_frames)])
     return float(visible[mine].float().mean()) if mine.any() else 0.0

@@ -83,13 +83,13 @@ def most_around(marks: Tensor) -> Tensor:
 def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, visible: Tensor) -> float:
     """Mean difference, in levels of 255, between the canonical image and the reference frame where both see the same.
 
-    A residual does not count: it is not in the canonical image.
+    An illumination does not count: it is not in the canonical image.
 
     Args:
         truth: (3, H, W), the reference frame.
         visible: (H, W) bool, where the canonical image explains it.
     """
-    shown = clip.without_residual().render(frames=[reference])[0]
+    shown = clip.without_illumination().render(frames=[reference])[0]
     difference = (shown - truth).abs().mean(dim=0)[visible]
     return float(difference.mean()) * 127.5 if difference.numel() else 0.0
 
@@ -124,14 +124,14 @@ def measured(
     }
     if min(clip.size) > 11:
         report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
-    if clip.residual is not None:
-        report |= in_one_light(clip.without_residual().render()[used], truth[used])
+    if clip.illumination is not None:
+        report |= in_one_light(clip.without_illumination().render()[used], truth[used])
     return report, visible
 
 
 def in_one_light(rendered: Tensor, truth: Tensor) -> dict[str, float]:
-    """Entries of a report for frames (T, 3, H, W) rendered without the residual."""
-    report = {"psnr_without_residual": float(psnr(rendered, truth).mean())}
+    """Entries of a report for frames (T, 3, H, W) rendered without the illumination."""
+    report = {"psnr_without_illumination": float(psnr(rendered, truth).mean())}
     if min(truth.shape[2:]) > 11:
-        report["ssim_without_residual"] = float(ssim(rendered, truth).mean())
+        report["ssim_without_illumination"] = float(ssim(rendered, truth).mean())
     return report

@@ -34,13 +34,13 @@ class Options:
         quality: how long to refine.
         seed: of the random choices in finding the camera motion.
         budget: seconds for all, instead of the quality's number of sweeps; the result then depends on the machine.
-        residual: whether the light of each frame is found too.
+        illumination: whether the light of each frame is found too.
     """
 
     quality: Quality = "default"
     seed: int = 0
     budget: float | None = None
-    residual: bool = False
+    illumination: bool = False
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
@@ -107,8 +107,8 @@ def refined(
     plan = SWEEPS[options.quality] if options.budget is None else MANY
     refinement, done, longest = Refinement(clip, pool), 0, 0.0
     if state:
-        if light and state.residual is not None:
-            light.residual = state.residual
+        if light and state.illumination is not None:
+            light.illumination = state.illumination
             refinement.see(light.removed(clip.frames))
         refinement.restore(state.deviation, state.canonical, state.trust)
         done = state.sweeps

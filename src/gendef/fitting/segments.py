@@ -19,7 +19,7 @@ from gendef.metrics.image_quality import psnr, ssim
 from gendef.optical_flow.dis import FlowMethod
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_format import MAX_LAYERS
-from gendef.video.layered_video import SHOWN, CompositeVideo, Layer
+from gendef.video.layered_video import SHOWN, Layer, LayeredVideo
 
 SEGMENT = 120
 """Frames that one canonical image holds at most, if nothing else is said."""
@@ -43,11 +43,11 @@ def fit_long(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     segment: int = SEGMENT,
-    residual: bool = False,
+    illumination: bool = False,
     *,
     masks: str | Path | None = None,
     layers: Layers = "one",
-) -> list[CanonicalVideo | CompositeVideo]:
+) -> list[CanonicalVideo | LayeredVideo]:
     """As `gendef.fitting.fit_scenes`, but scenes of more than `segment` frames become several segments each.
 
     Args:
@@ -56,12 +56,12 @@ def fit_long(
     Raises:
         InputError: also if a segment is shorter than two overlaps, or the masks cannot be used.
     """
-    options = Options(quality, seed, budget, residual)
+    options = Options(quality, seed, budget, illumination)
     footage = read_footage(source, size, start, frames)
     labels: list[Tensor | None] = [None] * len(footage.scenes)
     if masks:
         labels = layer_masks(masks, footage, following(watcher))
-    clips: list[CanonicalVideo | CompositeVideo] = []
+    clips: list[CanonicalVideo | LayeredVideo] = []
     for scene, mine, share in zip(footage.scenes, labels, scene_options(footage, options), strict=True):
         if len(scene.frames) > segment:
             clips.append(fit_segments(scene, footage, share, str(source), segment, mine, layers, flow, watcher))
@@ -99,7 +99,7 @@ def fit_segments(
     flow: FlowMethod | None = None,
     watcher: Watcher = lambda moment: None,
     state_file: Callable[[int], StateFile] | None = None,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one scene in segments.
 
     Args:
@@ -124,7 +124,7 @@ def fit_segments(
     _check_count(len(parts), labels, kind)
     fresh = itertools.count(1)
     layers: list[Layer] = []
-    clips: list[CompositeVideo] = []
+    clips: list[LayeredVideo] = []
     for number, part in enumerate(parts):
 
         def inner(moment: Moment, number: int = number) -> None:
@@ -143,7 +143,7 @@ def fit_segments(
             clip = _named(clip, clips[-1] if clips else None, apart, fresh)
         layers.extend(_placed(clip, part.start))
         clips.append(clip)
-    result = CompositeVideo(layers, footage.fps)
+    result = LayeredVideo(layers, footage.fps)
     result.info = {
         "kind": "fit",
         "source": Path(name).name,
@@ -179,12 +179,12 @@ def _fit_part(
     flow: FlowMethod | None,
     watcher: Watcher,
     states: Callable[[int], StateFile] | None,
-) -> CompositeVideo:
+) -> LayeredVideo:
     """Fit one segment; arguments as for `fit_segments`, `states` by the number of a layer of the segment."""
     if labels is None and kind == "one":
         state = states(0) if states else None
         one = fit_scene(scene, footage, options, name, flow, watcher, state, keep_state=True)
-        return CompositeVideo([Layer(one)], info=one.info, report=one.report, visibility=one.visibility)
+        return LayeredVideo([Layer(one)], info=one.info, report=one.report, visibility=one.visibility)
     return fit_layers(scene, footage, options, name, labels, flow, watcher, states, needed=False)
 
 
@@ -207,7 +207,7 @@ def _check_count(segments: int, labels: Tensor | None, kind: Layers) -> None:
         )
 
 
-def _named(clip: CompositeVideo, before: CompositeVideo | None, apart: int, fresh: Iterator[int]) -> CompositeVideo:
+def _named(clip: LayeredVideo, before: LayeredVideo | None, apart: int, fresh: Iterator[int]) -> LayeredVideo:
     """A segment's things named after the same things of the segment before, or else anew.
 
     Each segment sees for itself what moves, and what moves in one need not be what moves in the next.
@@ -230,7 +230,7 @@ def _named(clip: CompositeVideo, before: CompositeVideo | None, apart: int, fres
         report["layers"] = [
             {**entry, "name": layer.name} for entry, layer in zip(report["layers"], layers, strict=True)
         ]
-    return CompositeVideo(layers, clip.fps, info=clip.info, report=report, visibility=clip.visibility)
+    return LayeredVideo(layers, clip.fps, info=clip.info, report=report, visibility=clip.visibility)
 
 
 def _mean(reports: list[dict], name: str) -> float:
@@ -244,7 +244,7 @@ def _part(scene: Scene, frames: range) -> Scene:
     return Scene(scene.frames[cut], scene.numbers[cut], [] if len(blank) == len(frames) else blank)
 
 
-def _placed(clip: CompositeVideo, start: int) -> list[Layer]:
+def _placed(clip: LayeredVideo, start: int) -> list[Layer]:
     """The layers of a segment that begins at a frame of the whole clip; all but the first fade in over the one before.
 
     In the frames that both have, a layer has the weight of the fade where it is the one that shows in its segment, and
@@ -265,7 +265,7 @@ def _placed(clip: CompositeVideo, start: int) -> list[Layer]:
     return placed
 
 
-def _measure(video: CompositeVideo, scene: Scene, clips: Sequence[CompositeVideo], parts: Sequence[range]) -> None:
+def _measure(video: LayeredVideo, scene: Scene, clips: Sequence[LayeredVideo], parts: Sequence[range]) -> None:
     """Set report and visibility of the segments `clips`, at frames `parts`, as one video."""
     visible = torch.zeros(video.num_frames, *video.size, dtype=torch.bool)
     quality, similarity = _compared(video, scene)
@@ -283,14 +283,14 @@ def _measure(video: CompositeVideo, scene: Scene, clips: Sequence[CompositeVideo
     }
     if len(similarity):
         video.report["ssim"] = float(similarity.mean())
-    if video.layers[0].video.residual is not None:
-        quality, similarity = _compared(video.without_residual(), scene)
-        video.report["psnr_without_residual"] = float(quality.mean())
+    if video.layers[0].video.illumination is not None:
+        quality, similarity = _compared(video.without_illumination(), scene)
+        video.report["psnr_without_illumination"] = float(quality.mean())
         if len(similarity):
-            video.report["ssim_without_residual"] = float(similarity.mean())
+            video.report["ssim_without_illumination"] = float(similarity.mean())
 
 
-def _compared(video: CompositeVideo, scene: Scene) -> tuple[Tensor, Tensor]:
+def _compared(video: LayeredVideo, scene: Scene) -> tuple[Tensor, Tensor]:
     """PSNR and SSIM of the frames that are not blank; none of the latter where frames are too small for it.
 
     Frames are rendered in chunks, for they are many.

@@ -73,7 +73,7 @@ def _sampled_on_gpu(*inputs: Tensor) -> Tensor:
 
 
 def _kernel_ways() -> list[Way]:
-    module = kernels("triton_deformable")
+    module = kernels("deformable")
     return [] if module is None else [Way("Triton", module.sampled)]
 
 

@@ -16,6 +16,7 @@ from gendef.errors import ConfigError
 from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import ModulatedConv2d
 from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass, upsample_2x
+from gendef.runtime.config import Count, Positive, PositiveFloat, check_config
 
 
 @dataclass(frozen=True)
@@ -24,31 +25,28 @@ class CanonicalConfig:
 
     kind: Literal["stylegan3", "stylegan2"] = "stylegan3"
     """StyleGAN3 configuration T (the paper's) or StyleGAN2, many times cheaper on a CPU."""
-    channel_base: int = 32768
+    channel_base: Positive = 32768
     """Channels of a layer are about channel_base / resolution ..."""
-    channel_max: int = 512
+    channel_max: Positive = 512
     """... but at most this."""
-    feature_layer: int | None = None
+    feature_layer: Count | None = None
     """Index of the layer whose output is the canonical feature f_c; none: the last before the output layer."""
-    mtm_sizes: tuple[int, ...] = ()
+    mtm_sizes: tuple[Positive, ...] = ()
     """Layers of these output sizes are modulated transformation modules."""
-    num_layers: int = 14
+    num_layers: Positive = 14
     """StyleGAN3: layers before the output layer."""
-    num_critical: int = 2
+    num_critical: Count = 2
     """StyleGAN3: critically sampled layers at the end."""
-    margin: int = 10
+    margin: Count = 10
     """StyleGAN3: pixels around the image in all but the last layers."""
-    output_scale: float = 0.25
+    output_scale: PositiveFloat = 0.25
     """Factor on the output, so that first images stay within their range."""
-    conv_clamp: float | None = 256.0
+    conv_clamp: PositiveFloat | None = 256.0
     """Bound on the absolute value of activations."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("stylegan3", "stylegan2"):
-            raise ConfigError(f"canonical.kind must be stylegan3 or stylegan2, got {self.kind!r}")
-        if min(self.channel_base, self.channel_max, self.num_layers) < 1 or self.margin < 0:
-            raise ConfigError(f"canonical: widths and layer counts must be positive: {self}")
-        if not 0 <= self.num_critical < self.num_layers:
+        check_config(self, "canonical")
+        if self.num_critical >= self.num_layers:
             raise ConfigError(f"canonical.num_critical must be in [0, {self.num_layers}), got {self.num_critical}")
 
 

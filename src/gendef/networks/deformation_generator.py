@@ -17,31 +17,29 @@ from gendef.networks.canonical_generator import resize_feature
 from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import upsample_2x
+from gendef.runtime.config import Count, Positive, PositiveFloat, check_config
 
 
 @dataclass(frozen=True)
 class DeformationConfig:
     """The deformation field generator."""
 
-    channel_base: int = 32768
+    channel_base: Positive = 32768
     """Channels of a block are channel_base / resolution ..."""
-    channel_max: int = 512
+    channel_max: Positive = 512
     """... but at most this."""
-    condition_dim: int = 64
+    condition_dim: Count = 64
     """Channels that f_c is projected to before it joins each layer; 0 leaves f_c out (an ablation)."""
     init: Literal["zero", "xavier", "none", "smooth"] = "zero"
     """Start of the output layers: zero or Xavier multiplier and addend, or no multiplier (paper, Table A1); smooth:
     a multiplier of one on small fields of the two coarsest blocks, for short trainings."""
-    mtm_resolutions: tuple[int, ...] = ()
+    mtm_resolutions: tuple[Positive, ...] = ()
     """Blocks of these resolutions sample at learned offsets (MTM)."""
-    conv_clamp: float | None = 256.0
+    conv_clamp: PositiveFloat | None = 256.0
     """Bound on the absolute value of activations."""
 
     def __post_init__(self) -> None:
-        if self.init not in ("zero", "xavier", "none", "smooth"):
-            raise ConfigError(f"deformation.init must be zero, xavier, none or smooth, got {self.init!r}")
-        if min(self.channel_base, self.channel_max) < 1 or self.condition_dim < 0:
-            raise ConfigError(f"deformation: widths must be positive: {self}")
+        check_config(self, "deformation")
 
 
 class DeformationLayer(nn.Module):

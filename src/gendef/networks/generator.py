@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from gendef.networks.deformation_generator import DeformationConfig, Deformation
 from gendef.networks.layers import MappingNetwork
 from gendef.networks.modulated import Modulated
 from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
-from gendef.runtime.config import build_config
+from gendef.runtime.config import Count, Positive, Range, build_config, check_config
 
+Resolution = Annotated[int, Range(least=8, power_of_two=True)]
+"""Side of the frames."""
 MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
 """GenDeF, and the rivals that paint every frame (`gendef.networks.baselines`)."""
 
@@ -27,15 +29,15 @@ class GeneratorConfig:
 
     model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
     """GenDeF, or a rival that paints every frame."""
-    resolution: int = 256
+    resolution: Resolution = 256
     """Side of the frames, a power of two."""
-    z_dim: int = 512
+    z_dim: Positive = 512
     """Width of the content and motion latents."""
-    w_dim: int = 512
+    w_dim: Positive = 512
     """Width of the mapped latents."""
-    mapping_layers: int = 2
+    mapping_layers: Positive = 2
     """Layers of each mapping network."""
-    num_classes: int = 0
+    num_classes: Count = 0
     """Classes of the labels, 0 for none."""
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
@@ -48,8 +50,7 @@ class GeneratorConfig:
     """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise ConfigError(f"generator.model must be one of {', '.join(MODELS)}, got {self.model!r}")
+        check_config(self, "generator")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and YAML."""

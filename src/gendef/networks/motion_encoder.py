@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.networks.layers import LEAKY_SLOPE, EqualizedLinear
+from gendef.runtime.config import Positive, PositiveFloat, check_config
 from gendef.runtime.devices import sent
 
 
@@ -17,24 +18,23 @@ from gendef.runtime.devices import sent
 class MotionConfig:
     """How motion noise becomes time-dependent codes."""
 
-    noise_dim: int = 512
+    noise_dim: Positive = 512
     """Width of the motion noise and of the vectors u that two convolutions make of it."""
-    kernel_size: int = 11
+    kernel_size: Positive = 11
     """Kernel of the two 1-D convolutions over the noise."""
-    distance: int = 16
+    distance: Positive = 16
     """Frames between two noise vectors (the motion period of the data set)."""
-    min_period: float = 16.0
+    min_period: PositiveFloat = 16.0
     """Shortest period of the positional encoding, in frames."""
-    max_period: float = 1024.0
+    max_period: PositiveFloat = 1024.0
     """Longest period of the positional encoding, in frames."""
-    num_features: int = 256
+    num_features: Positive = 256
     """Number of periods; the code has twice as many entries."""
 
     def __post_init__(self) -> None:
-        if min(self.noise_dim, self.kernel_size, self.distance, self.num_features) < 1:
-            raise ConfigError(f"motion: noise_dim, kernel_size, distance and num_features must be positive: {self}")
-        if not 0 < self.min_period <= self.max_period:
-            raise ConfigError(f"motion: needs 0 < min_period <= max_period, got {self.min_period}, {self.max_period}")
+        check_config(self, "motion")
+        if self.min_period > self.max_period:
+            raise ConfigError(f"motion: needs min_period <= max_period, got {self.min_period} > {self.max_period}")
 
     @property
     def code_dim(self) -> int:

@@ -7,14 +7,15 @@ features of all frames side by side and their time differences.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.errors import ConfigError
 from gendef.networks.efficientnet_lite0 import FEATURE_CHANNELS, EfficientNetFeatures
 from gendef.networks.layers import LEAKY_SLOPE
+from gendef.runtime.config import Count, Positive, Range, check_config
 
 # About the standard deviations of the four maps on natural images (within a factor of 0.6 to 1.3), so that all scales
 # start with like weights; trained critics depend on these very numbers.
@@ -26,24 +27,21 @@ NUM_TIME_WAVES = 6
 class ProjectedConfig:
     """The discriminator on frozen EfficientNet-Lite0 features."""
 
-    feature_size: int = 96
+    feature_size: Annotated[int, Range(least=64, multiple_of=32)] = 96
     """Frames are resized to this side before the feature network."""
-    mixed_channels: int = 64
+    mixed_channels: Positive = 64
     """Channels of every scale after mixing."""
-    head_channels: int = 64
+    head_channels: Positive = 64
     """Channels inside the heads."""
-    num_frames: int = 3
+    num_frames: Positive = 3
     """Frames of a clip."""
-    num_classes: int = 0
+    num_classes: Count = 0
     """Classes of the labels, 0 for none."""
-    mixing_seed: int = 0
+    mixing_seed: Count = 0
     """Seed of the fixed random mixing."""
 
     def __post_init__(self) -> None:
-        if self.feature_size < 64 or self.feature_size % 32:
-            raise ConfigError(f"feature_size must be a multiple of 32 from 64, got {self.feature_size}")
-        if min(self.mixed_channels, self.head_channels, self.num_frames) < 1 or self.num_classes < 0:
-            raise ConfigError(f"projected discriminator: widths and frames must be positive: {self}")
+        check_config(self, "projected")
 
 
 class SpectralConv2d(nn.Module):

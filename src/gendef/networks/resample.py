@@ -113,7 +113,7 @@ class FilteredLeakyReLU(nn.Module):
 
     def _kernel_ways(self, dtype: torch.dtype) -> list[Way]:
         """The same by one kernel a direction, where there are some."""
-        module = kernels("triton_filtered")
+        module = kernels("filtered_leaky_relu")
         if module is None or self.up_matrix.dtype != torch.float32:
             return []
         own = self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp

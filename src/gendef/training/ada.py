@@ -1,7 +1,8 @@
 """Adaptive discriminator augmentation (Karras et al. 2020): blitting, geometry and colour, the same for a whole clip.
 
-Every augmentation happens with probability p, which follows how sure the discriminator is of real data. Resampling is
-linear in the image, so gradients of gradients (R1 needs them) are resampling again.
+Every augmentation is applied with probability p. p rises while the discriminator overfits: while the mean sign of its
+logits on real data (r_t of the paper, equation 1) is above a target. Resampling is linear in the image and has a second
+derivative here, which R1 needs.
 """
 
 import math
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 
 from gendef.geometry import identity_grid
 from gendef.runtime.devices import sent
-from gendef.training.distributed import ALONE, Group
+from gendef.training.distributed import SINGLE_PROCESS, Group
 
 
 class AdaptiveAugment(nn.Module):
-    """Augments clips with strength `p`, a buffer that `update` moves."""
+    """Augments clips with probability `p`, a buffer that `update` adapts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,11 +39,16 @@ class AdaptiveAugment(nn.Module):
         direction = torch.sign(self.sign_average - target)
         self.p.add_(direction * (images / images_to_one)).clamp_(0, 1)
 
-    def forward(self, video: Tensor, generator: torch.Generator, group: Group = ALONE) -> Tensor:
-        """Augment (B, T, 3, H, W) in [-1, 1], the share of one of `group`; the exact identity at p = 0. `generator`
-        lives on the CPU and is everywhere the same."""
+    def forward(self, video: Tensor, generator: torch.Generator, group: Group = SINGLE_PROCESS) -> Tensor:
+        """Augment clips (B, T, 3, H, W) in [-1, 1]; the exact identity at p = 0.
+
+        Args:
+            video: this process's share of the batch.
+            generator: CPU generator in the same state in all processes of `group`.
+            group: the processes that share the batch.
+        """
         p = float(self.p)
-        draw = _Draw(video.shape[0], p, generator, group)
+        draw = _Randomness(video.shape[0], p, generator, group)
         geometry, colour = _geometry(draw), _colour(draw)
         if p == 0:
             return video
@@ -52,7 +58,7 @@ class AdaptiveAugment(nn.Module):
         return mixed + colour[:, None, :3, 3, None, None]
 
 
-class _Draw:
+class _Randomness:
     """Random numbers for a share of the batch; each augmentation applies with probability p."""
 
     def __init__(self, batch: int, p: float, generator: torch.Generator, group: Group) -> None:
@@ -93,7 +99,7 @@ def _shift(x: Tensor, y: Tensor) -> Tensor:
     return _affine(one, zero, x, zero, one, y)
 
 
-def _geometry(draw: _Draw) -> Tensor:
+def _geometry(draw: _Randomness) -> Tensor:
     """Affine maps (B, 3, 3) from output to input, in normalised coordinates (appendix B of the paper)."""
     one = torch.ones(draw.batch)
     matrix = _scaling(draw.gate(1 - 2 * (draw.uniform() < 0.5).float(), 1.0), one)
@@ -112,7 +118,7 @@ def _geometry(draw: _Draw) -> Tensor:
     return _shift(*fraction) @ matrix
 
 
-def _colour(draw: _Draw) -> Tensor:
+def _colour(draw: _Randomness) -> Tensor:
     """Colour maps (B, 4, 4): brightness, contrast, luma flip, hue rotation, saturation."""
     eye = torch.eye(4).expand(draw.batch, 4, 4)
     axis = torch.tensor([1.0, 1.0, 1.0, 0.0]) / math.sqrt(3)
@@ -137,7 +143,8 @@ def _colour(draw: _Draw) -> Tensor:
 
 
 def resample(video: Tensor, matrix: Tensor) -> Tensor:
-    """Clips (B, T, C, H, W) read bilinearly at `matrix` (B, 3, 3) times normalised positions, mirrored at edges."""
+    """Clips (B, T, C, H, W) sampled bilinearly at `matrix` (B, 3, 3) times the normalised pixel positions; reflection
+    padding."""
     height, width = video.shape[-2:]
     grid = identity_grid(height, width, device=video.device, dtype=video.dtype)
     grid = torch.cat((grid, torch.ones_like(grid[..., :1])), dim=-1).reshape(1, -1, 3)
@@ -145,10 +152,10 @@ def resample(video: Tensor, matrix: Tensor) -> Tensor:
     x = _reflect(((where[..., 0] + 1) * width - 1) / 2, width)
     y = _reflect(((where[..., 1] + 1) * height - 1) / 2, height)
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1).reshape(-1, height, width, 2)
-    return _Read.apply(video.flatten(1, 2), grid).reshape(video.shape)
+    return _GridSample.apply(video.flatten(1, 2), grid).reshape(video.shape)
 
 
-class _Read(torch.autograd.Function):
+class _GridSample(torch.autograd.Function):
     """grid_sample of images (B, C, H, W) whose gradient with respect to the images can be differentiated again.
 
     PyTorch's own backward pass of grid_sample has no derivative.
@@ -163,11 +170,11 @@ class _Read(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (grid,) = ctx.saved_tensors
-        return _Spread.apply(grad, grid, ctx.shape), None
+        return _GridSampleTranspose.apply(grad, grid, ctx.shape), None
 
 
-class _Spread(torch.autograd.Function):
-    """The transpose of `_Read`: values at positions spread to the pixels they are read from."""
+class _GridSampleTranspose(torch.autograd.Function):
+    """The transpose of `_GridSample`: adds each value to the pixels it was interpolated from."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
@@ -180,7 +187,7 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (grid,) = ctx.saved_tensors
-        return _Read.apply(grad, grid), None, None
+        return _GridSample.apply(grad, grid), None, None
 
 
 def _reflect(position: Tensor, size: int) -> Tensor:

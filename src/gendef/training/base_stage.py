@@ -15,8 +15,8 @@ from gendef.runtime.precision import autocast, compute_dtype
 from gendef.training.ada import AdaptiveAugment
 from gendef.training.config import StageConfig, TrainConfig
 from gendef.training.diffaug import diffaug
-from gendef.training.discriminators import Critic, Representation
-from gendef.training.distributed import ALONE, Group
+from gendef.training.discriminators import FrameFeatures, TwoStageDiscriminator
+from gendef.training.distributed import SINGLE_PROCESS, Group
 from gendef.training.ema import average_of, running_means, update_average
 from gendef.training.losses import r1_penalty
 
@@ -27,8 +27,8 @@ Outputs = tuple[Tensor, ...]
 class Stage:
     """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
 
-    With a `group` of processes, each calls `step` with its share of the batch, and all stay alike. The critic's
-    `parts` say how much of that is computed at once.
+    In a `group` of processes each calls `step` with its share of the batch; weights and optimisers stay equal in all.
+    The discriminator's `micro_batches` limit how many samples are computed at once.
     """
 
     name = ""
@@ -39,13 +39,13 @@ class Stage:
         config: TrainConfig,
         settings: StageConfig,
         generator: AnyGenerator,
-        critic: Critic,
+        discriminator: TwoStageDiscriminator,
         device: torch.device,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         self.config, self.settings, self.device, self.group = config, settings, device, group
-        self.parts = critic.parts
-        self.generator, self.critic = generator.to(device).train(), critic.to(device).train()
+        self.micro_batches = discriminator.micro_batches
+        self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.average = average_of(self.generator)
         self.average.compute_dtype = None
         self.dtype = self.generator.compute_dtype = compute_dtype(config.precision, device)
@@ -53,14 +53,14 @@ class Stage:
         self.ada = AdaptiveAugment().to(device) if settings.augment == "ada" else None
         self.step_number, self.images_seen = 0, 0
         self.seconds = 0.0
-        """What training has cost so far: processor seconds on a CPU, elsewhere seconds of the clock."""
+        """Cost of the training so far: processor seconds on a CPU, wall-clock seconds on other devices."""
         betas = (settings.beta1, settings.beta2)
         self.generator_optimiser = torch.optim.Adam(self._generator_groups(), betas=betas, eps=1e-8, fused=True)
-        # Lazy regularisation stretches the critic's time scale (Karras et al. 2020, appendix B).
+        # Lazy regularisation stretches the discriminator's time scale (Karras et al. 2020, appendix B).
         lazy = settings.r1_interval / (settings.r1_interval + 1) if settings.r1_gamma else 1.0
-        self.critic_parameters = [p for p in self.critic.parameters() if p.requires_grad]
-        self.critic_optimiser = torch.optim.Adam(
-            self.critic_parameters,
+        self.discriminator_parameters = [p for p in self.discriminator.parameters() if p.requires_grad]
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator_parameters,
             lr=settings.lr_discriminator * lazy,
             betas=(betas[0] ** lazy, betas[1] ** lazy),
             eps=1e-8,
@@ -71,13 +71,13 @@ class Stage:
         return [{"params": list(self.generator.content_parameters()), "lr": self.settings.lr_generator}]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything the next step depends on, as tensors and plain values."""
         return {
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
-            "critic": self.critic.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
             "generator_optimiser": self.generator_optimiser.state_dict(),
-            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "ada": self.ada.state_dict() if self.ada else {},
             "noise": self.noise.get_state(),
             "step_number": self.step_number,
@@ -86,12 +86,12 @@ class Stage:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
+        """Continue from `state`."""
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
-        self.critic.load_state_dict(state["critic"])
+        self.discriminator.load_state_dict(state["discriminator"])
         _continue(self.generator_optimiser, state["generator_optimiser"])
-        _continue(self.critic_optimiser, state["critic_optimiser"])
+        _continue(self.discriminator_optimiser, state["discriminator_optimiser"])
         if self.ada:
             self.ada.load_state_dict(state["ada"])
         self.noise.set_state(state["noise"])
@@ -108,7 +108,7 @@ class Stage:
         return sent(everywhere[self.group.share], self.device)
 
     def augmented(self, video: Tensor) -> Tensor:
-        """What the critic is shown instead of `video` (B, T, 3, R, R)."""
+        """`video` (B, T, 3, R, R) after the augmentation that the settings name."""
         if self.ada is not None:
             return self.ada(video, self.noise, self.group)
         return diffaug(video, self.noise, self.group) if self.settings.augment == "diffaug" else video
@@ -120,17 +120,17 @@ class Stage:
         return self.augmented(video), sent(batch.times, self.device), labels
 
     def generated(self, function: Callable[..., Outputs], *inputs: Tensor | None) -> Outputs:
-        """What `function` makes of `inputs` with the generator, in parts."""
-        return self.parts.run(function, *inputs, module=self.generator)
+        """`function(*inputs)`, which runs the generator, computed in micro-batches."""
+        return self.micro_batches.run(function, *inputs, module=self.generator)
 
-    def judging(self) -> AbstractContextManager[object]:
-        """Context for the critic's forward passes; the generator knows its precision itself."""
+    def discriminator_autocast(self) -> AbstractContextManager[object]:
+        """Context for the discriminator's forward passes; the generator applies its own autocast."""
         return autocast(self.dtype, self.device)
 
     def step(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
-        """One update of critic and generator from one batch; returns what to log, as scalars."""
+        """Update the discriminator and the generator once from one batch; returns scalars to log."""
         metrics = self._update(batch, fake_times)
-        self._freeze_critic(False)
+        self._freeze_discriminator(False)
         size = len(batch.video) * self.group.size
         self.group.average_((*running_means(self.generator).values(), metrics["sign_real"]))
         self.step_number += 1
@@ -144,37 +144,41 @@ class Stage:
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
         raise TypeError(f"{type(self).__name__} has no update")
 
-    def _step_critic(
-        self, loss: Tensor, real: Representation, clips: int, logits: Callable[[Representation, slice], Tensor]
+    def _update_discriminator(
+        self, loss: Tensor, real: FrameFeatures, clips: int, logits: Callable[[FrameFeatures, slice], Tensor]
     ) -> Metrics:
-        """Descend `loss` plus, every r1_interval steps, R1 on the representation of the real frames.
+        """Step the optimiser on `loss` and, every r1_interval steps, on the R1 penalty (lazy regularisation).
 
-        `logits` of frames that stand for a part of all `clips`.
+        R1 is taken with respect to the frame features of the real clips. StyleGAN-V's discriminator uses the frames
+        themselves as features, which gives the usual R1. With frozen features it regularises the trained heads only.
 
-        The paper's discriminator represents frames by themselves, which makes this the usual R1; on frozen features it
-        keeps the heads smooth at the price of the heads alone.
+        Args:
+            loss: discriminator loss, a scalar.
+            real: frame features of the real clips.
+            clips: number of real clips.
+            logits: (features of a micro-batch, its slice of the batch) -> logits with one row a clip.
         """
-        self.critic_optimiser.zero_grad(set_to_none=True)
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         metrics = {}
         if self.settings.r1_gamma and self.step_number % self.settings.r1_interval == 0:
             metrics["r1"] = loss.new_zeros(())
-            for part in self.parts.of(clips):
+            for part in self.micro_batches.of(clips):
                 own = [item.unflatten(0, (clips, -1))[part].flatten(0, 1) for item in real]
                 leaves = [at_least_float32(item.detach()).requires_grad_() for item in own]
                 penalty = r1_penalty(logits(leaves, part), leaves) * ((part.stop - part.start) / clips)
                 (penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)).backward()
                 metrics["r1"] += penalty.detach()
-        self.group.average_gradients(self.critic_parameters)
-        self.critic_optimiser.step()
+        self.group.average_gradients(self.discriminator_parameters)
+        self.discriminator_optimiser.step()
         return metrics
 
-    def _freeze_critic(self, frozen: bool) -> None:
-        for parameter in self.critic_parameters:
+    def _freeze_discriminator(self, frozen: bool) -> None:
+        for parameter in self.discriminator_parameters:
             parameter.requires_grad_(not frozen)
 
-    def _step_generator(self, loss: Tensor) -> None:
-        """Descend `loss`, with the critic frozen since its own step."""
+    def _update_generator(self, loss: Tensor) -> None:
+        """Step the generator's optimiser on `loss`; the discriminator must be frozen."""
         self.generator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.group.average_gradients(self.generator.parameters())
@@ -182,5 +186,5 @@ class Stage:
 
 
 def _continue(optimiser: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """Go on from `state`, fused: checkpoints of earlier versions say that they were not."""
+    """Load `state` and keep the fused form of Adam; version 0.1 saved `fused=False`."""
     optimiser.load_state_dict({**state, "param_groups": [{**group, "fused": True} for group in state["param_groups"]]})

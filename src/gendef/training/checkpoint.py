@@ -10,6 +10,13 @@ import torch
 from gendef.errors import CheckpointError
 
 KEEP = 2
+OLD_KEYS = {"critic": "discriminator", "critic_optimiser": "discriminator_optimiser"}
+"""Keys of a stage's state in checkpoints of version 0.1 -> their names today."""
+
+
+def with_current_keys(state: dict[str, Any]) -> dict[str, Any]:
+    """`state` with the key names of version 0.1 replaced by today's."""
+    return {OLD_KEYS.get(key, key): value for key, value in state.items()}
 
 
 def checkpoint_paths(folder: Path, stage: str) -> list[Path]:
@@ -55,7 +62,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: the file is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return with_current_keys(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: {error}; delete it to continue from the one before") from error
 

@@ -2,88 +2,75 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.networks.generator import GeneratorConfig
 from gendef.networks.projected_discriminator import ProjectedConfig
 from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
-from gendef.runtime.config import build_config
+from gendef.runtime.config import Count, Decay, Positive, Range, Weight, build_config, check_config
 
 
 @dataclass(frozen=True)
 class StageConfig:
     """One training stage."""
 
-    images: int = 25_000_000
+    images: Positive = 25_000_000
     """Length: real images (stage 1) or clips (stage 2) shown to the discriminator."""
-    batch_size: int = 64
+    batch_size: Positive = 64
     """Images or clips a step."""
-    lr_generator: float = 0.0025
+    lr_generator: Weight = 0.0025
     """Adam step size of the generator."""
-    lr_discriminator: float = 0.002
+    lr_discriminator: Weight = 0.002
     """Adam step size of the discriminator."""
-    beta1: float = 0.0
+    beta1: Decay = 0.0
     """Adam's first decay."""
-    beta2: float = 0.99
+    beta2: Decay = 0.99
     """Adam's second decay."""
-    r1_gamma: float = 0.5
+    r1_gamma: Weight = 0.5
     """Weight of the R1 gradient penalty; 0 for none (frozen features need none)."""
-    r1_interval: int = 16
+    r1_interval: Positive = 16
     """Steps between two R1 penalties (lazy regularisation)."""
     augment: Literal["none", "ada", "diffaug"] = "ada"
     """Augmentation of what the discriminator sees, the same for all frames of a clip."""
-    ada_target: float = 0.6
+    ada_target: Annotated[float, Range(least=-1, most=1)] = 0.6
     """ADA raises its strength while the mean sign of real logits is above this."""
-    ada_images: int = 500_000
+    ada_images: Positive = 500_000
     """Images in which ADA's strength can go from 0 to 1."""
-    ema_images: float = 20_000
+    ema_images: Weight = 20_000
     """Half-life, in images, of the averaged generator that is kept."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch_size", "r1_interval", "ada_images"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr_generator", "lr_discriminator", "r1_gamma", "ema_images"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.augment not in ("none", "ada", "diffaug"):
-            raise ConfigError(f"augment must be none, ada or diffaug, got {self.augment!r}")
+        check_config(self, "finetune" if isinstance(self, FinetuneConfig) else "pretrain")
 
 
 @dataclass(frozen=True)
 class FinetuneConfig(StageConfig):
     """Stage 2: canonical image and deformation field together, on clips."""
 
-    r1_gamma: float = 8.0
+    r1_gamma: Weight = 8.0
     """Weight of the R1 gradient penalty (paper: 8)."""
-    canonical_rate: float = 1.0
+    canonical_rate: Weight = 1.0
     """Factor on lr_generator for G_c; 0 freezes it (an ablation of the paper)."""
-    output_rate: float = 1.0
+    output_rate: Weight = 1.0
     """Factor on lr_generator for the last output layer of G_d, whose step decides how fast fields grow."""
-    warmup: int = 0
+    warmup: Count = 0
     """Clips at the start in which only the discriminator learns, while every video stands still."""
-    image_weight: float = 0.0
+    image_weight: Weight = 0.0
     """Weight of the image discriminator on every warped frame (projected discriminator)."""
-    canonical_weight: float = 0.0
+    canonical_weight: Weight = 0.0
     """Weight of the image discriminator on the canonical image itself (projected discriminator)."""
-    smoothness: float = 1.0
+    smoothness: Weight = 1.0
     """lambda_reg of the paper: weight of the structural temporal smoothness loss."""
-    spatial_weight: float = 0.0
+    spatial_weight: Weight = 0.0
     """Weight of the bending of fields in space, in squared pixels."""
-    folding_weight: float = 0.0
+    folding_weight: Weight = 0.0
     """Weight of the folding penalty."""
-    least_speed: float = 0.0
+    least_speed: Weight = 0.0
     """Mean speed, in pixels a frame, below which generated motion is pushed; 0 for no push. Set it a little under the
     data's own optical flow where a short training lets motion die."""
-    speed_weight: float = 5.0
+    speed_weight: Weight = 5.0
     """Weight of that push."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("least_speed", "speed_weight", "smoothness", "spatial_weight", "folding_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 FIELD_WEIGHTS = ("canonical_weight", "smoothness", "spatial_weight", "folding_weight", "least_speed")
@@ -101,22 +88,17 @@ class TrainConfig:
     projected: ProjectedConfig = field(default_factory=ProjectedConfig)
     pretrain: StageConfig = field(default_factory=StageConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    max_distance: int = 32
+    max_distance: Annotated[int, Range(least=3)] = 32
     """The three frames of a clip lie within this many frames."""
     mirror: bool = True
     """Flip half of the clips left to right."""
-    seed: int = 0
+    seed: Count = 0
     """Seed of everything random."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of feature maps; auto: bfloat16 on CUDA GPUs and on CPUs with AMX, float32 elsewhere."""
 
     def __post_init__(self) -> None:
-        if self.discriminator not in ("stylegan-v", "projected"):
-            raise ConfigError(f"discriminator must be stylegan-v or projected, got {self.discriminator!r}")
-        if self.max_distance < 3:
-            raise ConfigError(f"max_distance must be at least 3 for clips of three frames, got {self.max_distance}")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ConfigError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+        check_config(self, "training")
         if self.generator.model != "gendef":
             for name in FIELD_WEIGHTS:
                 value = getattr(self.finetune, name)

@@ -5,17 +5,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.runtime.devices import sent
-from gendef.training.distributed import ALONE, Group
+from gendef.training.distributed import SINGLE_PROCESS, Group
 
 MAX_SHIFT = 0.125
 """Largest translation, as a share of the side."""
 
 
-def diffaug(video: Tensor, generator: torch.Generator, group: Group = ALONE) -> Tensor:
-    """Randomly recolour and shift clips (B, T, 3, H, W) in [-1, 1]; what moves in from outside is zero.
+def diffaug(video: Tensor, generator: torch.Generator, group: Group = SINGLE_PROCESS) -> Tensor:
+    """Random colour change and translation of clips (B, T, 3, H, W) in [-1, 1]; pixels from outside the frame are 0.
 
-    Brightness moves by up to 0.5, saturation is scaled by 0 to 2, contrast by 0.5 to 1.5. Gradients flow to `video`;
-    `generator` lives on the CPU and is the same everywhere in `group`, of whose batch `video` is one share.
+    Brightness changes by up to 0.5; saturation is scaled by 0 to 2, contrast by 0.5 to 1.5 (Zhao et al. 2020,
+    DiffAugment's "color" and "translation"). The result is differentiable with respect to `video`.
+
+    Args:
+        video: this process's share of the batch.
+        generator: CPU generator in the same state in all processes of `group`.
+        group: the processes that share the batch.
     """
     batch = video.shape[0] * group.size
     draws = torch.rand(3, batch, 1, 1, 1, 1, generator=generator)[:, group.share] - 0.5

@@ -1,7 +1,7 @@
-"""The two discriminators behind one face: frames to a representation, a representation to logits.
+"""The two discriminators behind one interface: frames to features, features to logits of images and of clips.
 
-A training step represents the generated frames once. The critic's own update works on the detached representation,
-the generator's on the attached one.
+A training step computes the features of the generated frames once. The discriminator's update uses them detached, the
+generator's update uses them with their gradient.
 """
 
 from collections.abc import Iterator
@@ -15,84 +15,84 @@ from gendef.networks.layers import at_least_float32
 from gendef.networks.projected_discriminator import ProjectedDiscriminator
 from gendef.networks.stylegan_v_discriminator import Discriminator
 from gendef.training.config import TrainConfig
-from gendef.training.micro_batch import WHOLE, Parts
+from gendef.training.micro_batch import FULL_BATCH, MicroBatches
 
-Representation = list[Tensor]
+FrameFeatures = list[Tensor]
 
 
 @contextmanager
-def in_float32(*features: Tensor) -> Iterator[Representation]:
-    """Raises what the costly layers gave to float32, for the judgement on it: autocast is off inside."""
+def in_float32(*features: Tensor) -> Iterator[FrameFeatures]:
+    """`features` in float32, with autocast off inside the block: the layers after them need the precision."""
     with torch.autocast(features[0].device.type, enabled=False):
         yield [at_least_float32(item) for item in features]
 
 
-class Critic(nn.Module):
-    """What a training step needs of a discriminator."""
+class TwoStageDiscriminator(nn.Module):
+    """A discriminator of images (stage 1) and of clips (stage 2), as a training step uses it."""
 
     loss: str
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, micro_batches: MicroBatches) -> None:
         super().__init__()
-        self.parts = parts
+        self.micro_batches = micro_batches
 
-    def represent(self, video: Tensor) -> Representation:
-        """video (B, T, 3, R, R) -> tensors of leading size B * T, video-major."""
-        raise TypeError(f"{type(self).__name__} has no representation")
+    def frame_features(self, video: Tensor) -> FrameFeatures:
+        """Features of video (B, T, 3, R, R): tensors of leading size B * T, clip by clip."""
+        raise TypeError(f"{type(self).__name__} has no frame features")
 
-    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
-        """Logits of every frame for itself."""
-        raise TypeError(f"{type(self).__name__} judges no images")
+    def image_logits(self, frames: FrameFeatures, labels: Tensor | None) -> Tensor:
+        """Logits of single frames, from features of leading size N: (N, ...)."""
+        raise TypeError(f"{type(self).__name__} has no image logits")
 
-    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
+    def video_logits(self, frames: FrameFeatures, times: Tensor, labels: Tensor | None) -> Tensor:
         """Logits of clips at times (B, T)."""
-        raise TypeError(f"{type(self).__name__} judges no clips")
+        raise TypeError(f"{type(self).__name__} has no video logits")
 
     def start_video(self) -> None:
-        """Prepare for stage 2 from what stage 1 learned."""
+        """Initialise the clip heads of stage 2 from the image heads of stage 1."""
 
 
-class PaperCritic(Critic):
-    """StyleGAN-V's discriminator: frames stand for themselves, and its weights serve both stages."""
+class StyleGANVDiscriminator(TwoStageDiscriminator):
+    """StyleGAN-V's discriminator. The frames are their own features, and both stages use the same weights."""
 
     loss = "logistic"
 
-    def __init__(self, config: TrainConfig, parts: Parts) -> None:
-        super().__init__(parts)
+    def __init__(self, config: TrainConfig, micro_batches: MicroBatches) -> None:
+        super().__init__(micro_batches)
         self.network = Discriminator(config.stylegan_v)
 
-    def represent(self, video: Tensor) -> Representation:
+    def frame_features(self, video: Tensor) -> FrameFeatures:
         return [video.flatten(0, 1)]
 
-    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
-        return self._judged(frames[0][:, None], None, labels)
+    def image_logits(self, frames: FrameFeatures, labels: Tensor | None) -> Tensor:
+        return self._logits(frames[0][:, None], None, labels)
 
-    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
-        return self._judged(frames[0].unflatten(0, times.shape), times, labels)
+    def video_logits(self, frames: FrameFeatures, times: Tensor, labels: Tensor | None) -> Tensor:
+        return self._logits(frames[0].unflatten(0, times.shape), times, labels)
 
-    def _judged(self, video: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
-        (features,) = self.parts.run(lambda part: (self.network.features(part),), video)
+    def _logits(self, video: Tensor, times: Tensor | None, labels: Tensor | None) -> Tensor:
+        (features,) = self.micro_batches.run(lambda part: (self.network.features(part),), video)
         with in_float32(features) as (whole,):
             return self.network.logits(whole, times, labels)
 
 
-class ProjectedCritic(Critic):
-    """Heads on frozen features."""
+class ProjectedFeatureDiscriminator(TwoStageDiscriminator):
+    """Trained heads on frozen EfficientNet-Lite0 features (projected GAN, Sauer et al. 2021)."""
 
     loss = "hinge"
 
-    def __init__(self, config: TrainConfig, parts: Parts) -> None:
-        super().__init__(parts)
+    def __init__(self, config: TrainConfig, micro_batches: MicroBatches) -> None:
+        super().__init__(micro_batches)
         self.network = ProjectedDiscriminator(config.projected, load_efficientnet_lite0())
 
-    def represent(self, video: Tensor) -> Representation:
-        return list(self.parts.run(lambda part: tuple(self.network.extract(part.flatten(0, 1))), video))
+    def frame_features(self, video: Tensor) -> FrameFeatures:
+        return list(self.micro_batches.run(lambda part: tuple(self.network.extract(part.flatten(0, 1))), video))
 
-    def image_logits(self, frames: Representation, labels: Tensor | None) -> Tensor:
+    def image_logits(self, frames: FrameFeatures, labels: Tensor | None) -> Tensor:
         with in_float32(*frames) as whole:
             return self.network.image_logits(whole, labels)
 
-    def video_logits(self, frames: Representation, times: Tensor, labels: Tensor | None) -> Tensor:
+    def video_logits(self, frames: FrameFeatures, times: Tensor, labels: Tensor | None) -> Tensor:
         with in_float32(*frames) as whole:
             return self.network.video_logits(whole, times, labels)
 
@@ -100,10 +100,11 @@ class ProjectedCritic(Critic):
         self.network.start_video_heads()
 
 
-def build_critic(config: TrainConfig, parts: Parts = WHOLE) -> Critic:
-    """The critic that `config.discriminator` names; what is costly in it is computed in `parts`.
+def build_discriminator(config: TrainConfig, micro_batches: MicroBatches = FULL_BATCH) -> TwoStageDiscriminator:
+    """The discriminator that `config.discriminator` names; its convolutions run in `micro_batches`.
 
     Raises:
-        MissingDependencyError: the frozen features' weights are not installed.
+        MissingDependencyError: the package with the weights of the frozen features is not installed.
     """
-    return ProjectedCritic(config, parts) if config.discriminator == "projected" else PaperCritic(config, parts)
+    kind = ProjectedFeatureDiscriminator if config.discriminator == "projected" else StyleGANVDiscriminator
+    return kind(config, micro_batches)

@@ -21,10 +21,10 @@ from gendef.errors import ConfigError, GendefError, PeerError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long processes wait for one that is alive but silent (the first one writes previews); a dead one is noticed at
 once."""
-STARTER = "GENDEF_STARTER"
+LAUNCHER_PID = "GENDEF_LAUNCHER_PID"
 """Environment variable with the process id of `gendef.training.launch`, where that started this process."""
 CHUNK = 2**28
 
@@ -36,15 +36,15 @@ class Group:
     Attributes:
         rank: number of this process.
         size: how many there are.
-        starter: process id that ours must remain a child of, or None.
+        launcher_pid: process id that ours must remain a child of, or None.
     """
 
     rank: int = 0
     size: int = 1
-    starter: int | None = None
+    launcher_pid: int | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
@@ -56,7 +56,7 @@ class Group:
         """
         return slice(self.rank, None, self.size)
 
-    def share_of(self, name: str, batch: int) -> int:
+    def local_batch_size(self, name: str, batch: int) -> int:
         """Clips of a batch that each process takes.
 
         Raises:
@@ -125,21 +125,21 @@ class Group:
             return make()
         state: dict[str, Any] = {}
         file = io.BytesIO()
-        with self.together():
-            if self.first:
+        with self.collective_errors():
+            if self.is_main:
                 state = make()
                 torch.save(state, file)
         length = torch.tensor([file.tell()])
         _collective(dist.broadcast, length, 0)
-        data = torch.frombuffer(file.getbuffer() if self.first else bytearray(int(length)), dtype=torch.uint8)
+        data = torch.frombuffer(file.getbuffer() if self.is_main else bytearray(int(length)), dtype=torch.uint8)
         for chunk in data.split(CHUNK):
             _collective(dist.broadcast, chunk, 0)
-        if self.first:
+        if self.is_main:
             return state
         return torch.load(io.BytesIO(data.numpy().tobytes()), map_location="cpu", weights_only=True)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def collective_errors(self) -> Iterator[None]:
         """What fails inside in one process ends all of them, with the message of the first that failed alone."""
         if self.size == 1:
             yield
@@ -158,19 +158,19 @@ class Group:
             raise failure
         raise SystemExit(2)
 
-    def abandoned(self) -> bool:
+    def launcher_has_ended(self) -> bool:
         """Whether whoever started this process is gone."""
-        return self.starter is not None and os.getppid() != self.starter
+        return self.launcher_pid is not None and os.getppid() != self.launcher_pid
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
     """Run a collective operation.
 
     Raises:
-        PeerError: another process has ended, or has said nothing for `PATIENCE`.
+        PeerError: another process has ended, or has said nothing for `COLLECTIVE_TIMEOUT`.
     """
     try:
         operation(*arguments)
@@ -181,7 +181,7 @@ def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
         ) from error
 
 
-def started_together() -> bool:
+def started_by_launcher() -> bool:
     """Whether torchrun, or `gendef train --processes`, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
@@ -201,25 +201,25 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     Raises:
         ConfigError: more processes than GPUs on this machine, or a device that cannot be used by several processes.
     """
-    size = _number("WORLD_SIZE") if started_together() else 1
+    size = _number("WORLD_SIZE") if started_by_launcher() else 1
     if size == 1:
-        yield ALONE, device
+        yield SINGLE_PROCESS, device
         return
     rank = _number("RANK")
-    starter = _number(STARTER) if STARTER in os.environ else None
+    launcher_pid = _number(LAUNCHER_PID) if LAUNCHER_PID in os.environ else None
     device = _own_device(device, _number("LOCAL_RANK", str(rank)))
     nccl = device.startswith("cuda") and dist.is_nccl_available()
     # What torch defines there has, as a default argument, the group of the moment when it is imported (optimizers do
     # that). That group would outlive its destruction, and its threads would ask for an interpreter that has ended.
     importlib.import_module("torch.distributed.nn.functional")
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"process {rank} of {size} cannot join the others at {os.environ.get('MASTER_ADDR')}:"
             f"{os.environ.get('MASTER_PORT')}: {str(error).splitlines()[0]}"
         ) from error
-    yield Group(rank, size, starter), device
+    yield Group(rank, size, launcher_pid), device
     # After a failure the others may wait in a collective, and taking the group down would wait for them: the
     # process ends instead, which they notice.
     dist.destroy_process_group()

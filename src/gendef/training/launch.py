@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gendef.training.distributed import STARTER
+from gendef.training.distributed import LAUNCHER_PID
 
 GRACE = 15.0
 """Seconds that the others have to notice that one has failed, before they are killed."""
@@ -31,7 +31,7 @@ def start_processes(command: list[str], count: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "OMP_NUM_THREADS": str(threads),
-        STARTER: str(os.getpid()),
+        LAUNCHER_PID: str(os.getpid()),
     }
     if sys.platform == "linux":
         shared.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's own name may resolve to nothing
@@ -61,14 +61,14 @@ def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
                 continue
             del running[rank]
             if code < 0:
-                print(_obituary(rank, len(processes), -code), file=sys.stderr, flush=True)
+                print(_signal_message(rank, len(processes), -code), file=sys.stderr, flush=True)
             if code and not status:
                 # As a shell reports a signal.
                 status, deadline = code if code > 0 else 128 - code, time.monotonic() + GRACE
     return status
 
 
-def _obituary(rank: int, count: int, number: int) -> str:
+def _signal_message(rank: int, count: int, number: int) -> str:
     cause = ", often for want of memory" if number == signal.SIGKILL else ""
     return f"process {rank} of {count} was ended by signal {number} ({signal.Signals(number).name}{cause})"
 

@@ -19,7 +19,7 @@ from gendef.media.video_writer import write_video
 from gendef.networks.baselines import AnyGenerator
 from gendef.networks.generator import Generator
 from gendef.training.config import TrainConfig
-from gendef.training.distributed import ALONE, Group
+from gendef.training.distributed import SINGLE_PROCESS, Group
 from gendef.visualization.drawing import contact_sheet
 
 
@@ -34,7 +34,7 @@ def checkpoint_bytes(parameters: int) -> int:
 
 
 def describe(
-    config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str, group: Group = ALONE
+    config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str, group: Group = SINGLE_PROCESS
 ) -> str:
     """What the run is about to use, for the first lines of its output.
 
@@ -60,17 +60,24 @@ class Reporter:
     """
 
     def __init__(
-        self, folder: Path, stage: str, total: int, done: int, unit: str, quiet: bool = False, group: Group = ALONE
+        self,
+        folder: Path,
+        stage: str,
+        total: int,
+        done: int,
+        unit: str,
+        quiet: bool = False,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         self.folder, self.stage, self.total, self.unit, self.group = folder, stage, total, unit, group
-        self.quiet = quiet or not group.first
+        self.quiet = quiet or not group.is_main
         self._sums: dict[str, list[float]] = {}
         self._pending: list[dict[str, Tensor]] = []
         self._start, self._start_images = time.monotonic(), done
         self._last_line, self._written = 0.0, False
         self._bar = _progress_bar(total, done, stage, self.quiet)
-        self._board = _summary_writer(folder) if group.first else None
-        self._file = (folder / "metrics.jsonl").open("a") if group.first else None
+        self._board = _summary_writer(folder) if group.is_main else None
+        self._file = (folder / "metrics.jsonl").open("a") if group.is_main else None
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Collect one step's scalars."""

@@ -1,4 +1,4 @@
-"""A batch computed some samples at a time, so that a GPU need not hold all of its activations at once."""
+"""Micro-batches with activation checkpointing: a step holds the activations of a few samples instead of the batch."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,13 +12,13 @@ from gendef.errors import ConfigError
 from gendef.training.ema import running_means
 
 
-class Parts:
-    """Samples of a batch that are computed together.
+class MicroBatches:
+    """Splits a batch into micro-batches of `size` samples; None computes the whole batch at once.
 
-    Where there are fewer than the batch has, nothing of a part but its result is kept; what its gradient needs is
-    computed a second time when it is wanted (Chen et al. 2016). That costs one more forward pass and changes no value,
-    except that running means start from the same state in each part and end at the mean of the parts', as those of
-    several processes do.
+    Only the outputs of a micro-batch are kept. Its activations are computed again in the backward pass (gradient
+    checkpointing, Chen et al. 2016), which costs one more forward pass. Values do not change, except for running means:
+    every micro-batch starts from the same running means, and the result is the mean over micro-batches, as with several
+    processes.
 
     Raises:
         ConfigError: `size` is not positive.
@@ -30,7 +30,7 @@ class Parts:
         self.size = size
 
     def of(self, batch: int) -> list[slice]:
-        """The parts of `batch` samples."""
+        """Slices of the micro-batches of a batch of `batch` samples."""
         size = self.size or batch
         return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
@@ -40,10 +40,13 @@ class Parts:
         *inputs: Tensor | None,
         module: nn.Module | None = None,
     ) -> tuple[Tensor, ...]:
-        """`function` of inputs with a sample a row (or None), whose outputs are in the order of the samples.
+        """`function(*inputs)`, computed micro-batch by micro-batch and concatenated.
 
         Args:
-            function: depends on nothing else that changes, but the running means of `module`, which it may update.
+            function: returns tensors with one row a sample. It may depend on and update the running means of `module`,
+                and on nothing else that changes.
+            inputs: tensors with one row a sample, or None.
+            module: network whose running means `function` updates.
         """
         first = next(item for item in inputs if item is not None)
         batch = len(first)
@@ -55,7 +58,7 @@ class Parts:
         sums = {name: torch.zeros_like(item) for name, item in running.items()}
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), nullcontext() if module is None else _Rewound(module, before)
+            return nullcontext(), nullcontext() if module is None else _RestoredBuffers(module, before)
 
         def computed(*own: Tensor | None) -> tuple[Tensor, ...]:
             if not torch.is_grad_enabled():
@@ -76,12 +79,12 @@ class Parts:
         return tuple(torch.cat(pieces) for pieces in zip(*outputs, strict=True))
 
 
-WHOLE = Parts()
-"""All at once."""
+FULL_BATCH = MicroBatches()
+"""No split: the whole batch at once."""
 
 
-class _Rewound(AbstractContextManager[None]):
-    """The buffers as they were when a part was computed first, as tensors of their own: the part may remember them."""
+class _RestoredBuffers(AbstractContextManager[None]):
+    """Restores the buffers that the first forward pass of a micro-batch saw, as copies, while it is computed again."""
 
     def __init__(self, module: nn.Module, before: dict[str, Tensor]) -> None:
         self.module, self.before = module, before

@@ -109,8 +109,9 @@ def preset(name: str) -> TrainConfig:
 def as_model(config: TrainConfig, model: str) -> TrainConfig:
     """`config`, made for GenDeF, for one of the models of the paper's Table 1.
 
-    The networks have the same widths and the critic is the same. What weighs the field is dropped. A model without
-    pretraining takes the step sizes, R1 and average of stage 1, since those of stage 2 are for networks that can paint.
+    The networks have the same widths, and the discriminator is the same. Weights of losses on the field become 0. A
+    model without pretraining takes the step sizes, R1 weight and moving average of stage 1: those of stage 2 are for
+    pretrained networks.
 
     Raises:
         ConfigError: there is no such model.

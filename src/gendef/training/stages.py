@@ -19,15 +19,15 @@ from gendef.networks.generator import Generator
 from gendef.runtime.devices import sent
 from gendef.training.base_stage import Metrics, Outputs, Stage
 from gendef.training.config import FinetuneConfig, TrainConfig
-from gendef.training.discriminators import Critic, Representation
-from gendef.training.distributed import ALONE, Group
+from gendef.training.discriminators import FrameFeatures, TwoStageDiscriminator
+from gendef.training.distributed import SINGLE_PROCESS, Group
 from gendef.training.losses import (
     discriminator_loss,
     generator_loss,
 )
 
 
-def _detached(frames: Representation) -> Representation:
+def _detached(frames: FrameFeatures) -> FrameFeatures:
     return [item.detach() for item in frames]
 
 
@@ -37,27 +37,27 @@ class Pretrain(Stage):
     name = "pretrain"
 
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
-        critic, kind = self.critic, self.critic.loss
+        discriminator, kind = self.discriminator, self.discriminator.loss
         real, _, labels = self.real(batch)
         latents = self.latents(len(real))
         (image,) = self.generated(lambda z, labels: (self.generator.images(z, labels),), latents, labels)
         shown = self.augmented(image[:, None])
-        with self.judging():
-            fake = critic.represent(shown)
+        with self.discriminator_autocast():
+            fake = discriminator.frame_features(shown)
             with torch.no_grad():
-                real_frames = critic.represent(real)
-            real_logits = critic.image_logits(real_frames, labels)
-            fake_logits = critic.image_logits(_detached(fake), labels)
+                real_frames = discriminator.frame_features(real)
+            real_logits = discriminator.image_logits(real_frames, labels)
+            fake_logits = discriminator.image_logits(_detached(fake), labels)
             loss_d = discriminator_loss(real_logits, fake_logits, kind)
 
-        def judged(frames: Representation, part: slice) -> Tensor:
-            return critic.image_logits(frames, None if labels is None else labels[part])
+        def logits_of(frames: FrameFeatures, part: slice) -> Tensor:
+            return discriminator.image_logits(frames, None if labels is None else labels[part])
 
-        metrics = self._step_critic(loss_d, real_frames, len(real), judged)
-        self._freeze_critic(True)
-        with self.judging():
-            loss_g = generator_loss(critic.image_logits(fake, labels), kind)
-        self._step_generator(loss_g)
+        metrics = self._update_discriminator(loss_d, real_frames, len(real), logits_of)
+        self._freeze_discriminator(True)
+        with self.discriminator_autocast():
+            loss_g = generator_loss(discriminator.image_logits(fake, labels), kind)
+        self._update_generator(loss_g)
         return {
             **metrics,
             "loss_d": loss_d.detach(),
@@ -70,8 +70,14 @@ class Pretrain(Stage):
 
 @dataclass
 class GeneratedClips:
-    """video (B, T, 3, R, R); of GenDeF also canonical images (B, 3, R, R), fields at the clips' times
-    (B, T, R, R, 2) and at three neighbouring times of each clip."""
+    """Generated clips.
+
+    Attributes:
+        video: (B, T, 3, R, R) in [-1, 1].
+        canonical: canonical images (B, 3, R, R), of GenDeF only.
+        fields: deformation fields (B, T, R, R, 2) at the clips' times, of GenDeF only.
+        near: fields (B, 3, R, R, 2) at three consecutive times from the clips' first, for the smoothness loss.
+    """
 
     video: Tensor
     canonical: Tensor | None = None
@@ -80,7 +86,7 @@ class GeneratedClips:
 
 
 class Finetune(Stage):
-    """Stage 2 on clips of three frames: whatever the generator makes of times, against real clips."""
+    """Stage 2: the video GAN on clips of three frames. Subclasses say how the generator makes clips."""
 
     name = "finetune"
     num_frames = 3
@@ -96,67 +102,67 @@ class Finetune(Stage):
         return self.normal(batch, rows, self.generator.motion_dim)
 
     def _generate(self, times: Tensor, labels: Tensor | None) -> GeneratedClips:
-        """Clips at times (B, T), which are on the CPU."""
-        raise TypeError(f"{type(self).__name__} generates nothing")
+        """Generated clips at `times` (B, T), a CPU tensor."""
+        raise TypeError(f"{type(self).__name__} has no _generate")
 
     def _regularisation(self, clips: GeneratedClips, metrics: Metrics) -> Tensor:
-        """Losses of the generator beside the critic's, added to `metrics`; a scalar."""
+        """Sum of the weighted regularisation losses, a scalar; each loss is also added to `metrics`."""
         return clips.video.new_zeros(())
 
     def _statistics(self, clips: GeneratedClips) -> Metrics:
-        """What to log about the clips."""
+        """Statistics of the clips to log."""
         return {}
 
     def _update(self, batch: ClipBatch, fake_times: Tensor) -> Metrics:
-        critic, kind, settings = self.critic, self.critic.loss, self.finetune
+        discriminator, kind, settings = self.discriminator, self.discriminator.loss, self.finetune
         real, times, labels = self.real(batch)
-        judges_images = settings.image_weight > 0 or settings.canonical_weight > 0
+        uses_image_logits = settings.image_weight > 0 or settings.canonical_weight > 0
         clips = self._generate(fake_times, labels)
         fake_times = sent(fake_times, self.device)
         count, shown = clips.video.shape[1], clips.video
         if settings.canonical_weight and clips.canonical is not None:
             shown = torch.cat((shown, clips.canonical[:, None]), dim=1)
         shown = self.augmented(shown)
-        with self.judging():
-            frames = critic.represent(shown)
+        with self.discriminator_autocast():
+            frames = discriminator.frame_features(shown)
             clip, canonical = _split(frames, shown.shape[1], count)
             with torch.no_grad():
-                real_frames = critic.represent(real)
+                real_frames = discriminator.frame_features(real)
             each = None if labels is None else labels.repeat_interleave(count, dim=0)
-            real_logits = critic.video_logits(real_frames, times, labels)
-            fake_logits = critic.video_logits(_detached(clip), fake_times, labels)
+            real_logits = discriminator.video_logits(real_frames, times, labels)
+            fake_logits = discriminator.video_logits(_detached(clip), fake_times, labels)
             loss_d = discriminator_loss(real_logits, fake_logits, kind)
-            if judges_images:
-                real_images = critic.image_logits(real_frames, each)
-                fake_images = critic.image_logits(_detached(clip), each)
+            if uses_image_logits:
+                real_images = discriminator.image_logits(real_frames, each)
+                fake_images = discriminator.image_logits(_detached(clip), each)
                 loss_d = loss_d + discriminator_loss(real_images, fake_images, kind)
 
-        def judged(frames: Representation, part: slice) -> Tensor:
+        def logits_of(frames: FrameFeatures, part: slice) -> Tensor:
             own_times, own = times[part], None if labels is None else labels[part]
-            logits = critic.video_logits(frames, own_times, own).reshape(len(own_times), -1).mean(dim=1)
-            if judges_images:
+            logits = discriminator.video_logits(frames, own_times, own).reshape(len(own_times), -1).mean(dim=1)
+            if uses_image_logits:
                 of_each = None if own is None else own.repeat_interleave(count, dim=0)
-                images = critic.image_logits(frames, of_each).reshape(*own_times.shape, -1).mean(dim=2)
+                images = discriminator.image_logits(frames, of_each).reshape(*own_times.shape, -1).mean(dim=2)
                 logits = logits + images.sum(dim=1)
             return logits
 
-        metrics = self._step_critic(loss_d, real_frames, len(real), judged)
-        self._freeze_critic(True)
-        with self.judging():
-            loss_g = generator_loss(critic.video_logits(clip, fake_times, labels), kind)
+        metrics = self._update_discriminator(loss_d, real_frames, len(real), logits_of)
+        self._freeze_discriminator(True)
+        with self.discriminator_autocast():
+            loss_g = generator_loss(discriminator.video_logits(clip, fake_times, labels), kind)
             metrics["loss_g_video"] = loss_g.detach()
             if settings.image_weight:
-                loss_image = generator_loss(critic.image_logits(clip, each), kind)
+                loss_image = generator_loss(discriminator.image_logits(clip, each), kind)
                 loss_g = loss_g + settings.image_weight * loss_image
                 metrics["loss_g_image"] = loss_image.detach()
             if settings.canonical_weight:
-                loss_canonical = generator_loss(critic.image_logits(canonical, labels), kind)
+                loss_canonical = generator_loss(discriminator.image_logits(canonical, labels), kind)
                 loss_g = loss_g + settings.canonical_weight * loss_canonical
                 metrics["loss_g_canonical"] = loss_canonical.detach()
         loss_g = loss_g + self._regularisation(clips, metrics)
         if self.images_seen >= settings.warmup:
-            self._step_generator(loss_g)
-        if judges_images:
+            self._update_generator(loss_g)
+        if uses_image_logits:
             metrics["logit_real_image"] = real_images.detach().mean()
             metrics["logit_fake_image"] = fake_images.detach().mean()
         return {
@@ -170,7 +176,7 @@ class Finetune(Stage):
 
 
 class FinetuneFields(Finetune):
-    """Stage 2 of GenDeF: canonical image and deformation field together."""
+    """Stage 2 of GenDeF (section 3.4): adversarial loss plus the smoothness loss (equation 4) and optional losses."""
 
     generator: Generator
 
@@ -231,8 +237,8 @@ class FinetuneFields(Finetune):
         return total
 
 
-class FinetunePainting(Finetune):
-    """Stage 2 of a rival that paints every frame, or the only stage of one without pretraining."""
+class FinetuneBaseline(Finetune):
+    """Stage 2 of a baseline that outputs frames directly, and the only stage of a baseline without pretraining."""
 
     generator: PaintingGenerator
 
@@ -254,17 +260,22 @@ class FinetunePainting(Finetune):
         return GeneratedClips(*self.generated(clips, self.latents(len(times)), noise, times, labels))
 
 
-def _split(frames: Representation, shown: int, count: int) -> tuple[Representation, Representation]:
-    """Representations of the first `count` of every `shown` frames, and of the last one."""
+def _split(frames: FrameFeatures, shown: int, count: int) -> tuple[FrameFeatures, FrameFeatures]:
+    """Features of the first `count` frames of each clip of `shown` frames, and features of its last frame."""
     grouped = [item.unflatten(0, (-1, shown)) for item in frames]
     return [item[:, :count].flatten(0, 1) for item in grouped], [item[:, -1] for item in grouped]
 
 
 def build_stage(
-    name: str, config: TrainConfig, generator: AnyGenerator, critic: Critic, device: torch.device, group: Group = ALONE
+    name: str,
+    config: TrainConfig,
+    generator: AnyGenerator,
+    discriminator: TwoStageDiscriminator,
+    device: torch.device,
+    group: Group = SINGLE_PROCESS,
 ) -> Stage:
     """The stage called `name`, "pretrain" or "finetune"."""
     if name == Pretrain.name:
-        return Pretrain(config, config.pretrain, generator, critic, device, group)
-    kind = FinetuneFields if isinstance(generator, Generator) else FinetunePainting
-    return kind(config, config.finetune, generator, critic, device, group)
+        return Pretrain(config, config.pretrain, generator, discriminator, device, group)
+    kind = FinetuneFields if isinstance(generator, Generator) else FinetuneBaseline
+    return kind(config, config.finetune, generator, discriminator, device, group)

@@ -24,10 +24,10 @@ from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
 from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
 from gendef.training.config import TrainConfig, first_difference
-from gendef.training.discriminators import build_critic
-from gendef.training.distributed import ALONE, Group
+from gendef.training.discriminators import build_discriminator
+from gendef.training.distributed import SINGLE_PROCESS, Group
 from gendef.training.logging import Reporter, count_parameters, describe, preview
-from gendef.training.micro_batch import Parts
+from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import fit_to_data
 from gendef.training.stages import Stage, build_stage
 
@@ -50,7 +50,7 @@ class RunOptions:
     device: str = "auto"
     quiet: bool = False
     micro_batch: int | None = None
-    """Samples of a process that are computed at once (`Parts`), None for all."""
+    """Samples of a process that are computed at once (`MicroBatches`), None for all."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stages that end when they have cost so many seconds (see `Stage.seconds`), however few images they saw."""
 
@@ -65,29 +65,29 @@ class Trainer:
     In a group of processes each makes a Trainer; only the first reads checkpoints, writes and speaks.
     """
 
-    def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = ALONE) -> None:
+    def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = SINGLE_PROCESS) -> None:
         self.options, self.group, self.folder = options, group, options.out
         self._deadline = float("inf")
         self._stop = threading.Event()
-        with group.together():
-            self.parts = Parts(options.micro_batch)
+        with group.collective_errors():
+            self.micro_batches = MicroBatches(options.micro_batch)
             self.archive = VideoArchive(data)
             self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
             if not set(options.stages) & set(self.config.stages):
                 raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
-            check_shares(self.config, options.stages, group)
+            check_batch_sizes(self.config, options.stages, group)
             self.device = choose_device(options.device)
-        with group.together():
-            self._compare_processes()
-            if group.first:
-                self._remember_config()
+        with group.collective_errors():
+            self._check_processes_agree()
+            if group.is_main:
+                self._save_config()
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "checkpoints"
 
-    def _compare_processes(self) -> None:
+    def _check_processes_agree(self) -> None:
         """
         Raises:
             ConfigError: another machine trains with other data or settings.
@@ -100,7 +100,7 @@ class Trainer:
                         f"process {rank} has other {what} than process {self.group.rank}: start all alike"
                     )
 
-    def _remember_config(self) -> None:
+    def _save_config(self) -> None:
         """Save the configuration, or compare it with the one the run began with.
 
         Raises:
@@ -112,8 +112,10 @@ class Trainer:
             theirs = yaml.safe_load(path.read_text())
             # Fields that are younger than the run have their defaults.
             theirs["training"] = TrainConfig.from_dict(theirs["training"]).to_dict()
-            begun = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
-            difference = first_difference(_comparable(ours, begun), _comparable(theirs, begun))
+            started_stages = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
+            difference = first_difference(
+                _comparable_settings(ours, started_stages), _comparable_settings(theirs, started_stages)
+            )
             if difference:
                 raise ConfigError(
                     f"{self.folder} holds a run with another {difference}:"
@@ -140,7 +142,7 @@ class Trainer:
     def _run_stage(self, name: str) -> None:
         torch.manual_seed(self.config.seed)
         stage = self.build(name)
-        self._greet(stage)
+        self._announce(stage)
         rollbacks = 0
         while not self._complete(stage):
             try:
@@ -149,16 +151,16 @@ class Trainer:
                 rollbacks += 1
                 state = self._latest(name)
                 if rollbacks > MAX_ROLLBACKS or not state:
-                    with self.group.together():
+                    with self.group.collective_errors():
                         raise TrainingError(
                             f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not"
                             " help: lower the learning rates"
                         ) from None
-                self._say(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
+                self._print(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
                 stage.load_state_dict(state)
                 # Another path through the noise; the same one would end in the same place.
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
-        self._say(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
+        self._print(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
 
     def _complete(self, stage: Stage) -> bool:
         """Whether `stage` has seen all its images, or cost all its seconds."""
@@ -167,12 +169,15 @@ class Trainer:
 
     def build(self, name: str) -> Stage:
         """The stage called `name`, as its newest checkpoint left it or as the stage before prepared it."""
-        with self.group.together():
-            generator, critic = build_generator(self.config.generator), build_critic(self.config, self.parts)
+        with self.group.collective_errors():
+            generator, discriminator = (
+                build_generator(self.config.generator),
+                build_discriminator(self.config, self.micro_batches),
+            )
         state = self._latest(name)
         if name == "finetune" and not state:
-            self._start_from_pretrained(generator, critic)
-        stage = build_stage(name, self.config, generator, critic, self.device, self.group)
+            self._start_from_pretrained(generator, discriminator)
+        stage = build_stage(name, self.config, generator, discriminator, self.device, self.group)
         # Other machines may draw other initial weights from the same seed.
         stage.load_state_dict(state or self.group.from_first(stage.state_dict))
         return stage
@@ -181,26 +186,26 @@ class Trainer:
         """The newest state of a stage, read by the first process for all; empty before the first."""
         return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name) or {})
 
-    def _greet(self, stage: Stage) -> None:
+    def _announce(self, stage: Stage) -> None:
         """Say what the run needs and where it is; a fresh stage is saved, so that a roll-back has a target."""
         counts = {
             "generator": count_parameters(stage.generator),
-            "discriminator": count_parameters(stage.critic),
+            "discriminator": count_parameters(stage.discriminator),
         }
         data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
         precision = name_of(stage.dtype)
-        with self.group.together():
-            self._say(describe(self.config, counts, self.folder, data, precision, self.group))
+        with self.group.collective_errors():
+            self._print(describe(self.config, counts, self.folder, data, precision, self.group))
             if stage.images_seen:
-                self._say(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
-            elif self.group.first:
+                self._print(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
+            elif self.group.is_main:
                 save_checkpoint(self.checkpoints, stage.name, 0, stage.state_dict())
 
     def stream(self, stage: Stage, attempt: int = 0) -> ClipStream:
         """The clips that `stage` sees; another `attempt` sees them in another order."""
         return ClipStream(
             self.archive,
-            self.group.share_of(f"{stage.name}.batch_size", stage.settings.batch_size),
+            self.group.local_batch_size(f"{stage.name}.batch_size", stage.settings.batch_size),
             self.config.seed + 1000 * attempt,
             stage.num_frames,
             max_distance=self.config.max_distance,
@@ -209,17 +214,17 @@ class Trainer:
             world_size=self.group.size,
         )
 
-    def _start_from_pretrained(self, generator: AnyGenerator, critic: Any) -> None:
-        """Take the averaged canonical generator and the critic of stage 1, if it has run."""
+    def _start_from_pretrained(self, generator: AnyGenerator, discriminator: Any) -> None:
+        """Take the averaged canonical generator and the discriminator of stage 1, if it has run."""
         state = self._latest("pretrain")
         if not state:
-            self._say("finetune starts without pretraining")
+            self._print("finetune starts without pretraining")
             return
         content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
         known = {name: value for name, value in state["average"].items() if name.startswith(content)}
         generator.load_state_dict({**generator.state_dict(), **known})
-        critic.load_state_dict(state["critic"])
-        critic.start_video()
+        discriminator.load_state_dict(state["discriminator"])
+        discriminator.start_video()
 
     def _advance(self, stage: Stage, attempt: int) -> None:
         """Train `stage` to its end.
@@ -248,7 +253,7 @@ class Trainer:
                 stopping, spent = self._agree(clock() - began)
                 stage.seconds = before + spent
                 if reporter.due_estimate():
-                    self._say(reporter.estimate(stage.images_seen))
+                    self._print(reporter.estimate(stage.images_seen))
                 done = self._complete(stage)
                 if stage.step_number % CHECK_EVERY == 0 or done or stopping:
                     if not reporter.finite():
@@ -265,12 +270,12 @@ class Trainer:
 
     def _agree(self, spent: float) -> tuple[bool, float]:
         """Whether any process was asked to stop, and what all have spent: seconds of processors, or of the clock."""
-        asked = self._stop.is_set() or time.monotonic() > self._deadline or self.group.abandoned()
+        asked = self._stop.is_set() or time.monotonic() > self._deadline or self.group.launcher_has_ended()
         stops, total = self.group.total([float(asked), spent])
         return stops > 0, total if self.device.type == "cpu" else total / self.group.size
 
     def _snapshot(self, stage: Stage) -> None:
-        if not self.group.first:
+        if not self.group.is_main:
             return
         average = stage.average
         assert isinstance(average, Generator | PaintingGenerator)
@@ -288,7 +293,7 @@ class Trainer:
 
     def _too_large(self, name: str) -> str:
         """What to do about a step of stage `name` that does not fit the memory."""
-        share = self.group.share_of(f"{name}.batch_size", getattr(self.config, name).batch_size)
+        share = self.group.local_batch_size(f"{name}.batch_size", getattr(self.config, name).batch_size)
         now = min(self.options.micro_batch or share, share)
         if now > 1:
             return (
@@ -297,18 +302,18 @@ class Trainer:
             )
         return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
 
-    def _say(self, text: str) -> None:
-        if self.group.first and not self.options.quiet:
+    def _print(self, text: str) -> None:
+        if self.group.is_main and not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
 
 
-def check_shares(config: TrainConfig, stages: tuple[str, ...], group: Group) -> None:
+def check_batch_sizes(config: TrainConfig, stages: tuple[str, ...], group: Group) -> None:
     """
     Raises:
         ConfigError: the batch of a stage cannot be shared by the group.
     """
     for name in set(stages) & set(config.stages):
-        group.share_of(f"{name}.batch_size", getattr(config, name).batch_size)
+        group.local_batch_size(f"{name}.batch_size", getattr(config, name).batch_size)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -325,11 +330,11 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _comparable(saved: dict[str, Any], begun: list[str]) -> dict[str, Any]:
-    """Without stages that have not begun, and without fields that only extend a run."""
+def _comparable_settings(saved: dict[str, Any], started_stages: list[str]) -> dict[str, Any]:
+    """Settings without stages that have not started and without fields that may change (`MAY_CHANGE`)."""
     comparable = copy.deepcopy(saved)
     for stage in STAGES:
-        if stage not in begun:
+        if stage not in started_stages:
             comparable["training"].pop(stage)
             continue
         for name in MAY_CHANGE:

@@ -16,7 +16,7 @@ from gendef.media.video_writer import (
 )
 
 
-class RenderedVideo(ABC):
+class Video(ABC):
     """A clip that can be rendered at any size.
 
     Attributes:

@@ -13,9 +13,9 @@ from gendef.errors import InputError
 from gendef.geometry import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 from gendef.video.clip_format import read_clip, write_clip
-from gendef.video.illumination import checked_residual, lit
+from gendef.video.illumination import checked_illumination, lit
 
 if TYPE_CHECKING:
     from gendef.video.point_tracks import Tracks
@@ -24,7 +24,7 @@ CHUNK_PIXELS = 2**22
 """Pixels that are rendered at a time."""
 
 
-class CanonicalVideo(RenderedVideo):
+class CanonicalVideo(Video):
     """A video as one image that moves.
 
     Args:
@@ -36,9 +36,9 @@ class CanonicalVideo(RenderedVideo):
         info: how the clip was made; plain values, saved with it.
         report: what a fit reached (PSNR and so on).
         visibility: (T, H, W) bool, where the canonical image explains the frames that were fitted; None if unknown.
-        residual: (T, h, w, 3), the light of each frame on a coarse grid, as the relative change of brightness: what the
-            canonical image shows is multiplied by 1 + residual where 0 is black, per colour, at least -1; the values
-            lie at the centres of the grid's cells and are interpolated. None: the light does not change.
+        illumination: (T, h, w, 3), the light of each frame on a coarse grid, per colour, as a relative change of
+            brightness, at least -1: brightness, 0 for black, is multiplied by 1 + illumination. The values lie at the
+            centres of the grid's cells and are interpolated bilinearly. None: the light does not change.
 
     Raises:
         InputError: a shape, type or value cannot be used.
@@ -53,7 +53,7 @@ class CanonicalVideo(RenderedVideo):
         info: dict[str, Any] | None = None,
         report: dict[str, Any] | None = None,
         visibility: Any = None,
-        residual: Any = None,
+        illumination: Any = None,
     ) -> None:
         self.canonical = to_image_tensor(canonical)
         field = deformation if isinstance(deformation, Tensor) else torch.from_numpy(np.asarray(deformation))
@@ -68,7 +68,7 @@ class CanonicalVideo(RenderedVideo):
         self.info = dict(info or {})
         self.report = dict(report or {})
         self.visibility = checked_visibility(visibility, self.deformation.shape[:3])
-        self.residual = checked_residual(residual, self.deformation.shape[:3])
+        self.illumination = checked_illumination(illumination, self.deformation.shape[:3])
 
     @property
     def num_frames(self) -> int:
@@ -97,11 +97,11 @@ class CanonicalVideo(RenderedVideo):
 
     def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`, in
-        the light of the residual."""
+        the light of the illumination."""
         # A slice of the mapped field is read where it is used; a list of frames is copied.
         field = self.deformation[frames.start : frames.stop] if isinstance(frames, range) else self.deformation[frames]
         shown = _warped(canonical, resize_field(field, size))
-        return shown if self.residual is None else lit(shown, self.residual[list(frames)])
+        return shown if self.illumination is None else lit(shown, self.illumination[list(frames)])
 
     def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
         """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
@@ -121,7 +121,7 @@ class CanonicalVideo(RenderedVideo):
     def with_canonical(self, image: Any) -> "CanonicalVideo":
         """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
 
-        The residual stays, so that the edit is seen in the light of each frame.
+        The illumination stays, so that the edit is seen in the light of each frame.
 
         Args:
             image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
@@ -132,10 +132,10 @@ class CanonicalVideo(RenderedVideo):
         edited.info, edited.report = dict(self.info), dict(self.report)
         return edited
 
-    def without_residual(self) -> "CanonicalVideo":
+    def without_illumination(self) -> "CanonicalVideo":
         """The same video, in the light of the canonical image throughout."""
         plain = copy(self)
-        plain.residual = None
+        plain.illumination = None
         plain.info, plain.report = dict(self.info), dict(self.report)
         return plain
 
@@ -189,7 +189,7 @@ class CanonicalVideo(RenderedVideo):
             self.info,
             self.report,
             self.visibility,
-            self.residual,
+            self.illumination,
         )
 
     @classmethod
@@ -202,7 +202,11 @@ class CanonicalVideo(RenderedVideo):
         stored = read_clip(folder)
         clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
         # The rest has been checked too, and checking it here would read the whole mapping into memory.
-        clip.deformation, clip.visibility, clip.residual = stored.deformation, stored.visibility, stored.residual
+        clip.deformation, clip.visibility, clip.illumination = (
+            stored.deformation,
+            stored.visibility,
+            stored.illumination,
+        )
         return clip
 
 

@@ -1,7 +1,7 @@
 """The saved clip: `canonical.png`, `deformation.safetensors`, `video.json` and `preview.mp4` in one folder.
 
 Clips that know where their canonical image explains the frames have `visibility.safetensors` too, one bit a pixel, and
-clips whose light changes `residual.safetensors`.
+clips whose light changes `illumination.safetensors`.
 
 The safetensors file holds the field and the canonical image in full precision. `canonical.png` is for people: if its
 pixels are what they were when the clip was saved, the precise image is used, and if somebody edited it, the PNG is.
@@ -32,12 +32,14 @@ from gendef.media.video_writer import (
     VideoWriter,
     checked_fps,
 )
-from gendef.video.illumination import checked_residual
+from gendef.video.illumination import checked_illumination
 
 FORMAT, FORMAT_VERSION, LAYERED_VERSION = "gendef-clip", 1, 2
 CANONICAL, FIELD, META, PREVIEW = "canonical.png", "deformation.safetensors", "video.json", "preview.mp4"
-VISIBILITY, RESIDUAL = "visibility.safetensors", "residual.safetensors"
-FILES = {CANONICAL, FIELD, META, PREVIEW, VISIBILITY, RESIDUAL}
+VISIBILITY, ILLUMINATION = "visibility.safetensors", "illumination.safetensors"
+FORMER_ILLUMINATION = "residual"
+"""Name of the illumination in `video.json`, of its file and of its tensor in clips saved before it was renamed."""
+FILES = {CANONICAL, FIELD, META, PREVIEW, VISIBILITY, ILLUMINATION, f"{FORMER_ILLUMINATION}.safetensors"}
 ALPHA = "alpha"
 """Folder of a layer's pictures of its alpha."""
 LAYER_NAME, ALPHA_NAME = re.compile(r"layer\d{2,}"), re.compile(r"\d{5,}\.png")
@@ -58,7 +60,7 @@ class StoredClip:
     info: dict[str, Any]
     report: dict[str, Any]
     visibility: Tensor | None
-    residual: Tensor | None
+    illumination: Tensor | None
 
 
 class ClipWriter:
@@ -71,7 +73,7 @@ class ClipWriter:
         canonical: (3, Hc, Wc) in [-1, 1].
         shape: (T, H, W) of the field to come.
         visibility: (T, H, W) bool, where the canonical image explains the frames; None if that is not known.
-        residual: (T, h, w, 3), the light of each frame; None if it does not change. See `gendef.CanonicalVideo`.
+        illumination: (T, h, w, 3), the light of each frame; None if it does not change. See `gendef.CanonicalVideo`.
     """
 
     def __init__(
@@ -83,12 +85,12 @@ class ClipWriter:
         info: dict[str, Any],
         report: dict[str, Any],
         visibility: Tensor | None = None,
-        residual: Tensor | None = None,
+        illumination: Tensor | None = None,
     ) -> None:
         self.folder = Path(folder)
         check_replaceable(self.folder)
         self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
-        self.visibility, self.residual = visibility, residual
+        self.visibility, self.illumination = visibility, illumination
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
@@ -143,8 +145,8 @@ class ClipWriter:
         self._file.close()
         if self.visibility is not None:
             save_file({"visibility": pack_visibility(self.visibility)}, self._temporary / VISIBILITY)
-        if self.residual is not None:
-            save_file({"residual": self.residual.contiguous()}, self._temporary / RESIDUAL)
+        if self.illumination is not None:
+            save_file({"illumination": self.illumination.contiguous()}, self._temporary / ILLUMINATION)
         meta = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -156,7 +158,7 @@ class ClipWriter:
             "canonical_sha256": self._digest,
             "fps": self.fps,
             "coordinates": COORDINATES,
-            "residual": None if self.residual is None else list(self.residual.shape[1:3]),
+            "illumination": None if self.illumination is None else list(self.illumination.shape[1:3]),
             "made": self.info,
             "report": self.report,
         }
@@ -220,23 +222,24 @@ def read_clip(folder: str | Path) -> StoredClip:
         raise ClipError(str(error)) from error
     canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
     visibility = read_visibility(folder / VISIBILITY, shape[:3])
-    residual = _read_residual(folder, meta)
+    illumination = _read_illumination(folder, meta)
     info, report = dict(meta["made"]), dict(meta["report"])
-    return StoredClip(canonical, deformation, float(meta["fps"]), info, report, visibility, residual)
+    return StoredClip(canonical, deformation, float(meta["fps"]), info, report, visibility, illumination)
 
 
-def _read_residual(folder: Path, meta: dict[str, Any]) -> Tensor | None:
-    """The light of the frames (T, h, w, 3); None if the clip has none, as those of earlier versions."""
-    grid, path = meta.get("residual"), folder / RESIDUAL
+def _read_illumination(folder: Path, meta: dict[str, Any]) -> Tensor | None:
+    """The illumination (T, h, w, 3); None if the clip has none. Reads its former name too."""
+    name = "illumination" if "illumination" in meta else FORMER_ILLUMINATION
+    grid, path = meta.get(name), folder / f"{name}.safetensors"
     if grid is None:
         return None
     size = (meta["height"], meta["width"])
     fits = isinstance(grid, list) and len(grid) == 2 and all(type(side) is int for side in grid)
     if not fits or not all(1 <= side <= most for side, most in zip(grid, size, strict=True)):
-        raise ClipError(f"{folder / META}: residual must be height and width of a grid, at most {size}, got {grid!r}")
-    values = _map_tensors(path, {"residual": (meta["frames"], *grid, 3)})[0].clone()
+        raise ClipError(f"{folder / META}: {name} must be height and width of a grid, at most {size}, got {grid!r}")
+    values = _map_tensors(path, {name: (meta["frames"], *grid, 3)})[0].clone()
     try:
-        return checked_residual(values, (meta["frames"], *size))
+        return checked_illumination(values, (meta["frames"], *size))
     except InputError as error:
         raise ClipError(f"{path} cannot be used: {error}") from error
 
@@ -358,9 +361,9 @@ def write_clip(
     info: dict[str, Any],
     report: dict[str, Any],
     visibility: Tensor | None = None,
-    residual: Tensor | None = None,
+    illumination: Tensor | None = None,
 ) -> None:
     """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W)."""
-    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, residual) as writer:
+    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, illumination) as writer:
         for deformation, frames in chunks:
             writer.append(deformation, frames)

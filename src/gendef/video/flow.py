@@ -8,12 +8,12 @@ from torch import Tensor
 
 from gendef.geometry import canonical_flow, image_flow
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import SHOWN, CompositeVideo
+from gendef.video.layered_video import SHOWN, LayeredVideo
 
 Kind = Literal["image", "canonical"]
 
 
-Clip = CanonicalVideo | CompositeVideo
+Clip = CanonicalVideo | LayeredVideo
 
 
 def iter_flow(video: Clip, kind: Kind) -> Iterator[Tensor]:
@@ -25,7 +25,7 @@ def iter_flow(video: Clip, kind: Kind) -> Iterator[Tensor]:
 
 
 def _pair(video: Clip, kind: Kind, t: int) -> Tensor:
-    if isinstance(video, CompositeVideo):
+    if isinstance(video, LayeredVideo):
         flow = torch.full((*video.size, 2), float("nan"))
         for layer in video.layers:
             if layer.start <= t and t + 1 < layer.end:

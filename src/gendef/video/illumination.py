@@ -1,4 +1,4 @@
-"""The residual: a slow change of light in every frame, kept apart from the canonical image.
+"""The illumination: a slow change of light in every frame, kept apart from the canonical image.
 
 It multiplies brightness on a coarse grid, so that an edit of the canonical image follows the clip's light as what it
 covers does, and black stays black.
@@ -18,8 +18,8 @@ DARKEST = -1.0
 """Change that leaves no light; below it, brightness would be negative."""
 
 
-def checked_residual(residual: Any, field: Sequence[int]) -> Tensor | None:
-    """A residual as a float32 tensor (T, h, w, 3); None stays None.
+def checked_illumination(illumination: Any, field: Sequence[int]) -> Tensor | None:
+    """An illumination as a float32 tensor (T, h, w, 3); None stays None.
 
     Args:
         field: T, H and W of the deformation field; the grid must not be finer.
@@ -27,39 +27,41 @@ def checked_residual(residual: Any, field: Sequence[int]) -> Tensor | None:
     Raises:
         InputError: of another type or shape, not finite, or darker than black.
     """
-    if residual is None:
+    if illumination is None:
         return None
-    value = residual.detach().cpu() if isinstance(residual, Tensor) else torch.from_numpy(np.asarray(residual))
+    value = (
+        illumination.detach().cpu() if isinstance(illumination, Tensor) else torch.from_numpy(np.asarray(illumination))
+    )
     shape = tuple(value.shape)
     fits = value.ndim == 4 and shape[0] == field[0] and shape[3] == 3 and value.is_floating_point()
     if not fits or not (1 <= shape[1] <= field[1] and 1 <= shape[2] <= field[2]):
         frames, height, width = field
         raise InputError(
-            f"a residual must be floating ({frames}, h, w, 3) with h at most {height} and w at most {width}, "
+            f"an illumination must be floating ({frames}, h, w, 3) with h at most {height} and w at most {width}, "
             f"got {value.dtype} {shape}"
         )
     value = value.float()
     if not torch.isfinite(value).all() or float(value.min()) < DARKEST:
-        raise InputError(f"a residual must be finite and at least {DARKEST:g}, got {float(value.min())}")
+        raise InputError(f"an illumination must be finite and at least {DARKEST:g}, got {float(value.min())}")
     return value
 
 
-def gain(residual: Tensor, size: Sequence[int]) -> Tensor:
+def gain(illumination: Tensor, size: Sequence[int]) -> Tensor:
     """The relative change of brightness at every pixel: (n, h, w, 3) -> (n, 3, H, W).
 
     Values lie at the centres of the grid's cells, are interpolated bilinearly, and go on as they are at the borders.
     """
-    return F.interpolate(residual.movedim(-1, 1), (size[0], size[1]), mode="bilinear", align_corners=False)
+    return F.interpolate(illumination.movedim(-1, 1), (size[0], size[1]), mode="bilinear", align_corners=False)
 
 
-def lit(frames: Tensor, residual: Tensor) -> Tensor:
-    """Frames (n, 3, H, W) in the light of a residual (n, h, w, 3); one of zeros leaves every bit as it is.
+def lit(frames: Tensor, illumination: Tensor) -> Tensor:
+    """Frames (n, 3, H, W) in the light of an illumination (n, h, w, 3); one of zeros leaves every bit as it is.
 
-    Brightness, (value + 1) / 2, is multiplied by 1 + residual.
+    Brightness, (value + 1) / 2, is multiplied by 1 + illumination.
     """
-    return frames + gain(residual, frames.shape[2:]) * (frames + 1)
+    return frames + gain(illumination, frames.shape[2:]) * (frames + 1)
 
 
-def unlit(frames: Tensor, residual: Tensor) -> Tensor:
-    """The inverse of `lit`, for residuals above -1."""
-    return (frames + 1) / (1 + gain(residual, frames.shape[2:])) - 1
+def unlit(frames: Tensor, illumination: Tensor) -> Tensor:
+    """The inverse of `lit`, for illuminations above -1."""
+    return (frames + 1) / (1 + gain(illumination, frames.shape[2:])) - 1

@@ -52,7 +52,7 @@ class StoredLayer:
 
 
 @dataclass(frozen=True)
-class StoredComposite:
+class StoredLayers:
     """What `video.json` of a clip with layers holds, and its visibility."""
 
     layers: list[StoredLayer]
@@ -62,7 +62,7 @@ class StoredComposite:
     visibility: Tensor | None
 
 
-class CompositeWriter:
+class LayeredWriter:
     """Writes the folder of a clip with layers; use as a context manager.
 
     The folder appears when the block ends well, and nothing is left behind when not.
@@ -84,7 +84,7 @@ class CompositeWriter:
         self._layers: list[dict[str, Any]] = []
         self.visibility: Tensor | None = None
 
-    def __enter__(self) -> "CompositeWriter":
+    def __enter__(self) -> "LayeredWriter":
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(self._temporary, ignore_errors=True)
@@ -138,7 +138,7 @@ def layer_name(number: int) -> str:
     return f"layer{number:02d}"
 
 
-def read_layers(folder: str | Path) -> StoredComposite:
+def read_layers(folder: str | Path) -> StoredLayers:
     """The layers of a saved clip, from the back to the front.
 
     Raises:
@@ -167,7 +167,7 @@ def read_layers(folder: str | Path) -> StoredComposite:
     if last != meta["frames"]:
         raise ClipError(f"the layers of {folder} end at frame {last}, {META} says {meta['frames']}")
     visibility = read_visibility(folder / VISIBILITY, (meta["frames"], meta["height"], meta["width"]))
-    return StoredComposite(layers, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]), visibility)
+    return StoredLayers(layers, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]), visibility)
 
 
 def read_alpha(folder: Path, shape: tuple[int, int, int]) -> Tensor:

@@ -16,14 +16,14 @@ from gendef.video.label_transfer import canonical_labels, fitting_labels, resize
 from gendef.video.point_tracks import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
 
 if TYPE_CHECKING:
-    from gendef.video.layered_video import CompositeVideo
+    from gendef.video.layered_video import LayeredVideo
 
 OF_LABEL, OF_LAYER = 0.7, 0.55
 """Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
 label means."""
 
 
-def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
+def track_layers(video: "LayeredVideo", points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
     """Follow points through a video of layers.
 
     Args:
@@ -69,7 +69,7 @@ def track_layers(video: "CompositeVideo", points: Any, frame: int | None = None,
     return Tracks(positions, found, residual, canonical, which)
 
 
-def _any_layer(video: "CompositeVideo", frame: int) -> int:
+def _any_layer(video: "LayeredVideo", frame: int) -> int:
     """A layer that has the frame, for places that no layer covers."""
     have = [k for k, layer in enumerate(video.layers) if layer.start <= frame < layer.end]
     if not have:
@@ -78,7 +78,7 @@ def _any_layer(video: "CompositeVideo", frame: int) -> int:
 
 
 def _followed(
-    video: "CompositeVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
+    video: "LayeredVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Positions (N, T, 2), where they are found and not covered (N, T), and residuals (N, T), of points of one layer
     and of those that go on where it ends."""
@@ -159,7 +159,7 @@ def _hold(positions: Tensor, covered: Tensor) -> None:
     positions.copy_(positions[:, nearest])
 
 
-def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
+def segment_layers(video: "LayeredVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
     """Carry a mask or label map to all frames of a video of layers.
 
     A label that is a layer (see `OF_LABEL`) is carried as that layer: where the layer shows, there is the label, also
@@ -206,7 +206,7 @@ def segment_layers(video: "CompositeVideo", mask: Any, frame: int | None = None,
 
 
 def canonical_labels_of_layers(
-    video: "CompositeVideo", mask: Any, frame: int | None = None, layer: int = 0
+    video: "LayeredVideo", mask: Any, frame: int | None = None, layer: int = 0
 ) -> list[Tensor]:
     """A mask or label map on each layer's canonical image, (Hc, Wc) each; arguments as for `segment_layers`."""
     planes = []
@@ -241,7 +241,7 @@ def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
     return whole
 
 
-def shown_by(video: "CompositeVideo", owner: Tensor, name: str) -> Tensor:
+def shown_by(video: "LayeredVideo", owner: Tensor, name: str) -> Tensor:
     """Pixels (H, W) that layers of one name show, by the numbers of the layers that show in a frame (H, W)."""
     own = torch.tensor([layer.name == name for layer in video.layers])
     return own[owner.clamp(min=0)] & (owner >= 0)
@@ -252,7 +252,7 @@ def _share(mask: Tensor, shown: Tensor) -> float:
     return float((mask & shown).sum() / mask.sum().clamp(min=1))
 
 
-def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
+def _paint(video: "LayeredVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
     """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
     parts = video.parts(name)
     here = parts.index(number)
@@ -273,7 +273,7 @@ def _paint(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int,
             last = k
 
 
-def _put(video: "CompositeVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor) -> None:
+def _put(video: "LayeredVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor) -> None:
     """Put labels (n, H, W) into the frames, where that very layer shows."""
     layer = video.layers[number]
     part = slice(layer.start, layer.end)

@@ -16,10 +16,10 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.media.images import resized
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 from gendef.video.canonical_video import CHUNK_PIXELS, CanonicalVideo, checked_visibility
 from gendef.video.clip_format import LAYERED_VERSION, read_meta
-from gendef.video.layered_format import CompositeWriter, read_alpha, read_layers
+from gendef.video.layered_format import LayeredWriter, read_alpha, read_layers
 
 if TYPE_CHECKING:
     from gendef.video.point_tracks import Tracks
@@ -59,7 +59,7 @@ class Layer:
         return self.alpha[frame - self.start].float() / 255
 
 
-class CompositeVideo(RenderedVideo):
+class LayeredVideo(Video):
     """A video of layers, the first at the back.
 
     Args:
@@ -112,7 +112,7 @@ class CompositeVideo(RenderedVideo):
     def __repr__(self) -> str:
         height, width = self.size
         count = len(self.layers)
-        return f"CompositeVideo({count} layers, {self.num_frames} frames of {width}x{height}, {self.fps:g} fps)"
+        return f"LayeredVideo({count} layers, {self.num_frames} frames of {width}x{height}, {self.fps:g} fps)"
 
     def iter_frames(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Rendered frames in chunks (n, 3, H, W), so that memory does not grow with the video; see `render`."""
@@ -152,7 +152,7 @@ class CompositeVideo(RenderedVideo):
             raise InputError(f"layer must be between 0 and {len(self.layers) - 1}, got {number}")
         return int(number)
 
-    def with_layer(self, number: int, video: CanonicalVideo) -> "CompositeVideo":
+    def with_layer(self, number: int, video: CanonicalVideo) -> "LayeredVideo":
         """The same composite with another video of the same field in the place of a layer's.
 
         Raises:
@@ -162,16 +162,16 @@ class CompositeVideo(RenderedVideo):
         if (video.num_frames, video.size) != (old.video.num_frames, old.video.size):
             raise InputError(f"layer {number} is {old.video}, and {video} does not fit in its place")
         layers = [replace(old, video=video) if k == number else layer for k, layer in enumerate(self.layers)]
-        return CompositeVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
+        return LayeredVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
 
-    def with_canonical(self, image: Any, layer: int = 0) -> "CompositeVideo":
+    def with_canonical(self, image: Any, layer: int = 0) -> "LayeredVideo":
         """The same motion with another canonical image of one layer; see `CanonicalVideo.with_canonical`."""
         return self.with_layer(layer, self.layers[self.checked_layer(layer)].video.with_canonical(image))
 
-    def without_residual(self) -> "CompositeVideo":
+    def without_illumination(self) -> "LayeredVideo":
         """The same video, every layer in the light of its canonical image throughout."""
-        layers = [replace(layer, video=layer.video.without_residual()) for layer in self.layers]
-        return CompositeVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
+        layers = [replace(layer, video=layer.video.without_illumination()) for layer in self.layers]
+        return LayeredVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
 
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> "Tracks":
         """Follow points (x, y) in pixels through the video; see `gendef.video.layered_tracks`.
@@ -209,7 +209,7 @@ class CompositeVideo(RenderedVideo):
 
     def save(self, folder: str | Path) -> None:
         """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""
-        with CompositeWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:
+        with LayeredWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:
             for layer in self.layers:
                 writer.add_layer(layer.video.save, layer.alpha, layer.start, layer.name)
             for chunk in self.iter_frames():
@@ -217,7 +217,7 @@ class CompositeVideo(RenderedVideo):
             writer.visibility = self.visibility
 
     @classmethod
-    def load(cls, folder: str | Path) -> "CompositeVideo":
+    def load(cls, folder: str | Path) -> "LayeredVideo":
         """A saved clip with layers; edited pictures in it take effect.
 
         Raises:
@@ -245,26 +245,24 @@ def _put_over(picture: Tensor, rows: list[int], layer: Layer, canonical: Tensor,
     picture[rows] = torch.where(alpha >= 1, shown, torch.where(alpha > 0, mixed, below))
 
 
-def load_clip(folder: str | Path) -> CanonicalVideo | CompositeVideo:
+def load_clip(folder: str | Path) -> CanonicalVideo | LayeredVideo:
     """A saved clip, with or without layers.
 
     Raises:
         ClipError: a file is missing, damaged, hostile or of an unknown version.
     """
     layered = read_meta(Path(folder))["version"] == LAYERED_VERSION
-    return CompositeVideo.load(folder) if layered else CanonicalVideo.load(folder)
+    return LayeredVideo.load(folder) if layered else CanonicalVideo.load(folder)
 
 
-def canonical_pictures(video: CanonicalVideo | CompositeVideo) -> list[tuple[str, Tensor]]:
+def canonical_pictures(video: CanonicalVideo | LayeredVideo) -> list[tuple[str, Tensor]]:
     """Names and canonical images (3, h, w) of a clip: one, or one for each layer."""
     if isinstance(video, CanonicalVideo):
         return [("canonical image", video.canonical)]
     return [(f"layer {number}: {layer.name}", layer.video.canonical) for number, layer in enumerate(video.layers)]
 
 
-def edit_layer(
-    video: CompositeVideo, number: int, change: Callable[[CanonicalVideo], CanonicalVideo]
-) -> CompositeVideo:
+def edit_layer(video: LayeredVideo, number: int, change: Callable[[CanonicalVideo], CanonicalVideo]) -> LayeredVideo:
     """A composite with one layer's canonical image changed by a function."""
     return video.with_layer(number, change(video.layers[video.checked_layer(number)].video))
 

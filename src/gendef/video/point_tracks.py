@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import invert_points, sample, to_normalised
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 
 if TYPE_CHECKING:
     from gendef.video.canonical_video import CanonicalVideo
@@ -79,7 +79,7 @@ def shown_at(shown: Tensor, positions: Tensor) -> Tensor:
     return sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
 
 
-def checked_frame(video: RenderedVideo, frame: int) -> int:
+def checked_frame(video: Video, frame: int) -> int:
     """The number of a frame.
 
     Raises:

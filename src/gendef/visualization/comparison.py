@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from gendef.media.images import to_uint8
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, canonical_pictures
+from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.visualization.drawing import (
     contact_sheet,
     spread_frames,
@@ -19,7 +19,7 @@ from gendef.visualization.figure import fitted, scaled_size
 LEAST_SIDE, SHEET_SIDE = 256, 176
 
 
-def comparison_frames(videos: Sequence[RenderedVideo], columns: int | None = None) -> Iterator[np.ndarray]:
+def comparison_frames(videos: Sequence[Video], columns: int | None = None) -> Iterator[np.ndarray]:
     """Frames of several clips of one length in a table, uint8 (H, W, 3), for a video.
 
     Args:
@@ -34,7 +34,7 @@ def comparison_frames(videos: Sequence[RenderedVideo], columns: int | None = Non
 
 
 def comparison_sheet(
-    videos: Sequence[CanonicalVideo | CompositeVideo], names: Sequence[str], count: int = 6
+    videos: Sequence[CanonicalVideo | LayeredVideo], names: Sequence[str], count: int = 6
 ) -> np.ndarray:
     """A picture with a row for each clip: its canonical image or those of its layers, and frames spread over the clip.
 
@@ -59,7 +59,7 @@ def _centred(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return room
 
 
-def extent_of_change(before: RenderedVideo, after: RenderedVideo) -> tuple[float, float]:
+def extent_of_change(before: Video, after: Video) -> tuple[float, float]:
     """How far an edit reaches: the share of pixels, over all frames, that changed at all, and their mean change in grey
     levels (0 to 255)."""
     changed, total, pixels = 0, 0.0, 0

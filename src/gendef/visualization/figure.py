@@ -10,7 +10,7 @@ from gendef.errors import InputError
 from gendef.geometry import identity_grid, resize_field
 from gendef.media.images import resized, to_uint8
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, Layer
+from gendef.video.layered_video import Layer, LayeredVideo
 from gendef.visualization.drawing import (
     bent_grid,
     contact_sheet,
@@ -79,7 +79,7 @@ def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray
         yield side_by_side([canonical, *(_titled(picture, title, text_size) for picture, title in pictures)], GAP)
 
 
-def layers_figure(video: CompositeVideo, count: int = 6, side: int = 176) -> np.ndarray:
+def layers_figure(video: LayeredVideo, count: int = 6, side: int = 176) -> np.ndarray:
     """A row of frames spread over the clip, and below it a row for each layer: its canonical image, and it alone.
 
     Args:
@@ -105,7 +105,7 @@ def layers_figure(video: CompositeVideo, count: int = 6, side: int = 176) -> np.
     return contact_sheet(rows, GAP, row_labels=names, column_labels=labels, text_size=max(side // 13, 11))
 
 
-def layers_figure_frames(video: CompositeVideo, side: int = 256) -> Iterator[np.ndarray]:
+def layers_figure_frames(video: LayeredVideo, side: int = 256) -> Iterator[np.ndarray]:
     """The same as a moving picture: the frame and each layer alone side by side, one image a frame.
 
     Raises:

@@ -30,7 +30,7 @@ GREY_TOLERANCE = 0.5
 OFFSET_TOLERANCE = 0.25
 """Error in pixels of the canonical image that 99 of 100 offsets may have: an edit must move as it does in the video."""
 LIGHT_STEP = 1 / 4096
-"""Unit of the stored residual, relative; it grows where values would not fit into 16 bits."""
+"""Unit of the stored illumination, relative; it grows where values would not fit into 16 bits."""
 LEAST_VIEW = 256
 """Pictures with a shorter side below this are drawn enlarged by a whole factor."""
 CHUNK = 16
@@ -157,7 +157,7 @@ def write_html(
     """Write the page.
 
     The field is stored as `encodings` says, more coarsely where the page would exceed `limit`. The canonical image is
-    stored with 8 bits, at the resolution from which `render()` samples; a residual with 16.
+    stored with 8 bits, at the resolution from which `render()` samples; an illumination with 16.
 
     Args:
         title: heading of the page.
@@ -211,8 +211,8 @@ def _trial(video: CanonicalVideo, picture: np.ndarray, codec: FieldCodec) -> tup
     kept = codec.field_of(codec.nodes_of(field))
     tall, wide = video.canonical.shape[1:]
     offset = np.linalg.norm((kept - field) * np.array([wide / 2, tall / 2]), axis=-1)
-    light = None if video.residual is None else video.residual[chosen]
-    shown = to_uint8(CanonicalVideo(picture, kept, residual=light).render()).astype(float)
+    light = None if video.illumination is None else video.illumination[chosen]
+    shown = to_uint8(CanonicalVideo(picture, kept, illumination=light).render()).astype(float)
     grey = np.abs(shown - to_uint8(video.render(frames=chosen))).mean()
     return float(grey), float(np.percentile(offset, 99))
 
@@ -250,10 +250,10 @@ def page_html(video: CanonicalVideo, field: EncodedField, title: str, *, embedde
         "light": None,
     }
     light = b""
-    if video.residual is not None:
-        step = max(LIGHT_STEP, float(video.residual.abs().max()) / 32767)
-        light = packed(np.round(video.residual.movedim(-1, 1).numpy() / step).astype(np.int16))
-        meta["light"] = {"size": list(video.residual.shape[1:3]), "step": step}
+    if video.illumination is not None:
+        step = max(LIGHT_STEP, float(video.illumination.abs().max()) / 32767)
+        light = packed(np.round(video.illumination.movedim(-1, 1).numpy() / step).astype(np.int16))
+        meta["light"] = {"size": list(video.illumination.shape[1:3]), "step": step}
     parts = ("field.js", "renderer.js", "painter.js", "layers.js", "brush.js", "embedded.js", "player.js")
     values = {
         "title": html.escape(title),

@@ -11,16 +11,16 @@ from gendef.errors import InputError
 from gendef.media.images import resized, to_uint8
 from gendef.runtime.atomic_file import replacing
 from gendef.runtime.atomic_folder import staged
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_format import layer_name
-from gendef.video.layered_video import CompositeVideo, canonical_pictures
+from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.visualization.overlays import draw_labels, label_palette
 from gendef.visualization.sheets import drawing_size, enlarged_frames, write_drawings
 
 
 def write_masks(
-    video: CanonicalVideo | CompositeVideo,
+    video: CanonicalVideo | LayeredVideo,
     masks: Tensor,
     canonical: Tensor | Sequence[Tensor],
     folder: str | Path,
@@ -89,7 +89,7 @@ def _write_frames(
     write_drawings(stage / "overlay.mp4", stage / "segments.png", drawn, fps, first, numbers, on_frame)
 
 
-def drawn_masks(video: RenderedVideo, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def drawn_masks(video: Video, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3) of `size`, with labels as overlays."""
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
     for frame, mask in zip(frames, masks, strict=True):

@@ -11,9 +11,9 @@ from torch import Tensor
 from gendef.correspondence.point_tracking import FollowedPoints
 from gendef.media.images import resized, to_uint8
 from gendef.runtime.atomic_folder import staged
-from gendef.video.base import RenderedVideo
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import CompositeVideo, canonical_pictures
+from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.video.point_tracks import Tracks
 from gendef.visualization.overlays import draw_tracks, point_colours
 from gendef.visualization.sheets import drawing_size, enlarged_frames, write_drawings
@@ -24,7 +24,7 @@ VIDEO, SHEET = "tracks.mp4", "tracks.png"
 
 
 def write_tracks(
-    video: CanonicalVideo | CompositeVideo,
+    video: CanonicalVideo | LayeredVideo,
     tracks: Tracks,
     folder: str | Path,
     on_frame: Callable[[], None] = lambda: None,
@@ -99,7 +99,7 @@ def _write_npz(
     np.savez_compressed(path, **arrays, **others, size=np.array(size))
 
 
-def drawn_tracks(video: RenderedVideo, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
+def drawn_tracks(video: Video, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3), with points and their trails over the last `length` frames."""
     size = drawing_size(video.size)
     frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
@@ -120,7 +120,7 @@ def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     return (positions.numpy() + 0.5) * np.array([new[1] / old[1], new[0] / old[0]]) - 0.5
 
 
-def _canonical_drawings(video: CanonicalVideo | CompositeVideo, tracks: Tracks) -> dict[str, np.ndarray]:
+def _canonical_drawings(video: CanonicalVideo | LayeredVideo, tracks: Tracks) -> dict[str, np.ndarray]:
     """The points on the canonical image, or on those of the layers."""
     size = drawing_size(video.size)
     colours, pictures = point_colours(tracks.canonical.numpy()), {}

@@ -213,3 +213,9 @@ def test_on_a_processor_and_without_gradients_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     assert not worth_trying(x)
+
+
+@pytest.mark.parametrize("name", ["filtered_leaky_relu", "deformable"])
+def test_the_kernels_are_found_by_the_names_that_layers_ask_for(name):
+    pytest.importorskip("triton", reason="kernels for GPUs are written in Triton, which is not installed")
+    assert choice.kernels.__wrapped__(name).__name__ == f"gendef.kernels.triton.{name}"

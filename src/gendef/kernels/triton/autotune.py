@@ -23,14 +23,14 @@ _DEAD_DEVICE = getattr(torch, "AcceleratorError", ())
 
 @functools.cache
 def kernels(name: str) -> ModuleType | None:
-    """The module gendef.networks.`name`, if Triton works, which its kernels are written in.
+    """The module gendef.kernels.triton.`name`, if Triton works, which its kernels are written in.
 
     torch for CUDA GPUs on Linux brings it.
     """
     if importlib.util.find_spec("triton") is None:
         return None
     try:
-        return importlib.import_module(f"gendef.networks.{name}")
+        return importlib.import_module(f"gendef.kernels.triton.{name}")
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         _warn(f"Triton cannot be used here ({type(error).__name__}: {error})")
         return None

@@ -70,7 +70,7 @@ class Field {
   }
 }
 
-// The residual: how much brighter than the canonical image each frame is, per colour, on a coarse grid.
+// The illumination: how much brighter than the canonical image each frame is, per colour, on a coarse grid.
 class Light {
   constructor(values, { size, step }) {
     Object.assign(this, { values, size, step });

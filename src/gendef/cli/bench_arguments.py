@@ -1,0 +1,50 @@
+"""Arguments of `gendef bench`, apart from its work so that `--help` does not wait for torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from gendef.cli.common import COMMON, CommonOptions
+
+DESCRIPTION = (
+    "Time the sampling of a video, phase by phase, beside a literal path without short cuts (grouped convolutions for "
+    "every frame, zero insertion) and beside the rate at which this machine multiplies matrices.\n\n"
+    "example: gendef bench --model sky --frames 128\n\n"
+    "example: gendef bench --preset sky256 --frames 16 --out bench.json"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    model: str | None = None
+    """Built-in model, model folder, or hub repository."""
+    preset: str | None = None
+    """The networks of a training preset with random weights instead, such as sky256 (the paper's size)."""
+    frames: int = 128
+    """Frames of the video."""
+    runs: int = 3
+    """Videos whose median is taken, after one to warm up."""
+    reference: bool = True
+    """Time the literal path, too."""
+    threads: int | None = None
+    """Threads of the processor; default all."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Of the feature maps, of the literal path too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
+    compile: bool = False
+    """Have torch compile the network of the fields; not the literal path."""
+    out: Path | None = None
+    """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
+    json: bool = False
+    """Print the figures as JSON."""
+    common: CommonOptions = COMMON
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef bench", description=DESCRIPTION)

@@ -1,0 +1,72 @@
+"""Arguments of `gendef edit`, apart from its work so that `--help` does not wait for torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gendef.cli.common import COMMON, CommonOptions
+
+DESCRIPTION = (
+    "Edit the canonical image of a clip; every frame follows. Several edits are made in the order in which the options "
+    "stand below.\n\n"
+    "filters: grey, sepia, posterise, edge, hue, blur; hue, blur, posterise and edge take an amount, as in blur:3\n\n"
+    "example: gendef edit videos/seed0000 --canonical painted.png --out edited\n\n"
+    "example: gendef edit videos/seed0000 --overlay-frame 12 scribble.png --out edited\n\n"
+    "example: gendef edit videos/seed0000 --filter sepia --mask sky.png --out edited\n\n"
+    "example: gendef edit clip --prompt 'a watercolour painting' --out edited"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Clip folder."""
+    out: Path = field(default=Path("edited"))
+    """Folder for the edited clip, edited.mp4, before_after.mp4 and sheet.png."""
+    canonical: Path | None = None
+    """Picture of any size for the place of the canonical image: edit the clip's canonical.png in any program."""
+    style: Path | None = None
+    """Paint with a feed-forward style network: .onnx, .safetensors or .pth."""
+    prompt: str | None = None
+    """Paint anew as a text says, with a diffusion model; downloads it at the first use, a GPU is advised."""
+    filter: str | None = None
+    """Built-in look, such as sepia or hue:180."""
+    overlay: Path | None = None
+    """Picture with transparency, drawn over the canonical image."""
+    overlay_frame: tuple[int, Path] | None = None
+    """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
+    layer: int | None = None
+    """Layer that is edited, in a clip of layers; default 0, the one at the back; for --overlay-frame all of them."""
+    mask: Path | None = None
+    """Picture over the canonical image: white where edits show, black where the video stays."""
+    side: int | None = None
+    """Shorter side, in pixels, at which --style and --prompt paint; default the canonical image's for --style, 512 for
+    --prompt."""
+    strength: float = 0.7
+    """How much --prompt paints anew, up to 1."""
+    steps: int = 30
+    """Denoising steps of --prompt."""
+    seed: int = 0
+    """Seed of --prompt."""
+    diffusion_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """Folder or hub repository of the diffusion model."""
+    controlnet: str = "lllyasviel/sd-controlnet-canny"
+    """Folder or hub repository of its Canny ControlNet."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto, for --prompt."""
+    size: int | None = None
+    """Shorter side of edited.mp4 in pixels; default the clip's own."""
+    gif: bool = False
+    """Also write edited.gif."""
+    json: bool = False
+    """Print what was written, and how much of the video changed, as JSON."""
+    common: CommonOptions = COMMON
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef edit", description=DESCRIPTION)

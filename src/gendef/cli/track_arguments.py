@@ -1,0 +1,53 @@
+"""Arguments of `gendef track`, apart from its work so that `--help` does not wait for torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gendef.cli.common import COMMON, CommonOptions
+
+DESCRIPTION = (
+    "Follow points through a clip, to sub-pixel positions in every frame. A video file or a folder of frames will do "
+    "instead of a clip folder: then points of one frame are followed by optical flow and features that look alike.\n\n"
+    "Points are x,y in pixels, the centre of the top-left pixel at 0,0; on the canonical image, or on a frame with "
+    "--frame. Writes tracks.csv, tracks.npz, tracks.mp4 with fading trails, and the sheet tracks.png.\n\n"
+    "example: gendef track videos/seed0000 --points 20,30 41.5,12 --out tracks\n\n"
+    "example: gendef track videos/seed0000 --grid 8 --frame 12 --out tracks\n\n"
+    "example: gendef track my.mp4 --points 320,200 --frame 40 --out tracks"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the command."""
+
+    clip: Annotated[Path, tyro.conf.Positional]
+    """Clip folder; or a video file, an animated gif, a folder of frames."""
+    points: tuple[str, ...] = ()
+    """Points as x,y, in pixels of the canonical image, or of the frame in its file."""
+    csv: Path | None = None
+    """File of points, x,y in a line, under a heading or none."""
+    grid: int | None = None
+    """A regular grid of points, so many along the shorter side."""
+    frame: int | None = None
+    """Frame on which the points lie; default the canonical image, or of a video the first frame that is read."""
+    layer: int | None = None
+    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
+    start: int | None = None
+    """First frame of a video; default 0."""
+    frames: int | None = None
+    """Number of frames of a video; default all."""
+    size: int | None = None
+    """Pixels of the shorter side at which a video is looked at; default 240."""
+    out: Path = field(default=Path("tracks"))
+    """Folder for the results."""
+    json: bool = False
+    """Print positions and visibility as JSON."""
+    common: CommonOptions = COMMON
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef track", description=DESCRIPTION)
