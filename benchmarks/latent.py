@@ -4,7 +4,7 @@
     python benchmarks/latent.py samples MODEL --train sky.zip --held-out sky_test.zip --beside sky [--sheet sky.jpg]
 
 `reconstruction`: PSNR and LPIPS of frames that the autoencoder in FOLDER never saw, a mean over frames of each archive.
-`samples`: Frechet and kernel distance of EfficientNet-Lite0 features, to the training frames and to held-out ones, of the
+`samples`: Frechet and kernel distance of EfficientNet-Lite0 features to training frames and to held-out ones, of the
 model's images and of the canonical images of another model (`--beside`), enlarged to the same size (bicubic); LPIPS of
 each image to its nearest training frame (the `--candidates` frames nearest in features are compared).
 Weights: GENDEF_WEIGHTS for LPIPS; EfficientNet-Lite0 comes with the extra `train`.

@@ -55,7 +55,7 @@ def test_an_autoencoder_alone_makes_no_images(images, tmp_path):
 
 
 def test_impossible_numbers(images):
-    with pytest.raises(InputError, match="2.5"):
+    with pytest.raises(InputError, match=r"2\.5"):
         images.image(0, truncation=2.5)
     with pytest.raises(InputError, match="0"):
         images.image(0, steps=0)

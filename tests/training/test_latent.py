@@ -65,7 +65,7 @@ def test_both_stages_make_a_model(archive_path, tmp_path):
     LatentTrainer(tiny(), archive_path, options(tmp_path / "run")).run()
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["stage"] for row in rows] == ["autoencoder", "prior"]
-    assert {"loss", "l1", "coarse"} <= rows[0].keys()
+    assert {"loss", "l1", "coarse", "colour"} <= rows[0].keys()
     assert all(np.isfinite(row["loss"]) for row in rows)
     previews = {path.name for path in (tmp_path / "run" / "previews").iterdir()}
     assert previews == {"autoencoder-00000016.jpg", "prior-00000016.jpg"}
@@ -127,7 +127,9 @@ def test_lpips_is_part_of_the_loss(archive_path, tmp_path, monkeypatch):
     config = replace(config, autoencoder_stage=replace(config.autoencoder_stage, lpips_weight=10.0))
     LatentTrainer(config, archive_path, options(tmp_path / "run", stages=("autoencoder",))).run()
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert row["loss"] == pytest.approx(row["l1"] + 2 * row["coarse"] + 10 * row["lpips"], rel=1e-5)
+    assert row["loss"] == pytest.approx(
+        row["l1"] + 2 * row["coarse"] + 40 * row["colour"] + 10 * row["lpips"], rel=1e-5
+    )
 
 
 def test_sources_are_drawn_equally_often():

@@ -17,9 +17,7 @@ KEY = "latent"
 """Key of config.json that tells a latent model from a GAN."""
 
 
-def save_autoencoder(
-    folder: str | Path, autoencoder: Autoencoder, info: dict[str, Any], *, half: bool = False
-) -> None:
+def save_autoencoder(folder: str | Path, autoencoder: Autoencoder, info: dict[str, Any], *, half: bool = False) -> None:
     """Write the folder of an autoencoder; `half` stores float16 weights."""
     write_model(folder, _named("autoencoder", autoencoder), {KEY: _description(autoencoder, None)}, info, half=half)
 

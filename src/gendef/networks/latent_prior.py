@@ -1,7 +1,7 @@
 """Prior of latents by flow matching: a small U-Net carries noise to latents of images.
 
-Conditional flow matching on straight paths (Lipman et al., ICLR 2023; Liu et al., ICLR 2023): for noise n, latents x and
-a time t in [0, 1] the network sees (1 - t) n + t x and predicts the velocity x - n. Times of training are logit-normal
+Conditional flow matching on straight paths (Lipman et al., ICLR 2023; Liu et al., ICLR 2023): for noise n, latents x and a
+time t in [0, 1] the network sees (1 - t) n + t x and predicts the velocity x - n. Times of training are logit-normal
 (Esser et al. 2024, section 3.1). Sampling integrates the velocity with Heun's second-order method.
 """
 
@@ -42,7 +42,9 @@ class LatentPriorConfig:
         if not self.widths or any(type(width) is not int or width < 1 or width % GROUPS for width in self.widths):
             raise ConfigError(f"widths must be positive multiples of {GROUPS}, got {self.widths}")
         if len(self.attention) != len(self.widths) or any(type(flag) is not bool for flag in self.attention):
-            raise ConfigError(f"attention must be {len(self.widths)} booleans, one for each width, got {self.attention}")
+            raise ConfigError(
+                f"attention must be {len(self.widths)} booleans, one for each width, got {self.attention}"
+            )
         step = self.patch * 2 ** (len(self.widths) - 1)
         if self.size % step:
             raise ConfigError(f"size must be divisible by {step} for this patch and these widths, got {self.size}")

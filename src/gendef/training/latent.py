@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
 
 from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
 from gendef.errors import ConfigError, TrainingError
 from gendef.metrics.lpips import load_lpips
 from gendef.model.latent_files import load_autoencoder, save_autoencoder, save_prior
-from gendef.networks.autoencoder import Autoencoder
 from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
@@ -30,7 +28,7 @@ from gendef.training.logging import Reporter, count_parameters
 from gendef.training.trainer import CHECK_EVERY, Stopped, stop_signals
 
 STAGES = ("autoencoder", "prior")
-MAY_CHANGE = ("images", "learning_rate", "batch_size", "crop", "decay_share", "freeze_encoder")
+MAY_CHANGE = ("images", "learning_rate", "batch_size", "crop", "decay_share", "freeze_encoder", "colour_weight")
 """Stage fields that may differ when a run is continued: small crops first are cheaper, large ones last are
 better, and the decoder may learn on when a prior of the latents is begun."""
 AnyStage = AutoencoderStage | PriorStage
@@ -128,7 +126,7 @@ class LatentTrainer:
         folder = self.options.autoencoder or self.folder / "autoencoder"
         autoencoder, _ = load_autoencoder(folder)
         if autoencoder.config != self.config.autoencoder:
-            raise ConfigError(f"{folder} has other widths or depths than this run: leave --autoencoder.* as it is there")
+            raise ConfigError(f"{folder} has other widths or depths than this run: set --autoencoder.* as there")
         latents, sources = encode_archive(
             autoencoder.to(self.device), self.archive, self.folder, self.config.mirror, self._say
         )

@@ -56,6 +56,9 @@ class AutoencoderStageConfig(LatentStageConfig):
     """Spread of the noise on the latents: the decoder learns to bear the errors of a prior."""
     coarse_weight: float = 2.0
     """Weight of the absolute error of 4x4 means beside that of pixels."""
+    colour_weight: float = 40.0
+    """Weight of the squared error of 8x8 means: absolute errors alone leave rare colours out for tens of thousands of
+    crops (docs/models.md)."""
     lpips_weight: float = 0.5
     """Weight of LPIPS (its weights come from the folder GENDEF_WEIGHTS); 0 for none."""
     lpips_share: float = 0.5
@@ -67,7 +70,7 @@ class AutoencoderStageConfig(LatentStageConfig):
         super().__post_init__()
         if self.crop < FACTOR or self.crop % FACTOR:
             raise ConfigError(f"crop must be a multiple of {FACTOR}, got {self.crop}")
-        for name in ("latent_noise", "coarse_weight", "lpips_weight"):
+        for name in ("latent_noise", "coarse_weight", "colour_weight", "lpips_weight"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.lpips_share <= 1:

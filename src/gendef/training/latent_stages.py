@@ -68,7 +68,7 @@ class LatentStage(Generic[Network]):
 
 
 class AutoencoderStage(LatentStage[Autoencoder]):
-    """Reconstruction: absolute error of pixels and of 4x4 means, and LPIPS."""
+    """Reconstruction: absolute error of pixels and of 4x4 means, squared error of 8x8 means, and LPIPS."""
 
     name = "autoencoder"
 
@@ -97,8 +97,9 @@ class AutoencoderStage(LatentStage[Autoencoder]):
             made = self.network(crops, noise)
         pixels = (made - crops).abs().mean()
         coarse = F.avg_pool2d(made - crops, 4).abs().mean()
-        metrics = {"l1": pixels.detach(), "coarse": coarse.detach()}
-        loss = pixels + self.own.coarse_weight * coarse
+        colour = F.avg_pool2d(made - crops, 8).square().mean()
+        metrics = {"l1": pixels.detach(), "coarse": coarse.detach(), "colour": colour.detach()}
+        loss = pixels + self.own.coarse_weight * coarse + self.own.colour_weight * colour
         if self.lpips is not None:
             count = max(round(self.own.lpips_share * len(crops)), 1)
             with autocast(self.dtype, self.device):
