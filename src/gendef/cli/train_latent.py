@@ -13,9 +13,9 @@ from gendef.training.trainer import Stopped
 DESCRIPTION = """Train the image side of a latent model on a data archive: an autoencoder of frames, then a prior of its
 latents by flow matching. Stop it at any moment; the same command continues.
 
-example: gendef train --model latent --data all.zip --out runs/decoder --stage autoencoder
+example: gendef train --model latent --data all.zip --out runs/ae --stage autoencoder
 
-example: gendef train --model latent --data sky.zip --out runs/sky --stage prior --from-autoencoder runs/decoder/autoencoder
+example: gendef train --model latent --data sky.zip --out runs/sky --stage prior --from-autoencoder runs/ae/autoencoder
 """
 
 

@@ -1,8 +1,8 @@
 """Prior of latents by flow matching: a small U-Net carries noise to latents of images.
 
-Conditional flow matching on straight paths (Lipman et al., ICLR 2023; Liu et al., ICLR 2023): for noise n, latents x and a
-time t in [0, 1] the network sees (1 - t) n + t x and predicts the velocity x - n. Times of training are logit-normal
-(Esser et al. 2024, section 3.1). Sampling integrates the velocity with Heun's second-order method.
+Conditional flow matching on straight paths (Lipman et al., ICLR 2023; Liu et al., ICLR 2023): for noise n, latents x
+and a time t in [0, 1] the network sees (1 - t) n + t x and predicts the velocity x - n. Times of training are
+logit-normal (Esser et al. 2024, section 3.1). Sampling integrates the velocity with Heun's second-order method.
 """
 
 import math
