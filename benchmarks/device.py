@@ -21,7 +21,7 @@ from train import measure, prepared, synthetic
 
 from gendef.bench.machine import describe
 from gendef.bench.sampling import SampledVideo, bench_sampling
-from gendef.kernels.triton.autotune import trials
+from gendef.kernels.autotune import trials
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
 from gendef.runtime.memory import keep_freed_memory

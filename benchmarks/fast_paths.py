@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from gendef.bench.reference import literal_path
+from gendef.kernels.cpu.winograd_transposed import transform_transposed, transposed_conv2d
 from torch import Tensor
 
 from gendef.bench.machine import timed
-from gendef.bench.reference import literal_path
 from gendef.bench.sampling import SampledVideo
 from gendef.kernels.cpu.winograd import convolve_transformed, transform_kernel, winograd_conv2d
-from gendef.kernels.cpu.winograd_transposed import transform_transposed, transposed_conv2d
 from gendef.kernels.deformable import gathered, grid_sampled, tap_positions
 from gendef.networks.canonical_generator import AliasFreeLayer, plan_layers
 from gendef.networks.generator import Generator

@@ -36,7 +36,7 @@ from PIL import Image, ImageOps
 
 from gendef import CanonicalVideo, fit_video
 from gendef.editing.filters import edge, sepia
-from gendef.fitting.fit import Moment
+from gendef.fitting import Progress
 from gendef.media.footage import read_footage, to_tensor
 from gendef.media.images import to_uint8, write_image
 from gendef.metrics.temporal import temporal
@@ -56,9 +56,9 @@ class Curve:
     def __init__(self) -> None:
         self.began, self.points = time.process_time(), []  # type: ignore[var-annotated]
 
-    def __call__(self, moment: Moment) -> None:
-        if moment.stage in ("refining", "done"):
-            self.points.append((time.process_time() - self.began, moment.psnr))
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage in ("refining", "done"):
+            self.points.append((time.process_time() - self.began, progress.psnr))
 
     def after(self, seconds: float) -> float | None:
         """PSNR in dB when that much time was spent; None if it was not, or the first sweep was not done."""
@@ -71,7 +71,7 @@ def fit_one(path: Path, folder: Path, options: argparse.Namespace) -> None:
     """Fit a clip into a folder, with its report; runs in a process of its own."""
     curve = Curve()
     clip = fit_video(
-        path, options.size, 0, options.frames, options.quality, options.seed, budget=options.budget, watcher=curve
+        path, options.size, 0, options.frames, options.quality, options.seed, budget=options.budget, on_progress=curve
     )
     report = {"clip": clip_name(path), "frames": clip.num_frames, "size": list(clip.size), **clip.report}
     report["cpu"] = time.process_time() - curve.began

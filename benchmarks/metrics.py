@@ -21,8 +21,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from gendef.evaluation.clip_sets import open_clips
 from gendef.evaluation.detectors import Detector, find_detector
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling
 from gendef.metrics.frechet import GaussianStatistics, frechet_distance
 from gendef.metrics.kernel_distance import kernel_distance

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.evaluation.clip_sets import open_clips
 from gendef.evaluation.detectors import Detector, find_detector
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling
 from gendef.geometry import identity_grid, sample, warp
 from gendef.media.images import to_uint8

@@ -1,13 +1,13 @@
 """Speed of training steps: images a second in stage 1, clips a second in stage 2.
 
     python benchmarks/train.py --preset mini64 [--steps 10] [--json]
-    python benchmarks/train.py --preset sky256 --batch 1 --steps 1 --stage finetune --literal
+    python benchmarks/train.py --preset sky256 --batch 1 --steps 1 --stage finetune --plain
     python benchmarks/train.py --preset sky256 --batch 8 --steps 1 --stage finetune --micro-batch 1
     python benchmarks/train.py --preset mini64 --processes 2
     torchrun --standalone --nproc-per-node 8 benchmarks/train.py --preset sky256
 
 Runs on synthetic frames, so that it measures networks and losses, not the disk. Peak memory is that of the process, so
-measure one stage at a time for it. --literal computes the generator without short cuts (gendef/bench/reference.py).
+measure one stage at a time for it. --plain turns the fast forms of all kernels off, as GENDEF_KERNELS=plain does.
 --processes divides batch and threads; speed is that of all processes together, memory that of the first.
 """
 
@@ -22,8 +22,8 @@ from dataclasses import replace
 
 import torch
 
-from gendef.bench.reference import literal_path
 from gendef.data.clips import ClipBatch
+from gendef.kernels.registry import plain_forms
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
 from gendef.runtime.memory import keep_freed_memory
@@ -97,7 +97,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="clips or images of a step, other than the preset's")
     parser.add_argument("--stage", choices=("pretrain", "finetune"), help="measure one of the two")
     parser.add_argument("--micro-batch", type=int, help="clips or images that are computed at once")
-    parser.add_argument("--literal", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -117,7 +117,7 @@ def measured(options: argparse.Namespace, group: Group, device: torch.device) ->
         if options.stage not in (None, name):
             continue
         stage = prepared(config, name, device, group, batch=options.batch, micro_batch=options.micro_batch)
-        with literal_path() if options.literal else contextlib.nullcontext():
+        with plain_forms() if options.plain else contextlib.nullcontext():
             seconds = measure(stage, options.steps)
         size = stage.settings.batch_size
         report[name] = {

@@ -23,7 +23,9 @@ sys.path.insert(0, str(ROOT / "src"))
 from gendef.runtime.devices import choose_device  # noqa: E402
 from gendef.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from gendef.training.presets import preset  # noqa: E402
-from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer  # noqa: E402
+from gendef.training.run_folder import STAGES  # noqa: E402
+from gendef.training.run_options import RunOptions  # noqa: E402
+from gendef.training.trainer import Stopped, Trainer  # noqa: E402
 
 KEPT = ("average", "discriminator")
 

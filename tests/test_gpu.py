@@ -1,5 +1,6 @@
 """On a CUDA GPU: the kernels' values, both generators, their training and compiled fields, against the CPU."""
 
+import importlib
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 
 from gendef.data.clips import ClipBatch
 from gendef.kernels.deformable import gathered
-from gendef.kernels.triton import autotune as choice
 from gendef.model.compiled_fields import CompiledFields
 from gendef.networks.canonical_generator import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
@@ -50,8 +50,7 @@ def _layers():
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("side", [32, 64])
 def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
-    kernels = choice.kernels("filtered_leaky_relu")
-    assert kernels is not None
+    kernels = importlib.import_module("gendef.kernels.triton.filtered_leaky_relu")
     if side not in kernels.sides_for(dtype):
         pytest.skip("such tiles are not tried")
     for layer in _layers():
@@ -71,8 +70,7 @@ def test_the_filtered_leaky_relu_by_kernels(dtype, most, side):
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
 def test_samples_at_displaced_taps_by_kernels(dtype, most):
-    kernels = choice.kernels("deformable")
-    assert kernels is not None
+    kernels = importlib.import_module("gendef.kernels.triton.deformable")
     torch.manual_seed(0)
     for channels, side, taps in ((576, 32, 9), (161, 36, 9), (64, 16, 1)):
         x, masks = torch.randn(3, channels, side, side).to(dtype), torch.rand(3, taps, side, side).to(dtype)

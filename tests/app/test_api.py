@@ -175,7 +175,7 @@ def test_who_comes_when_too_many_wait_is_told_so(address, tmp_path, monkeypatch)
         busy.wait(60)
         raise generate.InputError("enough waited")
 
-    monkeypatch.setattr(generate.Workshop, "model", slow)
+    monkeypatch.setattr(generate.AppState, "model", slow)
     client = client_of(address, tmp_path)
     jobs = [client.submit("sky", 0, 0, 4, 1.0, 1, api_name="/generate") for _ in range(WAITING + 4)]
     try:

@@ -13,6 +13,8 @@ from gendef import CanonicalVideo
 from gendef.geometry import identity_grid
 from gendef.media.images import to_uint8
 from gendef.video.illumination import gain
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo
 from gendef.visualization.html_export import write_html
 
 RED = (228, 0, 43)
@@ -275,3 +277,36 @@ def test_it_fits_a_telephone(opened, clip):
     unnamed = page.evaluate("""() => [...document.querySelectorAll('button, input, select, canvas')].filter(
         (e) => !e.getAttribute('aria-label') && !e.textContent.trim() && !e.closest('label')).map((e) => e.id)""")
     assert unnamed == []
+
+
+def layered():
+    """A background, a disc before it for some frames, and a second background that fades in."""
+    back, front, after = wavy(6, 128, 128), wavy(4, 128, 128, 0.15), wavy(3, 128, 128, 0.1)
+    grid = identity_grid(128, 128)
+    disc = (grid.norm(dim=-1) < 0.5).to(torch.uint8) * 255
+    fade = torch.tensor([85, 170, 255], dtype=torch.uint8)[:, None, None].expand(3, 128, 128).clone()
+    layers = [
+        Layer(back),
+        Layer(after.with_canonical(back.canonical.flip(-1)), fade, 4),
+        Layer(front.with_canonical(-back.canonical), disc.expand(4, 128, 128).clone(), 1, "disc"),
+    ]
+    return LayeredVideo(layers, 10)
+
+
+def test_layers_are_played_and_painted(opened):
+    clip = layered()
+    page = opened(clip)
+    assert page.locator("#layer option").all_inner_texts() == [title for title, _ in clip.canonical_images]
+    for frame in range(clip.num_frames):
+        expected = to_uint8(clip.render(size=(256, 256), frames=[frame]))[0].astype(int)
+        assert np.abs(frame_pixels(page, frame) - expected).mean() < 1.5
+    # A stroke on the disc in the video is painted on the disc's canonical image, and stays off the background.
+    before = frame_pixels(page, 2)
+    stroke(page, "#video", (0.45, 0.5), (0.55, 0.5))
+    assert page.locator("#layer").input_value() == "2"
+    assert canvas_pixels(page, "#paint2")[..., 3].any() and not canvas_pixels(page, "#paint")[..., 3].any()
+    changed = np.abs(frame_pixels(page, 2).astype(int) - before).max(axis=-1) > 10
+    assert changed[128, 110:146].mean() > 0.9 and changed.mean() < 0.2
+    page.evaluate("document.querySelector('#undo').click()")
+    assert np.array_equal(frame_pixels(page, 2), before)
+    assert frame_pixels(page, 4, "field").std() > 5 and frame_pixels(page, 4, "grid").std() > 5

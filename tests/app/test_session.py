@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gendef import CanonicalVideo
-from gendef.app.session import MAX_VERSIONS, Workshop
+from gendef.app.session import MAX_VERSIONS, AppState
 from gendef.errors import DataError, InputError
 from gendef.media.video_writer import write_video
 
@@ -19,16 +19,16 @@ pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
 
 
 @pytest.fixture
-def workshop(tmp_path):
-    return Workshop(tmp_path / "app", ["sky"])
+def app_state(tmp_path):
+    return AppState(tmp_path / "app", ["sky"])
 
 
 def clip(value=0.0):
     return CanonicalVideo(torch.full((3, 16, 16), value), torch.zeros(2, 16, 16, 2))
 
 
-def test_edits_are_kept_and_undone(workshop):
-    session = workshop.session()
+def test_edits_are_kept_and_undone(app_state):
+    session = app_state.session()
     with pytest.raises(InputError, match="no clip yet"):
         _ = session.current
     first, second, third = clip(0.0), clip(0.1), clip(0.2)
@@ -45,14 +45,14 @@ def test_edits_are_kept_and_undone(workshop):
     assert len(session.versions) == MAX_VERSIONS + 1 and session.original is first
 
 
-def test_files_are_private_replaced_and_removed(workshop):
-    one, two = workshop.session(), workshop.session()
+def test_files_are_private_replaced_and_removed(app_state):
+    one, two = app_state.session(), app_state.session()
     old = one.file("clip.mp4")
     old.write_text("old")
     new = one.file("clip.mp4")
     assert not old.exists() and new.parent.parent == one.folder and two.folder != one.folder
     two.file("clip.mp4").write_text("two")
-    workshop.end(one)
+    app_state.end(one)
     assert not one.folder.exists() and two.folder.exists()
     folder = two.folder
     del two  # as when the server drops the visitor who was away longest
@@ -60,8 +60,8 @@ def test_files_are_private_replaced_and_removed(workshop):
     assert not folder.exists()
 
 
-def test_models_are_those_that_were_offered(workshop):
-    with pytest.raises(InputError, match="no model '/etc' here; one of: sky"), workshop.model("/etc"):
+def test_models_are_those_that_were_offered(app_state):
+    with pytest.raises(InputError, match="no model '/etc' here; one of: sky"), app_state.model("/etc"):
         pass
 
 
@@ -90,20 +90,20 @@ def test_uploads_are_looked_at_first(tmp_path, monkeypatch):
 def test_a_fit_can_be_cancelled(monkeypatch):
     from gendef import fitting
     from gendef.app.fit_job import FitJob
-    from gendef.fitting.fit import Moment
+    from gendef.fitting import FitOptions, Progress
 
     steps = []
 
-    def slow_fit(path, watcher, **options):
+    def slow_fit(path, options, on_progress, scenes):
         for step in range(1000):
             steps.append(step)
-            watcher(Moment("fitting", step / 1000))
+            on_progress(Progress("fitting", step / 1000))
             time.sleep(0.01)
 
-    monkeypatch.setattr(fitting, "fit_video", slow_fit)
-    job = FitJob("a.mp4", 64, 0, 10, 60)
-    for moment in job.moments():
-        assert moment.stage == "fitting"
+    monkeypatch.setattr(fitting, "fit_scenes", slow_fit)
+    job = FitJob("a.mp4", FitOptions())
+    for progress in job.progress():
+        assert progress.stage == "fitting"
         job.cancel()
     assert job.cancelled and len(steps) < 1000
 
@@ -111,13 +111,14 @@ def test_a_fit_can_be_cancelled(monkeypatch):
 def test_a_failed_fit_says_why(monkeypatch):
     from gendef import fitting
     from gendef.app.fit_job import FitJob
+    from gendef.fitting import FitOptions
 
-    def broken_fit(path, watcher, **options):
+    def broken_fit(path, options, on_progress, scenes):
         raise DataError("the file ends early")
 
-    monkeypatch.setattr(fitting, "fit_video", broken_fit)
+    monkeypatch.setattr(fitting, "fit_scenes", broken_fit)
     with pytest.raises(DataError, match="ends early"):
-        list(FitJob("a.mp4", 64, 0, 10, 60).moments())
+        list(FitJob("a.mp4", FitOptions()).progress())
 
 
 def test_drawings_from_the_browser():
@@ -135,8 +136,8 @@ def test_drawings_from_the_browser():
 
 @pytest.mark.parametrize("value", [None, "3", 2.5, True, -1, 11])
 def test_numbers_from_the_page_are_checked(value):
-    from gendef.app.common import whole
+    from gendef.app.common import parse_int
 
-    assert whole(7.0, "the frame", 0, 10) == 7
+    assert parse_int(7.0, "the frame", 0, 10) == 7
     with pytest.raises(InputError, match="the frame must be"):
-        whole(value, "the frame", 0, 10)
+        parse_int(value, "the frame", 0, 10)

@@ -90,7 +90,7 @@ def test_no_cache(real, options, tmp_path):
 def test_mistakes_end_with_status_2_and_one_sentence(real, options, changes, message, capsys):
     assert program.main(["eval", "fvd", real, real, *options, "--frames", "4", *changes]) == 2
     err = capsys.readouterr().err
-    assert len(err.strip().splitlines()) == 1
+    assert len([line for line in err.strip().splitlines() if not line.startswith("measuring ")]) == 1
     with pytest.raises(GendefError, match=message):
         main(["fvd", real, real, *options, "--frames", "4", *changes])
 
@@ -123,8 +123,17 @@ def test_motion(model_folder, real, capsys, tmp_path):
     assert main([*arguments, "--json", "--out", str(tmp_path / "a.json")]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["results"]["speed distance"]["mean"] > 0 and report["real"]["clips"] == 3
-    assert main(arguments) == 0
+    assert report["sampling"]["start"] == "random" and 0 <= report["fake"]["return"] <= 1
+    assert [len(curve) for curve in report["distance_from_first_frame"].values()] == [3, 3]
+    assert main([*arguments, "--start", "zero"]) == 0
     assert "acceleration distance" in capsys.readouterr().out
+
+
+def test_what_will_be_measured_is_said_first(model_folder, real, capsys):
+    arguments = ["motion", str(model_folder), real, "--frames", "4", "--count", "21", "--size", "16"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "21 clips" in said and "5 clips" in said and "--count 5" in said
 
 
 def test_temporal(saved_clip, tmp_path, capsys):

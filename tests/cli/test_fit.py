@@ -7,7 +7,9 @@ from tests.fitting.conftest import scenery, write_frames
 
 import gendef
 from gendef.cli import fit, main
+from gendef.cli.fit_arguments import parse_seconds
 from gendef.errors import InputError
+from gendef.fitting import checkpoint, output
 from gendef.fitting.checkpoint import StateFile
 
 
@@ -43,13 +45,13 @@ def test_continues_exactly_where_it_was_stopped(folder, tmp_path, monkeypatch):
             if Impatient.count == 4:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "StateFile", Impatient)
-    monkeypatch.setattr(fit, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "StateFile", Impatient)
+    monkeypatch.setattr(output, "PREVIEW_EVERY", 0.0)
     stopped = tmp_path / "stopped"
     assert main.main(["fit", *arguments, str(stopped)]) == 130
     with Image.open(stopped / "canonical.png") as preview:
         assert preview.width > 10
-    assert (stopped / fit.STATE).exists()
+    assert (stopped / checkpoint.STATE_NAME.format(0)).exists()
     fit.main([*arguments, str(stopped)])
     assert Impatient.count == 6  # of 6 sweeps, the first 4 were not made again
     one, two = (gendef.CanonicalVideo.load(tmp_path / name) for name in ("whole", "stopped"))
@@ -63,19 +65,19 @@ def test_scenes_get_a_folder_each(tmp_path, capsys):
     out = tmp_path / "clip"
     assert fit.main([str(write_frames(tmp_path / "cut", frames)), "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "note: 2 scenes, with cuts at frame 6" in text
+    assert "warning: 2 scenes, with cuts at frame 6" in text
     assert gendef.CanonicalVideo.load(out / "scene01").info["frames"] == [6, 11]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("1.5m", 90), ("1h", 3600), ("7", 7)])
 def test_budgets(text, seconds):
-    assert fit.parse_seconds(text) == seconds
+    assert parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0s", "-3s", "soon", "5 days"])
 def test_budgets_that_are_none(text):
     with pytest.raises(InputError, match="a budget must look like 60s, 5m or 1h"):
-        fit.parse_seconds(text)
+        parse_seconds(text)
 
 
 def test_a_clip_in_changing_light_from_fit_to_page(tmp_path, capsys):
@@ -108,3 +110,30 @@ def test_mistakes_end_with_status_two(tmp_path, capsys, folder):
     with pytest.raises(SystemExit):
         fit.main(["--help"])
     assert "example: gendef fit" in capsys.readouterr().out
+
+
+def test_a_damaged_state_is_reported_and_kept(folder, tmp_path, capsys, caplog):
+    arguments = [str(folder), "--quality", "fast", "--json", "--out"]
+    assert fit.main([*arguments, str(tmp_path / "whole")]) == 0
+    out = tmp_path / "clip"
+    out.mkdir()
+    state = out / checkpoint.STATE_NAME.format(0)
+    state.write_bytes(b"no tensors")
+    capsys.readouterr()
+    assert fit.main([*arguments, str(out)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    kept = out / ".fit-state-layer00.damaged.safetensors"
+    assert list(out.glob(".*")) == [kept] and kept.read_bytes() == b"no tensors"
+    for warnings in (report["warnings"], report["clips"][0]["warnings"], gendef.load_clip(out).report["warnings"]):
+        assert len(warnings) == 1 and kept.name in warnings[0]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] and kept.name in caplog.text
+    one, two = (gendef.load_clip(path) for path in (tmp_path / "whole", out))
+    assert torch.equal(one.deformation, two.deformation)
+
+
+def test_a_folder_with_other_things_is_refused_before_the_fit(folder, tmp_path, capsys):
+    out = tmp_path / "clip"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert main.main(["fit", str(folder), "--out", str(out)]) == 2
+    assert "notes.txt" in capsys.readouterr().err and [path.name for path in out.iterdir()] == ["notes.txt"]

@@ -77,11 +77,10 @@ def test_edits_of_all_segments(tmp_path, capsys):
     ("words", "message"),
     [
         (("track", "CLIP", "--points", "3,3", "--layer", "2"), "layer must be between 0 and 1, got 2"),
-        (("track", "CLIP", "--points", "3,3", "--layer", "1", "--frame", "0"), "--layer names a canonical image"),
+        (("track", "CLIP", "--points", "3,3", "--layer", "1", "--frame", "0"), "leave --layer out"),
         (("edit", "CLIP"), "no edit was asked for"),
         (("edit", "CLIP", "--overlay-frame", "0", "x.png", "--mask", "m.png"), "name it with --layer"),
-        (("export", "CLIP", "--html", "x.html"), "has layers"),
-        (("motions", "CLIP"), "has layers"),
+        (("motions", "CLIP"), "--motion-of CLIP"),
     ],
 )
 def test_mistakes(clip, tmp_path, capsys, monkeypatch, words, message):
@@ -90,7 +89,8 @@ def test_mistakes(clip, tmp_path, capsys, monkeypatch, words, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_clip_of_one_image_has_no_layers(tmp_path, capsys):
+def test_the_only_layer_of_a_clip_of_one_image_is_0(tmp_path, capsys):
     scene().layers[0].video.save(tmp_path / "plain")
-    assert main(["track", str(tmp_path / "plain"), "--points", "3,3", "--layer", "0"]) == 2
-    assert "--layer is for clips with layers" in capsys.readouterr().err
+    words = ["track", str(tmp_path / "plain"), "--points", "3,3", "--out", str(tmp_path / "tracks"), "--layer"]
+    assert main([*words, "0"]) == 0 and main([*words, "1"]) == 2
+    assert "got 1" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_mistakes(tmp_path, capsys):
     CanonicalVideo(torch.rand(3, 16, 16), torch.zeros(2, 16, 16, 2)).save(tmp_path / "a")
     clip = str(tmp_path / "a")
     for arguments, words in (
-        ([], "does not say which model"),
+        ([], "--motion-of CLIP"),
         (["--seeds", "x"], "seeds must look like"),
         (["--model", "nobody"], "there is no model 'nobody'"),
         (["--model", "sky"], "not made by this model"),

@@ -140,10 +140,27 @@ class TestBadArchives:
         with pytest.raises(DataError, match="32x32 pixels and not 16x16"):
             VideoArchive(write_zip(tmp_path / "x.zip", {"c": pan(3, 16, 16), "d": pan(3, 32, 32)}))
 
-    def test_damaged_frame(self, tmp_path, write_zip, pan):
-        archive = VideoArchive(write_zip(tmp_path / "x.zip", {"c": pan(3, 16, 16)}, {"c/9.png": b"broken"}))
-        with pytest.raises(DataError, match=r"c/9\.png is not a readable image"):
-            archive.read_frames(0, [3])
+    def test_a_damaged_frame_is_replaced_and_named_once(self, tmp_path, write_zip, pan):
+        path = write_zip(tmp_path / "x.zip", {"c": pan(3, 16, 16)}, {"c/8.png": b"broken", "c/9.png": b"broken"})
+        said = []
+        archive = VideoArchive(path, on_damage=said.append)
+        frames = archive.read_frames(0, [2, 3, 3])
+        assert torch.equal(frames[1], frames[0]) and torch.equal(frames[2], frames[0])
+        assert len(said) == 1 and "c/8.png" in said[0] and list(archive.damaged) == ["c/8.png"]
+        # A second one of five is more than 1 %.
+        with pytest.raises(DataError, match=r"2 of 5 frames.*--check"):
+            archive.read_frames(0, [4])
+
+    def test_a_damaged_first_frame_and_clip(self, tmp_path, write_zip, pan):
+        path = write_zip(tmp_path / "x.zip", {"c": pan(3, 16, 16)}, {"b/0.png": b"broken"})
+        archive = VideoArchive(path, on_damage=lambda text: None)
+        assert archive.clip_names == ["b", "c"] and archive.resolution == 16
+        assert torch.equal(archive.read_frames(0, [0]), archive.read_frames(1, [0]))
+
+    def test_check_decodes_every_frame(self, tmp_path, write_zip, pan):
+        broken = {"c/9.png": b"broken", "c/8.png": b""}
+        archive = VideoArchive(write_zip(tmp_path / "x.zip", {"c": pan(3, 16, 16)}, broken))
+        assert set(archive.check()) == set(broken)
 
     @pytest.mark.parametrize(
         "meta",

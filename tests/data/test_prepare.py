@@ -7,14 +7,18 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gendef.data import PrepareConfig, VideoArchive, prepare
+from gendef.data.prepare import LOCK
 from gendef.errors import DataError
+from gendef.runtime.file_lock import locked
 
 SMALL = PrepareConfig(resolution=16, format="png")
 
@@ -36,7 +40,7 @@ def test_contents(tmp_path, videos):
     report = prepare([videos], tmp_path / "out" / "set.zip", SMALL)
     assert (report.num_clips, report.num_frames) == (3, 25)
     assert report.bytes == (tmp_path / "out" / "set.zip").stat().st_size
-    assert report.warnings == [] and report.skipped == []
+    assert len(report.warnings) == 1 and "different frame rates" in report.warnings[0] and report.skipped == []
     with zipfile.ZipFile(tmp_path / "out" / "set.zip") as archive:
         names = archive.namelist()
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
@@ -234,3 +238,76 @@ def test_frames_at_the_root_of_a_zip(tmp_path, pan):
             archive.write(tmp_path / "f.png", f"{index}.png")
     report = prepare([tmp_path / "flat.zip"], tmp_path / "set.zip", SMALL)
     assert (report.num_clips, report.num_frames) == (1, 4)
+
+
+PREPARE = """
+import sys
+from gendef.data import PrepareConfig, prepare
+if __name__ == "__main__":
+    prepare([sys.argv[1]], sys.argv[2], PrepareConfig(resolution=256, format="png"), workers=2)
+"""
+
+
+def test_workers_end_with_a_killed_parent_and_the_next_run_clears_its_files(tmp_path, write_video, pan):
+    for number in range(6):
+        write_video(tmp_path / "videos" / f"{number}.mp4", pan(200, 64, 64, number))
+    script, out = tmp_path / "script.py", tmp_path / "out" / "set.zip"
+    script.write_text(PREPARE)
+    main = subprocess.Popen([sys.executable, str(script), str(tmp_path / "videos"), str(out)])
+    until(lambda: list(out.parent.glob(".set-*.tmp/*.frames")))
+    workers = children(main.pid)
+    main.kill()
+    main.wait()
+    assert workers
+    until(lambda: not any(running(worker) for worker in workers))
+    assert len(list(out.parent.glob(".set-*.tmp"))) == 1
+    # Another's folder that is still in use stays.
+    used = out.parent / ".set-used.tmp"
+    used.mkdir()
+    with locked(used / LOCK):
+        prepare([tmp_path / "videos" / "0.mp4"], out, SMALL, workers=1)
+    assert sorted(path.name for path in out.parent.iterdir()) == [".set-used.tmp", "set.zip"]
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def children(pid):
+    """Process ids of the direct children of a process (Linux)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and parent_of(entry) == pid:
+            found.append(int(entry.name))
+    return found
+
+
+def parent_of(entry):
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def running(pid):
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_links_to_nothing_are_skipped_and_counted(tmp_path, videos):
+    for name in ("gone.mp4", "gone.zip"):
+        (videos / name).symlink_to(tmp_path / "nothing" / name)
+    (videos / "b" / "zzz.png").symlink_to(tmp_path / "nothing.png")
+    report = prepare([videos], tmp_path / "set.zip", SMALL, workers=1)
+    assert report.num_clips == 3 and report.metadata["counts"]["unreadable"] == 2
+    assert sorted(entry["source"] for entry in report.skipped) == ["b: zzz.png", "gone.mp4", "gone.zip"]
+
+
+def test_different_frame_rates_are_told(tmp_path, videos):
+    (warning,) = prepare([videos], tmp_path / "a.zip", SMALL, workers=1).warnings
+    assert "10 to 25" in warning and "--fps" in warning

@@ -1,12 +1,16 @@
 """Which clips are drawn, and reading them from every kind of source."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gendef import CanonicalVideo, GenDeF
 from gendef.errors import DataError, InputError
-from gendef.evaluation.clip_sets import SEEDS_APART, CanonicalImages, open_clips, square
+from gendef.evaluation.clip_sets import SEEDS_APART, CanonicalImages, frame_rate_warnings, square
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling, draw_windows
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import write_video
@@ -120,7 +124,7 @@ def test_saved_clips_are_rendered_not_their_previews(tmp_path):
 
 def test_model(model_folder):
     source = open_clips(str(model_folder))
-    sampling = Sampling(frames=3, stride=4, count=2, seed=5, truncation=0.5)
+    sampling = Sampling(frames=3, stride=4, count=2, seed=5, truncation=0.5, start="zero")
     first, second = source.clips(sampling)
     expected = GenDeF.from_pretrained(model_folder).sample(5 * SEEDS_APART + 1, 9, truncation=0.5).render()[::4]
     assert np.abs(second.movedim(1, -1).numpy().astype(int) - to_uint8(expected)).max() <= 1
@@ -141,3 +145,60 @@ def test_unknown(tmp_path):
         open_clips("nothing")
     with pytest.raises(DataError, match="holds no video"):
         open_clips(str(tmp_path))
+
+
+def test_starts_of_model_clips_are_drawn_from_the_time_line_of_training(model_folder):
+    source = open_clips(str(model_folder))
+    windows = source.windows(Sampling(frames=16, count=200))
+    starts = np.array([start for _, start in windows])
+    assert 0 <= starts.min() < 60 and 950 < starts.max() <= 1024 - 16
+    assert windows == source.windows(Sampling(frames=16, count=200))
+    assert windows[:50] == source.windows(Sampling(frames=16, count=50))
+    assert [seed for seed, _ in windows] == list(range(200))
+    assert {start for _, start in source.windows(Sampling(frames=16, count=200, start="zero"))} == {0}
+    (seed, start) = source.windows(Sampling(frames=3, count=1))[0]
+    (clip,) = source.clips(Sampling(frames=3, count=1))
+    expected = GenDeF.from_pretrained(model_folder).sample(seed, times=[start, start + 1, start + 2]).render()
+    assert np.abs(clip.movedim(1, -1).numpy().astype(int) - to_uint8(expected)).max() <= 1
+
+
+def test_a_training_run_is_refused_and_its_model_named(tmp_path):
+    run = tmp_path / "run"
+    (run / "previews").mkdir(parents=True)
+    (run / "config.yaml").write_text("training: {}")
+    with pytest.raises(DataError, match="no model of stage 2"):
+        open_clips(str(run))
+    (run / "model").mkdir()
+    with pytest.raises(DataError, match=f"take {run / 'model'}"):
+        open_clips(str(run))
+
+
+def test_frames_of_two_sizes(tmp_path):
+    for number, side in enumerate((16, 16, 24)):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    source = open_clips(str(tmp_path))
+    with pytest.raises(DataError, match="16x16 and 24x24"):
+        list(source.clips(Sampling(frames=3)))
+    assert next(iter(source.clips(Sampling(frames=3, size=16)))).shape == (3, 3, 16, 16)
+
+
+def test_damaged_frames_of_an_archive_are_noted(clips, archive):
+    path = archive("a.zip", clips(2, 0))
+    with zipfile.ZipFile(path) as good, zipfile.ZipFile(path.with_name("b.zip"), "w") as bad:
+        names = good.namelist()
+        for name in names:
+            bad.writestr(name, b"broken" if name == names[1] else good.read(name))
+    source = open_clips(str(path.with_name("b.zip")))
+    assert len(list(source.clips(Sampling(frames=6)))) == 2 and "1 damaged frames" in source.notes[0]
+
+
+def test_different_frame_rates_are_said(clips, tmp_path):
+    for folder, rates in (("a", (10, 10)), ("b", (25, 25)), ("c", (5, 25))):
+        for number, fps in enumerate(rates):
+            frames = clips(1, number, frames=4, side=64)[0].movedim(1, -1).numpy()
+            write_video(tmp_path / folder / f"{number}.mp4", frames, fps, enlarge=False)
+    a, b, c = (open_clips(str(tmp_path / name)) for name in "abc")
+    assert a.frame_rates() == [10] and c.frame_rates() == [5, 25]
+    assert frame_rate_warnings(a, a) == []
+    assert "10" in frame_rate_warnings(a, b)[0] and "25" in frame_rate_warnings(a, b)[0]
+    assert "5 to 25" in frame_rate_warnings(a, c)[0]

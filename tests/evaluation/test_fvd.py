@@ -9,10 +9,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from gendef.errors import DataError, InputError
-from gendef.evaluation.clip_sets import ClipSet, open_clips
+from gendef.evaluation.clip_sets import ClipSet
 from gendef.evaluation.detectors import Detector
 from gendef.evaluation.features import cache_key, compute_features
 from gendef.evaluation.fvd import compare
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling
 
 

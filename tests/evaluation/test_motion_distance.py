@@ -6,13 +6,13 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from gendef.errors import InputError
-from gendef.evaluation.clip_sets import open_clips
 from gendef.evaluation.motion_distance import (
     MotionStatistics,
     compare_motion,
     motion_distance,
     motion_statistics,
 )
+from gendef.evaluation.open_clips import open_clips
 from gendef.evaluation.sampling import Sampling
 
 
@@ -56,6 +56,23 @@ def test_straightness_by_hand():
     assert turn.summary()["straightness"] == pytest.approx(10 / 14)
     assert turn.summary()["displacement"] == pytest.approx(50)
     assert statistics(*[uniform(0, 0)] * 2).summary()["straightness"] == 0
+
+
+def test_return_by_hand():
+    """Grey levels of whole frames say how far each is from the first one."""
+
+    def clip(*levels):
+        return torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
+
+    def still(first, second):
+        return np.zeros((*first.shape[:2], 2), np.float32)
+
+    swinging = motion_statistics([clip(10, 50, 90, 50, 10), clip(20, 60, 100, 60, 20)], still)
+    assert swinging.distance_from_first.tolist() == [40, 80, 40, 0] and swinging.summary()["return"] == 1
+    half = motion_statistics([clip(0, 80, 20)], still)
+    assert half.summary()["return"] == pytest.approx(0.75)
+    assert motion_statistics([clip(0, 10, 30)], still).summary()["return"] == 0
+    assert motion_statistics([clip(5, 5, 5)], still).summary()["return"] == 0
 
 
 def test_content_is_followed_not_pixels():

@@ -8,7 +8,7 @@ from tests.training.conftest import tiny_training
 
 from gendef.cli.main import main
 from gendef.errors import ConfigError
-from gendef.evaluation.clip_sets import open_clips
+from gendef.evaluation.open_clips import open_clips
 from gendef.experiments.paper_tables import ABLATIONS, BASELINES, FID_OF_STAGES
 from gendef.experiments.run import Budget, train_row
 from gendef.experiments.suites import last_layer, suite

@@ -1,19 +1,19 @@
 import numpy as np
 import torch
 
-from gendef.fitting.field_step import edge_weights, empty_pull, smooth_step
+from gendef.fitting.field_step import NormalEquations, edge_weights, smooth_step
 
 
 def test_the_step_solves_its_linear_system():
     torch.manual_seed(0)
     height, width = 4, 5
-    pull = empty_pull(height, width, 0.1)
+    equations = NormalEquations.damped(height, width, 0.1)
     root = torch.randn(2, 2, height, width)
-    pull.matrix += torch.stack((root[0].square().sum(0), (root[0] * root[1]).sum(0), root[1].square().sum(0)))
-    pull.add_target(torch.randn(2, height, width), torch.rand(height, width))
+    equations.matrix += torch.stack((root[0].square().sum(0), (root[0] * root[1]).sum(0), root[1].square().sum(0)))
+    equations.add_target(torch.randn(2, height, width), torch.rand(height, width))
     across, down = torch.rand(height, width - 1), torch.rand(height - 1, width)
     deviation = torch.randn(2, height, width)
-    got = smooth_step(pull, across, down, deviation, 100)
+    got = smooth_step(equations, across, down, deviation, 100)
 
     count = height * width
     laplace = np.zeros((count, count))
@@ -23,10 +23,10 @@ def test_the_step_solves_its_linear_system():
         for i, j, w in zip(first.ravel(), second.ravel(), weight.numpy().ravel(), strict=True):
             laplace[[i, j], [i, j]] += w
             laplace[[i, j], [j, i]] -= w
-    xx, xy, yy = (np.diag(entry.numpy().ravel()) for entry in pull.matrix)
+    xx, xy, yy = (np.diag(entry.numpy().ravel()) for entry in equations.matrix)
     matrix = np.block([[xx + laplace, xy], [xy, yy + laplace]])
     rough = np.concatenate([laplace @ part.numpy().ravel() for part in deviation])
-    want = np.linalg.solve(matrix, pull.vector.numpy().ravel() - rough)
+    want = np.linalg.solve(matrix, equations.vector.numpy().ravel() - rough)
     np.testing.assert_allclose(got.numpy().ravel(), want, atol=1e-3)
 
 
@@ -34,11 +34,11 @@ def test_colours_pull_like_their_squares():
     torch.manual_seed(1)
     across, down, residual = torch.randn(3, 3, 4, 5).double()
     weight, step = torch.rand(4, 5).double(), torch.randn(2, 4, 5).double()
-    pull = empty_pull(4, 5, 0.0)
-    pull.matrix, pull.vector = pull.matrix.double(), pull.vector.double()
-    pull.add_colours(across, down, residual, weight)
-    (xx, xy, yy), (x, y) = pull.matrix, step
-    found = (xx * x * x + 2 * xy * x * y + yy * y * y - 2 * (pull.vector * step).sum(dim=0)).sum()
+    equations = NormalEquations.damped(4, 5, 0.0)
+    equations.matrix, equations.vector = equations.matrix.double(), equations.vector.double()
+    equations.add_colours(across, down, residual, weight)
+    (xx, xy, yy), (x, y) = equations.matrix, step
+    found = (xx * x * x + 2 * xy * x * y + yy * y * y - 2 * (equations.vector * step).sum(dim=0)).sum()
     cost = (weight * (residual + across * x + down * y).square()).sum()
     torch.testing.assert_close(found, cost - (weight * residual.square()).sum())
 
@@ -47,7 +47,7 @@ def test_without_pull_the_field_flattens():
     deviation = torch.zeros(2, 6, 6)
     deviation[:, :, 3:] = 1
     ones = torch.ones(6, 5), torch.ones(5, 6)
-    step = smooth_step(empty_pull(6, 6, 1e-4), *ones, deviation, 200)
+    step = smooth_step(NormalEquations.damped(6, 6, 1e-4), *ones, deviation, 200)
     flattened = deviation + step
     assert float(flattened.amax() - flattened.amin()) < 0.02
 

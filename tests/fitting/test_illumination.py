@@ -4,8 +4,8 @@ import torch
 from tests.fitting.conftest import scenery, views, write_frames
 
 from gendef.errors import DataError
-from gendef.fitting import fit_long, fit_video
-from gendef.fitting.illumination import PARTS, Light, solved
+from gendef.fitting import FitOptions, fit_scenes, fit_video
+from gendef.fitting.illumination import PARTS, Illumination, solve_gains
 from gendef.metrics.image_quality import psnr
 from gendef.video.illumination import gain, lit
 
@@ -56,24 +56,24 @@ def test_what_the_canonical_image_does_not_show_is_not_taken_for_light(tmp_path,
 
 def test_the_same_result_after_an_interruption(tmp_path, moving, monkeypatch):
     from gendef.fitting.checkpoint import StateFile
-    from gendef.fitting.fit import Options, fit_scene
+    from gendef.fitting.single_fit import fit_single
     from gendef.media.footage import read_footage
 
     footage = read_footage(write_frames(tmp_path / "ramp", lit(moving, ramp())), 270)
-    options = Options("fast", illumination=True)
-    whole = fit_scene(footage.scenes[0], footage, options, "x")
+    options = FitOptions(quality="fast", illumination=True)
+    whole = fit_single(footage.scenes[0], footage, options, "x")
     state = StateFile(tmp_path / "state", {}, every=0)
     sweeps = 0
 
-    def stop(moment):
+    def stop(progress):
         nonlocal sweeps
-        sweeps += moment.stage == "refining"
+        sweeps += progress.stage == "refining"
         if sweeps == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_scene(footage.scenes[0], footage, options, "x", watcher=stop, state_file=state)
-    again = fit_scene(footage.scenes[0], footage, options, "x", state_file=state)
+        fit_single(footage.scenes[0], footage, options, "x", on_progress=stop, state_file=state)
+    again = fit_single(footage.scenes[0], footage, options, "x", state_file=state)
     assert torch.equal(again.illumination, whole.illumination) and torch.equal(again.canonical, whole.canonical)
 
 
@@ -116,7 +116,7 @@ def test_segments_have_their_own(tmp_path):
     still = scenery(48, 64)[:, :32, :40] * 0.6 - 0.2
     frames = lit(still.expand(17, 3, 32, 40), ramp(17, 0.03))
     folder = write_frames(tmp_path / "long", frames)
-    clip = fit_long(folder, quality="fast", segment=16, illumination=True)[0]
+    clip = fit_scenes(folder, FitOptions(quality="fast", segment=16, illumination=True))[0]
     assert len(clip.layers) == 2 and all(layer.video.illumination is not None for layer in clip.layers)
     assert clip.report["psnr"] > 40 and clip.report["psnr_without_illumination"] < 35
     assert float(psnr(clip.render(), frames).min()) > 40
@@ -132,12 +132,12 @@ def test_the_linear_system_is_solved(monkeypatch):
     true = torch.rand(2, 3, 2, 3) - 0.5
     square = brightness.square()
     sums = torch.stack((square, square * gain(true, (3 * PARTS, 2 * PARTS))), dim=1)
-    torch.testing.assert_close(solved(sums, (3, 2)), true, atol=1e-3, rtol=0)
+    torch.testing.assert_close(solve_gains(sums, (3, 2)), true, atol=1e-3, rtol=0)
 
 
 def test_the_grid_has_five_cells_along_the_shorter_side():
-    assert Light(torch.zeros(1, 3, 270, 480)).illumination.shape == (1, 5, 9, 3)
-    assert Light(torch.zeros(1, 3, 456, 256)).illumination.shape == (1, 9, 5, 3)
+    assert Illumination(torch.zeros(1, 3, 270, 480)).gains.shape == (1, 5, 9, 3)
+    assert Illumination(torch.zeros(1, 3, 456, 256)).gains.shape == (1, 9, 5, 3)
 
 
 def test_a_missing_source_is_named(tmp_path):

@@ -12,6 +12,7 @@ import gendef
 from gendef import CanonicalVideo
 from gendef.cli import fit, main
 from gendef.errors import InputError
+from gendef.fitting import checkpoint
 from gendef.fitting import layered_fit as composite_fit
 from gendef.fitting import motion_segmentation as separate
 from gendef.fitting.checkpoint import StateFile
@@ -45,8 +46,8 @@ def crossing(tmp_path):
 
 def test_each_layer_gets_its_own_image(crossing):
     folder, masks, _, (back, _) = crossing
-    moments = []
-    clip = gendef.fit_video(folder, quality="fast", masks=masks, watcher=moments.append)
+    reports = []
+    clip = gendef.fit_video(folder, quality="fast", masks=masks, on_progress=reports.append)
     assert isinstance(clip, LayeredVideo)
     assert [layer.name for layer in clip.layers] == ["background", "object 1"]
     assert clip.report["psnr"] > 34 and clip.report["explained"] > 0.97 and clip.report["folded"] == 0
@@ -58,7 +59,7 @@ def test_each_layer_gets_its_own_image(crossing):
     assert float((behind - expected).abs().mean()) < 0.03
     hidden = torch.stack([clip.owners(t) == 1 for t in range(COUNT)])
     assert float((behind - expected).abs().mean(dim=1)[hidden].mean()) < 0.06
-    done = [moment.done for moment in moments]
+    done = [progress.done for progress in reports]
     assert done == sorted(done) and done[-1] == 1
 
 
@@ -67,8 +68,10 @@ def test_the_mask_of_the_first_frame_will_do(crossing, tmp_path, capsys):
     folder, masks, _, _ = crossing
     stages = []
     one = masks / "00000.png"
-    clip = gendef.fit_video(folder, quality="fast", masks=one, watcher=lambda moment: stages.append(moment.stage))
-    assert "following the mask, 5 frames" in stages
+    clip = gendef.fit_video(
+        folder, quality="fast", masks=one, on_progress=lambda progress: stages.append(progress.stage)
+    )
+    assert "following the mask, 5 frames" in [progress.stage for progress in stages]
     assert [layer.name for layer in clip.layers] == ["background", "object 1"]
     found = torch.stack([clip.owners(t) == 1 for t in range(COUNT)])
     truth = torch.stack([torch.from_numpy(np.array(Image.open(path))) > 0 for path in sorted(masks.iterdir())])
@@ -85,7 +88,7 @@ def test_one_mask_is_not_carried_over_cuts(crossing, tmp_path, capsys):
     cut = write_frames(tmp_path / "cut", torch.cat((frames * 0.4 - 0.6, frames.flip(2) * 0.4 + 0.6)))
     words = ["fit", str(cut), "--masks", str(masks / "00000.png"), "--quality", "fast", "--out", str(tmp_path / "x")]
     assert main.main(words) == 0
-    assert f"no masks in frames {COUNT} to {2 * COUNT - 1}: one image" in capsys.readouterr().out
+    assert f"no masks in frames {COUNT} to {2 * COUNT - 1}: one canonical image" in capsys.readouterr().out
     first, second = (load_clip(tmp_path / "x" / name) for name in ("scene00", "scene01"))
     assert isinstance(first, LayeredVideo) and isinstance(second, CanonicalVideo)
     Image.new("L", (56, 40)).save(tmp_path / "empty.png")
@@ -141,7 +144,7 @@ def test_the_command_writes_layers_and_continues(crossing, tmp_path, monkeypatch
             if Impatient.count == 8:  # in the middle of the second layer
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "StateFile", Impatient)
+    monkeypatch.setattr(checkpoint, "StateFile", Impatient)
     stopped = tmp_path / "stopped"
     assert main.main(["fit", *words, str(stopped)]) == 130
     assert len(list(stopped.glob(".fit-state-layer0?.safetensors"))) == 2
@@ -249,8 +252,8 @@ def test_of_several_scenes_some_may_have_no_layers(crossing, monkeypatch, tmp_pa
     monkeypatch.setattr(composite_fit, "moving_things", finding)
     words = ["fit", str(cut), "--layers", "auto", "--quality", "fast", "--out", str(tmp_path / "x")]
     assert main.main(words) == 0
-    note = f"nothing is before the background in frames {COUNT} to {2 * COUNT - 1}: one image there"
-    assert f"note: {note}" in capsys.readouterr().out
+    note = f"no object in front of the background in frames {COUNT} to {2 * COUNT - 1}: one canonical image there"
+    assert f"warning: {note}" in capsys.readouterr().out
     clips = [load_clip(tmp_path / "x" / f"scene0{number}") for number in range(2)]
     assert [len(clip.layers) for clip in clips] == [2, 1]
-    assert [note in clip.report["notes"] for clip in clips] == [False, True]
+    assert [note in clip.report["warnings"] for clip in clips] == [False, True]

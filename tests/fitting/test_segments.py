@@ -11,7 +11,7 @@ from tests.fitting.conftest import scenery, write_frames
 from gendef.cli import fit, main
 from gendef.editing.layers import draw_on_frame
 from gendef.errors import InputError
-from gendef.fitting import fit_long
+from gendef.fitting import FitOptions, checkpoint, fit_scenes, fit_video
 from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.segments import OVERLAP, split
 from gendef.video.layered_video import load_clip
@@ -44,12 +44,12 @@ def test_too_short_segments_are_refused():
 
 def test_a_long_clip_is_one_clip(journey):
     folder, frames = journey
-    moments = []
-    (clip,) = fit_long(folder, quality="fast", segment=16, watcher=moments.append)
+    reports = []
+    (clip,) = fit_scenes(folder, FitOptions(quality="fast", segment=16), on_progress=reports.append)
     assert [(layer.start, layer.end) for layer in clip.layers] == [(0, 14), (6, 20)]
     assert clip.report["psnr"] > 26 and clip.report["psnr_min"] > 20 and len(clip.report["segments"]) == 2
     assert float((clip.render() - frames).abs().mean()) < 0.08
-    done = [moment.done for moment in moments]
+    done = [progress.done for progress in reports]
     assert done == sorted(done) and done[-1] == 1
     tracks = clip.track([(24, 12)], frame=0)
     seen = torch.arange(COUNT) < 12
@@ -61,7 +61,7 @@ def test_a_long_clip_is_one_clip(journey):
     for t in (2, 6, 9):  # first in one segment, then in both, then mostly in the second
         place = after[t, :, 10:14, 20 - 2 * (t - 2) : 24 - 2 * (t - 2)]
         assert float(place[0].min()) > 0.9 and float(place[1].max()) < -0.9, t
-    (whole,) = fit_long(folder, frames=4, quality="fast", segment=16)
+    (whole,) = fit_scenes(folder, FitOptions(frames=4, quality="fast", segment=16))
     assert whole.canonical.ndim == 3, "a short clip has one canonical image"
 
 
@@ -81,10 +81,14 @@ def test_the_command_splits_and_continues(journey, tmp_path, monkeypatch, capsys
             if Impatient.count == 8:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "StateFile", Impatient)
+    monkeypatch.setattr(checkpoint, "StateFile", Impatient)
     assert main.main(["fit", *words, str(tmp_path / "stopped")]) == 130
     assert fit.main([*words, str(tmp_path / "stopped")]) == 0
     assert Impatient.count == 12  # of 6 sweeps a segment, none was made twice
     one, two = (load_clip(tmp_path / name) for name in ("whole", "stopped"))
     assert torch.equal(one.render(), two.render())
+    by_function = fit_video(folder, quality="fast", segment=16)  # one way to a fit: the same clip
+    assert len(by_function.layers) == 2
+    for mine, theirs in zip(by_function.layers, one.layers, strict=True):
+        assert torch.equal(mine.video.deformation, theirs.video.deformation)
     assert main.main(["fit", *words, str(tmp_path / "x"), "--segment", "3"]) == 2

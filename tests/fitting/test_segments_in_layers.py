@@ -10,15 +10,15 @@ from tests.fitting.conftest import scenery, write_frames
 
 from gendef.cli import fit, main
 from gendef.errors import InputError
-from gendef.fitting import fit_long
-from gendef.fitting import layered_fit as composite_fit
-from gendef.fitting import segments as long
+from gendef.fitting import FitOptions, checkpoint, fit_scenes, layered_fit, segments
 from gendef.fitting.checkpoint import StateFile
-from gendef.fitting.fit import Options
 from gendef.fitting.motion_segmentation import NothingMoves
 from gendef.fitting.segments import fit_segments
 from gendef.media.footage import read_footage
 from gendef.video.layered_video import load_clip
+
+SHORT = FitOptions(quality="fast", segment=16)
+AUTO = FitOptions(quality="fast", segment=16, layers="auto")
 
 COUNT, HEIGHT, WIDTH = 20, 36, 64
 SECOND, SWITCH, FIRST = 6, 10, 14
@@ -49,12 +49,12 @@ def crossing(shown, count=COUNT):
     return frames, labels
 
 
-def fitted(folder, shown, moments=None):
+def fitted(folder, shown, reports=None):
     """The clip of a folder to be written, in two segments, and its labels."""
     frames, labels = crossing(shown)
     footage = read_footage(write_frames(folder, frames), 270)
-    watcher = (lambda moment: None) if moments is None else moments.append
-    clip = fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, labels, watcher=watcher)
+    on_progress = (lambda progress: None) if reports is None else reports.append
+    clip = fit_segments(footage.scenes[0], footage, SHORT, "x", 16, labels, on_progress=on_progress)
     return clip, labels
 
 
@@ -79,9 +79,9 @@ def painted(clip, colours):
 @pytest.fixture(scope="module")
 def throughout(tmp_path_factory):
     """A clip with one thing in all frames and another from frame 16 on, its labels, and what a watcher was told."""
-    moments = []
-    clip, labels = fitted(tmp_path_factory.mktemp("long") / "frames", {1: range(COUNT), 2: range(16, COUNT)}, moments)
-    return clip, labels, moments
+    reports = []
+    clip, labels = fitted(tmp_path_factory.mktemp("long") / "frames", {1: range(COUNT), 2: range(16, COUNT)}, reports)
+    return clip, labels, reports
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def within(tmp_path_factory):
 
 
 def test_every_segment_has_its_layers(throughout):
-    clip, labels, moments = throughout
+    clip, labels, reports = throughout
     assert extents(clip) == [
         ("background", 0, FIRST),
         ("object 1", 0, FIRST),
@@ -106,10 +106,10 @@ def test_every_segment_has_its_layers(throughout):
     names = [[layer["name"] for layer in part["layers"]] for part in report["segments"]]
     assert names == [["background", "object 1"], ["background", "object 1", "object 2"]]
     assert 16 <= report["segments"][1]["layers"][2]["reference_frame"] < COUNT  # a frame of the source
-    assert report["sweeps"] == 30 and report["notes"] == []
-    done = [moment.done for moment in moments]
+    assert report["sweeps"] == 30 and report["warnings"] == []
+    done = [progress.done for progress in reports]
     assert done == sorted(done) and done[-1] == 1
-    assert any(moment.stage.startswith("segment 2 of 2, object 2") for moment in moments)
+    assert any(progress.stage.startswith("segment 2 of 2, object 2") for progress in reports)
     for t in range(COUNT):
         owner = clip.owners(t)
         assert set(owner.unique().tolist()) <= ({0, 1} if t < SWITCH else {2, 3, 4})
@@ -180,7 +180,7 @@ def test_things_that_begin_or_end_where_segments_overlap(within):
 def test_segments_may_lack_labels(tmp_path):
     frames, labels = crossing({1: range(5), 2: range(16, COUNT)})
     folder, masks = write_frames(tmp_path / "frames", frames), write_masks(tmp_path / "masks", labels)
-    (clip,) = fit_long(folder, quality="fast", segment=16, masks=masks)
+    (clip,) = fit_scenes(folder, FitOptions(quality="fast", segment=16, masks=masks))
     second = ("background", SECOND, COUNT), ("object 2", 16, COUNT)
     assert extents(clip) == [("background", 0, FIRST), ("object 1", 0, 5), *second]
     assert torch.equal(clip.segment(labels[3], frame=3), torch.where(labels == 1, 1, 0).to(torch.uint8))
@@ -197,11 +197,13 @@ def test_each_segment_finds_what_moves(tmp_path, monkeypatch):
             raise NothingMoves("nothing moves")
         return labels[:FIRST]
 
-    monkeypatch.setattr(composite_fit, "moving_things", finding)
-    (clip,) = fit_long(write_frames(tmp_path / "frames", frames), quality="fast", segment=16, layers="auto")
+    monkeypatch.setattr(layered_fit, "moving_things", finding)
+    (clip,) = fit_scenes(write_frames(tmp_path / "frames", frames), AUTO)
     assert asked == [FIRST, COUNT - SECOND]
     assert extents(clip) == [("background", 0, FIRST), ("object 1", 0, 5), ("background", SECOND, COUNT)]
-    assert clip.report["notes"] == ["nothing is before the background in frames 6 to 19: one image there"]
+    assert clip.report["warnings"] == [
+        "no object in front of the background in frames 6 to 19: one canonical image there"
+    ]
     assert clip.report["psnr"] > 33
 
 
@@ -209,8 +211,8 @@ def test_each_segment_finds_what_moves(tmp_path, monkeypatch):
 def test_what_moves_keeps_its_name_only_if_it_is_the_same_thing(tmp_path, monkeypatch, second, name):
     frames, labels = crossing({1: range(COUNT), 2: range(COUNT)})
     found = [labels[:FIRST] == 1, labels[SECOND:] == second]
-    monkeypatch.setattr(composite_fit, "moving_things", lambda pictures, flows, seed: found.pop(0).to(torch.uint8))
-    (clip,) = fit_long(write_frames(tmp_path / "frames", frames), quality="fast", segment=16, layers="auto")
+    monkeypatch.setattr(layered_fit, "moving_things", lambda pictures, flows, seed: found.pop(0).to(torch.uint8))
+    (clip,) = fit_scenes(write_frames(tmp_path / "frames", frames), AUTO)
     assert [layer.name for layer in clip.layers] == ["background", "object 1", "background", name]
     assert [entry["name"] for entry in clip.report["segments"][1]["layers"]] == ["background", name]
     carried = clip.segment(labels[2] == 1, frame=2)
@@ -218,14 +220,14 @@ def test_what_moves_keeps_its_name_only_if_it_is_the_same_thing(tmp_path, monkey
 
 
 def test_more_layers_than_a_clip_holds_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(long, "MAX_LAYERS", 3)
+    monkeypatch.setattr(segments, "MAX_LAYERS", 3)
     frames, labels = crossing({1: range(COUNT)})
     footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
     with pytest.raises(InputError, match="2 segments of 2 layers are more than the 3 layers of a clip"):
-        fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, labels)
+        fit_segments(footage.scenes[0], footage, SHORT, "x", labels)
     with pytest.raises(InputError, match="2 segments of 2 layers"):
-        fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, kind="auto")
-    assert len(fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16).layers) == 2
+        fit_segments(footage.scenes[0], footage, AUTO, "x")
+    assert len(fit_segments(footage.scenes[0], footage, SHORT, "x").layers) == 2
 
 
 def test_time_that_was_spent_before_a_stop_counts(tmp_path):
@@ -236,8 +238,8 @@ def test_time_that_was_spent_before_a_stop_counts(tmp_path):
         return StateFile(tmp_path / f"{number}.safetensors", {"part": number})
 
     def report():
-        options = Options("fast", budget=2.0)
-        return fit_segments(footage.scenes[0], footage, options, "x", 16, labels, state_file=states).report
+        options = replace(SHORT, budget=2.0)
+        return fit_segments(footage.scenes[0], footage, options, "x", labels, states=states).report
 
     assert report()["seconds"] < 500
     for number in range(4):
@@ -275,7 +277,7 @@ def test_the_command_splits_layers_and_continues(tmp_path, monkeypatch, capsys):
             if Impatient.count == 21:  # in the middle of the second segment's object 1
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "StateFile", Impatient)
+    monkeypatch.setattr(checkpoint, "StateFile", Impatient)
     stopped = tmp_path / "stopped"
     assert main.main(["fit", *words, str(stopped)]) == 130
     assert sorted(path.name for path in stopped.glob(".*")) == [
@@ -297,4 +299,4 @@ def test_masks_of_another_number_or_size_are_refused(tmp_path):
     footage = read_footage(write_frames(tmp_path / "frames", frames), 270)
     for wrong in (labels[1:], labels[:, 1:]):
         with pytest.raises(InputError, match=r"masks must be \(20, 36, 64\) like the frames, got"):
-            fit_segments(footage.scenes[0], footage, Options("fast"), "x", 16, wrong)
+            fit_segments(footage.scenes[0], footage, SHORT, "x", wrong)

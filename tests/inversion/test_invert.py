@@ -13,9 +13,10 @@ from tests.fitting.conftest import scenery, views, write_frames
 import gendef
 from gendef.cli import fit_model, main
 from gendef.errors import InputError, ModelError
-from gendef.fitting.fit import Options as FitOptions
-from gendef.fitting.fit import fit_scene
-from gendef.inversion import Options, invert
+from gendef.fitting.options import FitOptions
+from gendef.fitting.single_fit import fit_single
+from gendef.inversion import InversionOptions, invert
+from gendef.inversion import stages as stages_module
 from gendef.inversion import state as states
 from gendef.inversion.invert import _ramp
 from gendef.inversion.latents import Latents, move, nearest_content, nearest_motion, paint, random_w
@@ -47,26 +48,33 @@ def pan(tmp_path_factory):
     return write_frames(tmp_path_factory.mktemp("clip") / "pan", frames)
 
 
-def short_fit(scene, footage, options, name, watcher):
-    """A plain fit with no time to spend: one sweep at every level."""
-    return fit_scene(scene, footage, FitOptions("fast", options.seed, 1e-3), name, watcher=watcher)
+def short_fit(scene, footage, options, name, on_progress):
+    """A plain fit of one sweep."""
+    hurried = FitOptions(quality="fast", seed=options.seed, budget=1e-3)
+    return fit_single(scene, footage, hurried, name, on_progress=on_progress)
+
+
+def limit_steps(monkeypatch, steps, contents, motions):
+    """Limit the steps of the four stages at quality fast, and the random latents at the start."""
+    for stage, count in zip(stages_module.STAGES, steps, strict=True):
+        monkeypatch.setitem(stage.steps, "fast", count)
+    objective = import_module("gendef.inversion.objective")
+    monkeypatch.setattr(objective, "CONTENTS", contents)
+    monkeypatch.setattr(objective, "MOTIONS", motions)
 
 
 @pytest.fixture
 def few_steps(monkeypatch):
     """Inversions of a few steps, among few seeds, after a short fit."""
-    module = import_module("gendef.inversion.invert")
-    monkeypatch.setitem(module.STEPS, "fast", (4, 3, 3, 8))
-    monkeypatch.setattr(import_module("gendef.inversion.target"), "fit_scene", short_fit)
-    monkeypatch.setattr(module, "SEEDS", 8)
-    monkeypatch.setattr(module, "MOTIONS", 3)
+    limit_steps(monkeypatch, (4, 3, 3, 8), 8, 3)
+    monkeypatch.setattr(import_module("gendef.inversion.target"), "fit_single", short_fit)
 
 
 def test_the_target_is_seen_from_the_reference_frame(pan):
     scene, footage = read_square(pan, SIDE)
     assert scene.frames[0].shape == (SIDE, SIDE, 3)
     assert footage.notes == ["the model makes squares: 40x32 was cut to its middle"]
-    target = find_target(scene, footage, "pan", 0, lambda moment: None)
+    target = find_target(scene, footage, "pan", 0, lambda progress: None)
     reference = target.reference
     assert target.fields[reference].abs().max() < 1e-5
     assert (target.canonical - target.frames[reference]).abs().mean() < 0.03
@@ -109,12 +117,12 @@ def test_contents_and_motions_that_exist_are_found(generator):
 def test_inversion_gives_a_model_that_holds_the_clip(generator, pan, few_steps):
     model = GenDeF(generator, {"fps": 10.0}, "tiny")
     before = model.fingerprint
-    moments = []
-    found = invert(pan, model, options=Options("fast"), watcher=moments.append)
-    report = found.video.report
-    assert report["psnr"] > report["psnr_before_tuning"] and report["steps"] == 18
-    assert {"content", "motion", "together", "tuning"} <= {moment.stage for moment in moments}
-    assert all(a.done <= b.done + 1e-9 for a, b in itertools.pairwise(moments))
+    reports = []
+    found = invert(pan, model, options=InversionOptions("fast"), on_progress=reports.append)
+    reached = found.video.report
+    assert reached["psnr"] > reached["psnr_before_tuning"] and reached["steps"] == 18
+    assert {"content", "motion", "together", "tuning"} <= {report.stage for report in reports}
+    assert all(a.done <= b.done + 1e-9 for a, b in itertools.pairwise(reports))
     assert GenDeF(generator).fingerprint == before  # the model itself stays
     # Truncation 0 is the clip's content for every seed, and other motions of it can be had.
     for seed in (0, 5):
@@ -131,16 +139,13 @@ def test_inversion_gives_a_model_that_holds_the_clip(generator, pan, few_steps):
 
 
 def test_a_clip_of_the_generator_itself_is_found_nearly(generator, tmp_path, monkeypatch):
-    module = import_module("gendef.inversion.invert")
-    monkeypatch.setitem(module.STEPS, "fast", (60, 20, 5, 15))
-    monkeypatch.setattr(module, "SEEDS", 32)
-    monkeypatch.setattr(module, "MOTIONS", 4)
+    limit_steps(monkeypatch, (60, 20, 5, 15), 32, 4)
     w = random_w(generator, 1, 99)
     rows = generator.motion_noise_length(3.0)
     latents = Latents(w, random_w(generator, 1, 99, "motion"), torch.randn(1, rows, 16))
     content = paint(generator, w)
     frames = generator.render(content, move(generator, content, latents, torch.arange(4.0))[None])[0].clamp(-1, 1)
-    found = invert(write_frames(tmp_path / "own", frames), GenDeF(generator), options=Options("fast"))
+    found = invert(write_frames(tmp_path / "own", frames), GenDeF(generator), options=InversionOptions("fast"))
     assert found.untuned.report["psnr"] > 25
     assert found.video.report["psnr"] > found.untuned.report["psnr"] > 0
 
@@ -187,7 +192,7 @@ def test_command(saved, pan, tmp_path, few_steps, capsys):
     )
     capsys.readouterr()
     assert main.main([*arguments, "--frames", "1"]) == 0  # a single picture, and the clip is replaced
-    assert "note: the model makes squares" in capsys.readouterr().out
+    assert "warning: the model makes squares" in capsys.readouterr().out
     assert gendef.CanonicalVideo.load(out).num_frames == 1
 
 
@@ -203,7 +208,7 @@ def test_continues_exactly_where_it_was_stopped(saved, pan, tmp_path, few_steps,
     assert main.main([*arguments, str(tmp_path / "whole")]) == 0
     for stop_after in (5, 14):  # in the second stage, and while the model is tuned
 
-        class Impatient(states.ProgressFile):
+        class Impatient(states.InversionStateFile):
             count = 0
 
             def offer(self, progress):
@@ -213,7 +218,7 @@ def test_continues_exactly_where_it_was_stopped(saved, pan, tmp_path, few_steps,
                     raise KeyboardInterrupt
 
         Impatient.stop = stop_after
-        monkeypatch.setattr(fit_model, "ProgressFile", Impatient)
+        monkeypatch.setattr(fit_model, "InversionStateFile", Impatient)
         out = tmp_path / f"stopped{stop_after}"
         assert main.main([*arguments, str(out)]) == 130
         assert (out / fit_model.STATE).exists() and not (tmp_path / f"stopped{stop_after}_model").exists()
@@ -224,11 +229,11 @@ def test_continues_exactly_where_it_was_stopped(saved, pan, tmp_path, few_steps,
 
 
 def test_a_damaged_or_foreign_state_begins_anew(tmp_path):
-    file = states.ProgressFile(tmp_path / "state", {"a": 1})
+    file = states.InversionStateFile(tmp_path / "state", {"a": 1})
     assert file.load() is None
-    file.save(states.Progress(0, [1, 0, 0, 0], 2.0, {"x": torch.ones(2)}))
+    file.save(states.InversionState(0, [1, 0, 0, 0], 2.0, {"x": torch.ones(2)}))
     assert file.load().steps == [1, 0, 0, 0]
-    assert states.ProgressFile(tmp_path / "state", {"a": 2}).load() is None
+    assert states.InversionStateFile(tmp_path / "state", {"a": 2}).load() is None
     (tmp_path / "state").write_bytes(b"no tensors")
     assert file.load() is None
 
@@ -236,7 +241,7 @@ def test_a_damaged_or_foreign_state_begins_anew(tmp_path):
 def test_models_with_classes(pan, few_steps):
     torch.manual_seed(0)
     generator = Generator(replace(tiny_config(num_classes=3), resolution=SIDE)).eval()
-    found = invert(pan, GenDeF(generator), frames=3, options=Options("fast"))
+    found = invert(pan, GenDeF(generator), frames=3, options=InversionOptions("fast"))
     assert found.video.info["label"] == 0
     other = found.model.sample_motions(found.video, [4])[0]
     assert other.num_frames == 3
@@ -266,7 +271,7 @@ def test_impossible_options(generator, pan):
         ({"budget": 0.0}, "budget must be a positive number"),
     ):
         with pytest.raises(InputError, match=words):
-            Options(**wrong)
+            InversionOptions(**wrong)
     mixed = GenDeF(generator, name="mixed")
     mixed.generator = replace_config(generator)
     with pytest.raises(ModelError, match="mixed lets its motion change the canonical image"):

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import correlate1d
 from scipy.signal import correlate
 
 from gendef.errors import InputError, ModelError
@@ -19,15 +18,42 @@ def images(count, side, seed=0):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+def waves(phase):
+    """One smooth frame in [-1, 1], float64 (1, 3, 24, 32)."""
+    y, x = np.mgrid[:24, :32]
+    planes = [0.5 + 0.4 * np.sin(0.3 * x + 0.2 * y * (channel + 1) + phase) for channel in range(3)]
+    return torch.from_numpy(np.stack(planes)[None]) * 2 - 1
+
+
+def noise():
+    """Two frames in [-1, 1], float64 (1, 3, 24, 32)."""
+    first, second = np.random.default_rng(0).random((2, 24, 32, 3))
+    return [torch.from_numpy(frame.transpose(2, 0, 1)[None].copy()) * 2 - 1 for frame in (first, second)]
+
+
+def grey(level, side=16):
+    return torch.full((1, 3, side, side), level / 127.5 - 1, dtype=torch.float64)
+
+
 class TestPsnr:
     def test_by_hand(self):
         black = torch.full((2, 3, 4, 4), -1.0)
         other = black.clone()
         other[1] += 0.2  # a tenth of the range: 20 dB
-        assert psnr(black, other).tolist() == [float("inf"), pytest.approx(20)]
-        grey = black.clone()
-        grey[:, 0, 0, 0] = 1  # one of 48 values is off by the whole range
-        assert psnr(black, grey)[0] == pytest.approx(10 * np.log10(48))
+        assert psnr(black, other).tolist() == [100, pytest.approx(20)]
+        one_value = black.clone()
+        one_value[:, 0, 0, 0] = 1  # one of 48 values is off by the whole range
+        assert psnr(black, one_value)[0] == pytest.approx(10 * np.log10(48))
+
+    def test_values_of_scikit_image(self):
+        """Recorded from peak_signal_noise_ratio of scikit-image 0.26.0."""
+        assert float(psnr(waves(0.0), waves(0.5))) == pytest.approx(17.08139623013906, abs=1e-9)
+        assert float(psnr(*noise())) == pytest.approx(7.815608567096749, abs=1e-9)
+
+    def test_values_out_of_range_count_as_black_or_white(self):
+        first, second = (frame * 1.5 for frame in noise())
+        expected = psnr(first.clamp(-1, 1), second.clamp(-1, 1))
+        assert torch.equal(psnr(first, second), expected) and torch.equal(psnr(second, first), expected)
 
     def test_shapes(self):
         with pytest.raises(InputError, match=r"\(1, 3, 4, 4\) and \(1, 3, 5, 5\)"):
@@ -35,27 +61,43 @@ class TestPsnr:
 
 
 class TestSsim:
-    def test_against_the_formula(self):
-        first, second = images(1, 24)[0].numpy().astype(float), images(1, 24, 1)[0].numpy().astype(float)
-        second = 0.6 * first + 0.4 * second
+    def test_values_of_scikit_image(self):
+        """Recorded from structural_similarity of scikit-image 0.26.0 with gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False and data_range=1."""
+        assert float(ssim(waves(0.0), waves(0.5))) == pytest.approx(0.8076698949074043, abs=1e-9)
+        first, second = noise()
+        assert float(ssim(first, second)) == pytest.approx(0.02598817378320097, abs=1e-9)
+        assert float(ssim(first, 0.8 * first + 0.2 * second)) == pytest.approx(0.9524573485267517, abs=1e-9)
+
+    def test_flat_grey(self):
+        """Also scikit-image's value. On [-1, 1] the luminance term gave -0.85."""
+        assert float(ssim(grey(121), grey(134))) == pytest.approx(0.994816507827679, abs=1e-9)
+
+    def test_against_explicit_sums_over_the_window(self):
+        first, second = waves(0.0), waves(0.9)
         offsets = np.arange(-5, 6)
-        window = np.exp(-(offsets**2) / (2 * 1.5**2))
+        window = np.exp(-(offsets[:, None] ** 2 + offsets[None, :] ** 2) / (2 * 1.5**2))
         window /= window.sum()
+        values = []
+        for one, two in zip(first[0].numpy() / 2 + 0.5, second[0].numpy() / 2 + 0.5, strict=True):
+            for y in range(5, 24 - 5):
+                for x in range(5, 32 - 5):
+                    a, b = (plane[y - 5 : y + 6, x - 5 : x + 6] for plane in (one, two))
+                    mean_a, mean_b = (window * a).sum(), (window * b).sum()
+                    var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+                    both = (window * (a - mean_a) * (b - mean_b)).sum()
+                    above = (2 * mean_a * mean_b + 1e-4) * (2 * both + 9e-4)
+                    values.append(above / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4)))
+        assert float(ssim(first, second)) == pytest.approx(np.mean(values), abs=1e-12)
 
-        def mean(x):
-            return correlate1d(correlate1d(x, window, -1), window, -2)[..., 5:-5, 5:-5]
-
-        a, b = mean(first), mean(second)
-        va, vb, both = mean(first**2) - a**2, mean(second**2) - b**2, mean(first * second) - a * b
-        c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-        expected = ((2 * a * b + c1) * (2 * both + c2) / ((a**2 + b**2 + c1) * (va + vb + c2))).mean()
-        found = ssim(torch.from_numpy(first)[None], torch.from_numpy(second)[None])
-        assert float(found) == pytest.approx(expected, abs=1e-6)
+    def test_values_out_of_range_count_as_black_or_white(self):
+        first, second = (frame * 1.5 for frame in noise())
+        assert torch.equal(ssim(first, second), ssim(first.clamp(-1, 1), second.clamp(-1, 1)))
 
     def test_equal_frames_and_small_ones(self):
         frame = images(2, 16)
         assert ssim(frame, frame).tolist() == pytest.approx([1, 1])
-        with pytest.raises(InputError, match="at least 11 pixels, got 10x10"):
+        with pytest.raises(InputError, match="11 pixels, got 10x10"):
             ssim(images(1, 10), images(1, 10))
 
 

@@ -67,7 +67,7 @@ def test_the_command_writes_videos(folder, tmp_path, capsys):
 
 
 def test_it_is_measured_like_any_model(folder):
-    from gendef.evaluation.clip_sets import open_clips
+    from gendef.evaluation.open_clips import open_clips
     from gendef.evaluation.sampling import Sampling
 
     clips = list(open_clips(str(folder)).clips(Sampling(frames=3, count=2)))

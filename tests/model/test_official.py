@@ -1,5 +1,6 @@
 import importlib.util
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gendef.interop import (
     official_generator,
     official_generator_state,
 )
+from gendef.kernels.registry import plain_forms
 from gendef.networks.stylegan_v_discriminator import Discriminator, DiscriminatorConfig
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
@@ -34,7 +36,15 @@ def reference():
     return case, state, load_file(REFERENCE / "gendef64" / "io.safetensors")
 
 
+@pytest.fixture(params=["fast", "plain"])
+def forms(request):
+    """The whole network with the fast forms of the kernels, and with their plain forms."""
+    with plain_forms() if request.param == "plain" else nullcontext():
+        yield
+
+
 @needs_reference
+@pytest.mark.usefixtures("forms")
 def test_generator_matches_the_official_network(reference):
     case, state, io = reference
     generator = official_generator(case, state["G"])
@@ -48,6 +58,7 @@ def test_generator_matches_the_official_network(reference):
 
 
 @needs_reference
+@pytest.mark.usefixtures("forms")
 def test_discriminator_matches_the_official_network(reference):
     case, state, io = reference
     discriminator = official_discriminator(case, state["D"])

@@ -14,11 +14,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from gendef.bench.reference import literal_path
 from gendef.bench.sampling import SampledVideo
 from gendef.data.clips import ClipBatch
 from gendef.errors import ConfigError
 from gendef.inversion.invert import Options, Target, _Search
+from gendef.kernels.registry import plain_forms
 from gendef.networks.baselines import build_generator
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
@@ -172,7 +172,7 @@ def test_sampling_waits_for_nothing(pretended, name, dtype):
     generator.compute_dtype = dtype
     with pretended() as moves, torch.no_grad():
         video = SampledVideo(generator.to(GPU), FRAMES, GPU)
-        for path in (literal_path, contextlib.nullcontext):
+        for path in (plain_forms, contextlib.nullcontext):
             moves.waits = 0
             with path():
                 content = video.content()

@@ -21,7 +21,9 @@ from gendef.training.checkpoint import latest_checkpoint
 from gendef.training.diffaug import diffaug
 from gendef.training.distributed import SINGLE_PROCESS, Group, process_group
 from gendef.training.launch import start_processes
-from gendef.training.trainer import STAGES, RunOptions, Trainer
+from gendef.training.run_folder import STAGES
+from gendef.training.run_options import RunOptions
+from gendef.training.trainer import Trainer
 
 from .conftest import tiny_training
 
@@ -170,7 +172,7 @@ print(f"threads of the group: {[name for name in names if 'gloo' in name]}", flu
 
 
 @pytest.fixture
-def worker(archive_path, tmp_path, monkeypatch, capfd):
+def worker(archive_path, tmp_path, monkeypatch, capfd, caplog):
     """Runs a scenario in two processes; returns exit status, standard output and standard error."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
@@ -179,7 +181,8 @@ def worker(archive_path, tmp_path, monkeypatch, capfd):
 
     def start(scenario):
         status = start_processes([sys.executable, str(script), scenario, str(archive_path), str(tmp_path)], 2)
-        return status, *capfd.readouterr()
+        out, err = capfd.readouterr()
+        return status, out, err + caplog.text
 
     return start
 

@@ -175,10 +175,14 @@ def test_a_prior_needs_an_autoencoder(archive_path, tmp_path):
 
 
 def test_a_run_is_continued_with_its_own_settings(archive_path, tmp_path):
-    LatentTrainer(tiny(), archive_path, options(tmp_path / "run"))
+    LatentTrainer(tiny(), archive_path, options(tmp_path / "run", stages=("autoencoder",))).run()
     with pytest.raises(ConfigError, match="mirror"):
         LatentTrainer(tiny(mirror=False), archive_path, options(tmp_path / "run"))
-    LatentTrainer(tiny(images=99), archive_path, options(tmp_path / "run"))
+    changed = replace(tiny().autoencoder_stage, latent_noise=0.5)
+    with pytest.raises(ConfigError, match="latent_noise"):
+        LatentTrainer(replace(tiny(), autoencoder_stage=changed), archive_path, options(tmp_path / "run"))
+    longer = replace(tiny().autoencoder_stage, images=20, crop=8)
+    LatentTrainer(replace(tiny(), autoencoder_stage=longer), archive_path, options(tmp_path / "run"))
 
 
 def test_data_of_another_size(archive_path, tmp_path):

@@ -14,7 +14,7 @@ import yaml
 from gendef.data import PrepareConfig, prepare
 from gendef.errors import ConfigError, TrainingError
 from gendef.model.gendef import GenDeF
-from gendef.training.checkpoint import latest_checkpoint
+from gendef.training.checkpoint import is_finite, latest_checkpoint, load_checkpoint
 from gendef.training.config import TrainConfig
 from gendef.training.stages import Stage
 from gendef.training.trainer import RunOptions, Stopped, Trainer
@@ -175,6 +175,24 @@ def test_divergence_rolls_back_and_then_gives_up(archive_path, tmp_path, monkeyp
     broken["times"], limit = 0, 99
     with pytest.raises(TrainingError, match="diverged at 8 images and 3 roll-backs"):
         Trainer(tiny_training(), archive_path, options(tmp_path / "never", stages=("pretrain",))).run()
+
+
+def test_a_weight_that_is_not_finite_is_never_saved(archive_path, tmp_path, monkeypatch):
+    """The weight breaks after the last losses were checked; the run rolls back to the newest good state."""
+    original, broken = Stage.step, []
+
+    def break_a_weight(self, batch, times):
+        metrics = original(self, batch, times)
+        if self.images_seen == 16 and not broken:
+            broken.append(True)
+            next(self.generator.parameters()).data.view(-1)[0] = float("nan")
+        return metrics
+
+    monkeypatch.setattr(Stage, "step", break_a_weight)
+    Trainer(tiny_training(), archive_path, options(tmp_path / "run", stages=("pretrain",))).run()
+    assert broken and weights(tmp_path / "run", "pretrain")["images_seen"] == 16
+    for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        assert is_finite(load_checkpoint(path)), path
 
 
 def test_warmup_moves_the_discriminator_alone(archive_path, tmp_path):

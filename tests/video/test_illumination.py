@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from gendef import CanonicalVideo
 from gendef.errors import ClipError, InputError
 from gendef.video.illumination import gain, lit, unlit
-from gendef.video.layered_video import Layer, LayeredVideo, load_clip
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo, load_clip
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_light_can_be_taken_off(light):
 def test_all_ways_of_rendering_agree(clip, light, monkeypatch):
     video = in_light(clip, light)
     whole = video.render((40, 36))
-    monkeypatch.setattr("gendef.video.canonical_video.CHUNK_PIXELS", 2 * 40 * 36)
+    monkeypatch.setattr("gendef.video.base.CHUNK_PIXELS", 2 * 40 * 36)
     assert [len(chunk) for chunk in video.iter_frames((40, 36))] == [2, 2, 1]
     torch.testing.assert_close(video.render((40, 36)), whole)
     torch.testing.assert_close(video.render((40, 36), [4, 1]), whole[[4, 1]])

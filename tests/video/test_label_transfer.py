@@ -10,7 +10,7 @@ from PIL import Image
 from gendef import CanonicalVideo
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, jacobian_determinant, resize_field
-from gendef.video.label_transfer import canonical_labels, resized_labels, segment, to_labels
+from gendef.video.label_transfer import resized_labels, to_labels
 from gendef.visualization.segment_files import write_masks
 
 
@@ -37,7 +37,7 @@ def shifted(frames=4, height=20, width=24):
 def test_whole_shifts_move_every_pixel(kind):
     mask = (torch.rand(20, 24, generator=torch.Generator().manual_seed(0)) * 5).to(torch.uint8)
     mask = mask > 2 if kind == torch.bool else mask.to(kind)
-    frames = segment(shifted(), mask)
+    frames = shifted().segment(mask)
     assert frames.dtype == kind and frames.shape == (4, 20, 24)
     for t in range(4):
         assert torch.equal(frames[t, t:, 2 * t :], mask[: 20 - t, : 24 - 2 * t])
@@ -45,7 +45,7 @@ def test_whole_shifts_move_every_pixel(kind):
 
 def test_from_a_frame_nothing_enters_that_it_does_not_show():
     mask = torch.ones(20, 24, dtype=torch.bool)
-    frames = segment(shifted(), mask, frame=1)
+    frames = shifted().segment(mask, frame=1)
     assert frames[0, : 20 - 1, : 24 - 2].all()
     # What frame 1 had already lost, and what comes in after it, is background.
     assert not frames[0, 19:].any() and not frames[0, :, 22:].any()
@@ -64,7 +64,7 @@ def counted(labels, field, many=15):
 
 def test_labels_are_those_with_the_largest_area():
     labels, field = blobs(40, 48, 5), smooth_field(3, 20, 24, 0.25, seed=1)
-    frames = segment(CanonicalVideo(torch.zeros(3, 40, 48), field), labels)
+    frames = CanonicalVideo(torch.zeros(3, 40, 48), field).segment(labels)
     shares = counted(labels, field)
     own = torch.stack([frames == label for label in labels.unique()])
     assert torch.equal(frames.unique(), labels.unique())
@@ -86,7 +86,7 @@ def test_a_mask_comes_back_from_other_frames_as_it_was(seed, strength):
         for column in range(2):
             flat[row : 23 + row, column : 27 + column] &= area > 0.15
     for mask in (blobs(24, 28, 4, seed), blobs(24, 28, 3, seed) == 1):
-        frames = segment(video, mask, frame=1)
+        frames = video.segment(mask, frame=1)
         assert torch.equal(frames[1], mask)
         if (area > 0).all():
             assert (frames[2] == mask)[flat].float().mean() > 0.998
@@ -102,13 +102,13 @@ def test_single_pixels_survive_being_carried():
     mask = torch.zeros(32, 32, dtype=torch.bool)
     mask[3::7, 4::6] = True
     mask[16] = True
-    assert torch.equal(segment(video, mask, frame=0)[1], mask)
+    assert torch.equal(video.segment(mask, frame=0)[1], mask)
 
 
 def test_canonical_mask_of_a_frame():
     mask = torch.zeros(20, 24, dtype=torch.bool)
     mask[8:12, 10:16] = True
-    canonical = canonical_labels(shifted(), mask, 2)
+    canonical = shifted().canonical_labels(mask, 2)[0]
     expected = torch.zeros(20, 24, dtype=torch.bool)
     expected[6:10, 6:12] = True
     assert torch.equal(canonical, expected)
@@ -120,28 +120,28 @@ def test_objects_have_no_holes_where_the_field_stretches():
     video = CanonicalVideo(torch.zeros(3, 64, 64), torch.stack((torch.zeros(32, 32, 2), -grid * 0.75)))
     mask = torch.zeros(32, 32, dtype=torch.bool)
     mask[8:24, 8:24] = True
-    assert torch.equal(segment(video, mask, frame=0)[1], torch.ones(32, 32, dtype=torch.bool))
-    small = segment(video, torch.ones(32, 32, dtype=torch.bool), frame=1)[0]
+    assert torch.equal(video.segment(mask, frame=0)[1], torch.ones(32, 32, dtype=torch.bool))
+    small = video.segment(torch.ones(32, 32, dtype=torch.bool), frame=1)[0]
     assert small[12:20, 12:20].all() and small.sum() == 64
 
 
 def test_masks_of_other_resolutions():
     mask = torch.zeros(40, 48, dtype=torch.bool)
     mask[10:30, 8:40] = True
-    frames = segment(shifted(1), mask)
+    frames = shifted(1).segment(mask)
     assert frames[0, 5:15, 4:20].all() and frames.sum() == 160
-    assert torch.equal(segment(shifted(2), mask, frame=0)[0], frames[0])
+    assert torch.equal(shifted(2).segment(mask, frame=0)[0], frames[0])
     assert torch.equal(resized_labels(mask, (20, 24)), frames[0])
     with pytest.raises(InputError, match="a mask of 24x24 pixels does not fit the canonical image of 24x20"):
-        segment(shifted(), torch.zeros(24, 24, dtype=torch.bool))
+        shifted().segment(torch.zeros(24, 24, dtype=torch.bool))
 
 
 def test_where_colours_are_explained_does_not_matter():
     video = shifted(2)
     mask = blobs(20, 24, 4)
-    expected = segment(video, mask), segment(video, mask, frame=1)
+    expected = video.segment(mask), video.segment(mask, frame=1)
     video.visibility = torch.zeros(2, 20, 24, dtype=torch.bool)
-    assert torch.equal(segment(video, mask), expected[0]) and torch.equal(segment(video, mask, frame=1), expected[1])
+    assert torch.equal(video.segment(mask), expected[0]) and torch.equal(video.segment(mask, frame=1), expected[1])
 
 
 def test_what_masks_may_be():
@@ -183,15 +183,15 @@ def test_bad_masks_are_named(mask, message):
 
 def test_bad_frames_are_named():
     with pytest.raises(InputError, match="between 0 and 3, got 4"):
-        segment(shifted(), torch.zeros(20, 24, dtype=torch.bool), frame=4)
+        shifted().segment(torch.zeros(20, 24, dtype=torch.bool), frame=4)
 
 
 def test_files_hold_the_masks(tmp_path):
     video = shifted()
     for labels in (blobs(20, 24, 4).to(torch.uint8), blobs(20, 24, 2) == 1, blobs(20, 24, 3) * 300):
-        masks = segment(video, labels)
+        masks = video.segment(labels)
         drawn = []
-        write_masks(video, masks, labels, tmp_path / "out", lambda drawn=drawn: drawn.append(1))
+        write_masks(video, masks, [labels], tmp_path / "out", lambda drawn=drawn: drawn.append(1))
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
         assert names == ["canonical_mask.png", "masks", "overlay.mp4", "segments.png"] and len(drawn) == 4
         with Image.open(tmp_path / "out" / "masks" / "00002.png") as image:
@@ -200,5 +200,5 @@ def test_files_hold_the_masks(tmp_path):
         with Image.open(tmp_path / "out" / "canonical_mask.png") as image:
             assert torch.equal(to_labels(image).long(), labels.long())
     with pytest.raises(InputError, match=r"up to 65535 .* got 70000"):
-        write_masks(video, masks * 0, labels * 0 + 70000, tmp_path / "other")
+        write_masks(video, masks * 0, [labels * 0 + 70000], tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []

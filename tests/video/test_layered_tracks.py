@@ -8,7 +8,8 @@ from tests.video.test_layered_video import shifted
 
 from gendef import CanonicalVideo
 from gendef.errors import InputError
-from gendef.video.layered_video import Layer, LayeredVideo
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo
 
 SIZE = (16, 24)
 

@@ -10,7 +10,8 @@ from PIL import Image
 import gendef
 from gendef import CanonicalVideo
 from gendef.errors import ClipError, InputError
-from gendef.video.layered_video import Layer, LayeredVideo, edit_layer, load_clip, to_alpha
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo, load_clip, to_alpha
 
 
 def shifted(image, steps, size, name="background", start=0, alpha=None):
@@ -82,7 +83,7 @@ def test_an_edit_of_one_layer_leaves_the_others_alone(still):
     square = video.layers[1].alpha > 0
     assert torch.equal(red.movedim(1, -1)[~square], video.render().movedim(1, -1)[~square])
     assert (red[:, 0][square] == 1).all()
-    twice = edit_layer(video, 0, lambda layer: layer.with_canonical(layer.canonical * 0))
+    twice = video.with_canonical(video.layers[0].video.canonical * 0)
     assert (twice.render().movedim(1, -1)[~square] == 0).all()
     torch.testing.assert_close(video.render(), frames, atol=1e-4, rtol=0)
 

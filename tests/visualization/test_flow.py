@@ -5,7 +5,6 @@ import torch
 from gendef import CanonicalVideo
 from gendef.errors import InputError
 from gendef.media.flow_files import read_flo
-from gendef.video.flow import iter_flow
 from gendef.visualization.flow import (
     flow_scale,
     write_flow,
@@ -23,7 +22,7 @@ def sliding():
 
 def test_single_pairs_are_the_whole(sliding):
     for kind in ("image", "canonical"):
-        flows = torch.stack(list(iter_flow(sliding, kind)))
+        flows = torch.stack(list(sliding.iter_flow(kind)))
         torch.testing.assert_close(flows, sliding.flow(kind), equal_nan=True)
     assert flow_scale(sliding, "image") == pytest.approx(1.5, abs=0.01)
     assert flow_scale(sliding, "canonical") == pytest.approx(3.0, abs=0.01)

@@ -8,7 +8,8 @@ import torch
 from gendef import CanonicalVideo
 from gendef.errors import InputError
 from gendef.geometry import identity_grid
-from gendef.visualization.html_export import FieldCodec, packed, write_html
+from gendef.visualization.field_codec import FieldCodec, packed
+from gendef.visualization.html_export import write_html
 
 
 def unpacked(data, nodes, frames):

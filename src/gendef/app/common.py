@@ -1,4 +1,4 @@
-"""What the tabs share: errors told on the page, pictures and videos made for it."""
+"""What the tabs share: an error handler, and pictures and videos made for the page."""
 
 import inspect
 import logging
@@ -16,7 +16,7 @@ from gendef.media.images import to_uint8
 from gendef.media.video_writer import write_video
 
 if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
 
 VIEW = 256
 """Shorter side of videos on the page at least, in pixels."""
@@ -27,8 +27,8 @@ CANVAS = 512
 _log = logging.getLogger("gendef.app")
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Show mistakes as one sentence on the page; what nobody foresaw goes to the log."""
+def error_handler(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose `GendefError`s are shown on the page as one sentence; other errors go to the log."""
 
     def message(error: Exception) -> gr.Error:
         if isinstance(error, GendefError):
@@ -67,8 +67,8 @@ def shown() -> Any:
     return gr.update(visible=True)
 
 
-def whole(value: Any, name: str, least: int, most: int) -> int:
-    """A whole number from a field of the page.
+def parse_int(value: Any, name: str, least: int, most: int) -> int:
+    """A whole number from an input of the page.
 
     Raises:
         InputError: empty, not whole, or out of range.
@@ -86,41 +86,38 @@ def enlarged(size: tuple[int, int], least: int) -> tuple[int, int]:
     return size[0] * factor, size[1] * factor
 
 
-def mp4(session: Session, video: "CanonicalVideo", name: str) -> str:
+def mp4(session: Session, video: "Video", name: str) -> str:
     """The video as a file for the page, enlarged smoothly where it is small."""
     path = session.file(name)
     video.to_mp4(path, enlarged(video.size, VIEW))
     return str(path)
 
 
-def canonical_picture(video: "CanonicalVideo") -> np.ndarray:
-    """The canonical image, uint8, large enough to draw on."""
+def canonical_picture(video: "Video") -> np.ndarray:
+    """The canonical image of the layer at the back, uint8, large enough to draw on."""
     from gendef.media.images import resized
 
-    tall, wide = video.canonical.shape[1:]
-    return to_uint8(resized(video.canonical, enlarged((tall, wide), CANVAS)))
+    layer = video.layers[0]
+    return to_uint8(resized(layer.video.canonical, enlarged(layer.canonical_size, CANVAS)))
 
 
-def frame_picture(video: "CanonicalVideo", frame: int) -> np.ndarray:
+def frame_picture(video: "Video", frame: int) -> np.ndarray:
     """A frame, uint8, large enough to draw on."""
     return to_uint8(video.render(enlarged(video.size, CANVAS), [frame]))[0]
 
 
-def place_picture(video: "CanonicalVideo", frame: int | None) -> np.ndarray:
+def place_picture(video: "Video", frame: int | None) -> np.ndarray:
     """A frame, or the canonical image for None."""
     return canonical_picture(video) if frame is None else frame_picture(video, frame)
 
 
-def field_mp4(session: Session, video: "CanonicalVideo") -> str:
+def field_mp4(session: Session, video: "Video") -> str:
     """The field in the usual colours, on one scale for the whole clip."""
-    from gendef.visualization.drawing import flow_colours
+    from gendef.visualization.drawing import field_pictures
 
-    half = np.array([video.size[1] / 2, video.size[0] / 2], np.float32)
-    few = video.deformation[:: max(video.num_frames // 16, 1)].numpy() * half
-    largest = max(float(np.percentile(np.linalg.norm(few, axis=-1), 99)), 1e-6)
     size = enlarged(video.size, VIEW)
     path = session.file("field.mp4")
-    colours = (Image.fromarray(flow_colours(field.numpy() * half, largest)) for field in video.deformation)
-    frames = (np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC)) for picture in colours)
+    pictures = map(Image.fromarray, field_pictures(video.layers[0].video.deformation))
+    frames = (np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC)) for picture in pictures)
     write_video(path, frames, video.fps)
     return str(path)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import html
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gendef.app.common import mp4, shown, told
-from gendef.app.session import Session, Workshop
+from gendef.app.common import error_handler, mp4, shown
+from gendef.app.session import AppState, Session
 from gendef.errors import InputError
 
 FORMATS = ("mp4", "gif", "clip folder (zip)", "web page (html)")
@@ -49,10 +50,10 @@ class EditTab:
     server gets the finished strokes for everything else.
     """
 
-    def __init__(self, workshop: Workshop, state: gr.State, tab: gr.Tab) -> None:
+    def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
         from gendef.editing.filters import LOOKS
 
-        self.workshop, self.state = workshop, state
+        self.app_state, self.state = app_state, state
         gr.Markdown("Paint on the **canonical image** or on any frame of the video: all frames follow.")
         self.painter = gr.HTML(EMPTY_PAINTER, elem_id="painter", padding=False)
         self.strokes = gr.HTML("", html_template="<span></span>", js_on_load=LISTENER, visible="hidden")
@@ -84,13 +85,13 @@ class EditTab:
                 self.format = gr.Radio(FORMATS, value=FORMATS[0], label="Download as")
                 self.make = gr.Button("Make the file", elem_id="make-file")
                 self.made = gr.File(label="Your file", visible=False, elem_id="made-file")
-        lay = told(self.lay_sheet), state, [state, self.painter]
+        lay = error_handler(self.lay_sheet), state, [state, self.painter]
         tab.select(*lay, api_visibility="private", show_progress_on=self.painter)
         undo.click(None, js=UNDO, api_visibility="private")
         # Edits change one clip one after the other, in the order in which they came.
         turn: dict[str, Any] = {"concurrency_id": "edit", "concurrency_limit": 1}
         self.drawn = self.strokes.input(
-            told(self.draw),
+            error_handler(self.draw),
             [state, self.strokes],
             [state, self.after],
             api_name="draw",
@@ -100,16 +101,16 @@ class EditTab:
         )
         page = [state, self.after]
         self.edits = [
-            self.upload.upload(told(self.put_picture), [state, self.upload], page, api_name="edit", **turn),
-            self.apply.click(told(self.put_look), [state, self.look], page, api_name="look", **turn),
-            self.undo.click(told(self.take_back), state, page, api_name="undo", **turn),
-            self.reset.click(told(self.start_over), state, page, api_name="reset", **turn),
+            self.upload.upload(error_handler(self.put_picture), [state, self.upload], page, api_name="edit", **turn),
+            self.apply.click(error_handler(self.put_look), [state, self.look], page, api_name="look", **turn),
+            self.undo.click(error_handler(self.take_back), state, page, api_name="undo", **turn),
+            self.reset.click(error_handler(self.start_over), state, page, api_name="reset", **turn),
         ]
         for event in self.edits:
             event.success(*lay, api_visibility="private", show_progress="hidden")
-        self.make.click(told(self.export), [state, self.format], [state, self.made], api_name="download").success(
-            shown, None, self.made, api_visibility="private", queue=False
-        )
+        self.make.click(
+            error_handler(self.export), [state, self.format], [state, self.made], api_name="download"
+        ).success(shown, None, self.made, api_visibility="private", queue=False)
         self.refreshed = [self.before, self.after, self.upload, self.made]
 
     def refresh(self, session: Session) -> tuple[Any, ...]:
@@ -125,40 +126,52 @@ class EditTab:
         return session, _painter(session)
 
     def draw(self, session: Session | None, strokes: str) -> tuple[Any, ...]:
-        """Strokes on the canonical image, a PNG with alpha as data URL, in the place of those sent before."""
-        from gendef.editing.edit import overlay
+        """Strokes on the canonical image, in the place of those sent before.
 
-        session = session or self.workshop.session()
+        A PNG with alpha as data URL; for a clip of several layers an object of them in JSON, by the layer's number.
+        """
+        from gendef.editing.edit import overlay
+        from gendef.editing.layers import carry_edit
+
+        session = session or self.app_state.session()
         below = session.versions[-1] if session.versions else session.original
-        session.edited = overlay(below, _decoded(strokes)) if strokes else below
+        edited = below
+        for layer, drawing in _drawings(strokes).items():
+            edited = carry_edit(edited, below.checked_layer(layer), overlay(edited.layers[layer].video, drawing))
+        session.edited = edited
         return session, mp4(session, session.edited, "after.mp4")
 
     def put_picture(self, session: Session | None, path: str | None) -> tuple[Any, ...]:
-        """A picture in the place of the canonical image; where it is transparent, the present one shows."""
+        """A picture in the place of the canonical image (of the layer at the back); where transparent, that shows."""
         from gendef.editing.edit import edit_canonical
+        from gendef.editing.layers import carry_edit
         from gendef.media.images import read_image
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if path is None:
             raise InputError("choose a picture first")
         picture = read_image(path)
         picture.thumbnail((MAX_PICTURE, MAX_PICTURE))
         session.finish()
-        session.keep(edit_canonical(session.current, picture))
+        changed = edit_canonical(session.current.layers[0].video, picture)
+        session.keep(carry_edit(session.current, 0, changed))
         return self._page(session)
 
     def put_look(self, session: Session | None, name: str) -> tuple[Any, ...]:
-        """A built-in look over the canonical image."""
+        """A built-in filter on the canonical images."""
         from gendef.editing.edit import apply_look
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         session.finish()
-        session.keep(apply_look(session.current, name))
+        video = session.current
+        for number, layer in enumerate(video.layers):
+            video = video.with_layer(number, apply_look(layer.video, name))
+        session.keep(video)
         return self._page(session)
 
     def take_back(self, session: Session | None) -> tuple[Any, ...]:
         """Undo all strokes since the last edit, or that edit."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if not session.undo():
             gr.Info("There is nothing to undo.", duration=4)
             return session, gr.skip()
@@ -166,14 +179,14 @@ class EditTab:
 
     def start_over(self, session: Session | None) -> tuple[Any, ...]:
         """The clip as it came; this can be undone too."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         session.finish()
         session.keep(session.original)
         return self._page(session)
 
     def export(self, session: Session | None, kind: str) -> tuple[Any, ...]:
         """A file of the edited clip: mp4, gif, clip folder (zip) or web page (html)."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         video = session.current
         if kind == FORMATS[0]:
             path = session.file("edited.mp4")
@@ -206,6 +219,23 @@ def _painter(session: Session) -> str:
         '<iframe title="Paint on the canonical image or on a frame" style="width: 100%; height: 900px; border: 0" '
         f'srcdoc="{html.escape(page)}"></iframe>'
     )
+
+
+def _drawings(strokes: str) -> dict[int, np.ndarray]:
+    """Drawings from the browser as RGBA, by the layer's number; see `EditTab.draw`.
+
+    Raises:
+        InputError: not of that form.
+    """
+    if not strokes:
+        return {}
+    if not strokes.startswith("{"):
+        return {0: _decoded(strokes)}
+    try:
+        urls = {int(number): str(url) for number, url in json.loads(strokes).items()}
+    except (ValueError, RecursionError):
+        raise InputError("strokes must be a PNG as data URL, or an object of them in JSON by layer") from None
+    return {number: _decoded(url) for number, url in urls.items()}
 
 
 def _decoded(url: str) -> np.ndarray:

@@ -5,8 +5,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import CANVAS, MAX_FRAMES, enlarged, told, whole
-from gendef.app.session import Session, Workshop
+from gendef.app.common import CANVAS, MAX_FRAMES, enlarged, error_handler, parse_int
+from gendef.app.session import AppState, Session
 from gendef.media.images import to_uint8
 
 LABELS = ("Frame", "Field in colours", "Arrows: where each pixel looks", "Grid of the canonical image, bent")
@@ -18,11 +18,11 @@ ALTS = (
 )
 
 
-class HoodTab:
+class FieldTab:
     """One moment of the clip, taken apart."""
 
-    def __init__(self, workshop: Workshop, state: gr.State, tab: gr.Tab) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown(
             "For every pixel of every frame, the **deformation field** says where in the canonical image to look. "
             "Colours: hue is direction, saturation is distance; white stays where it is."
@@ -40,18 +40,24 @@ class HoodTab:
         self.refreshed = [self.time]
         results = [*pictures, self.facts]
         self.time.input(
-            told(self.show),
+            error_handler(self.show),
             [state, self.time],
             results,
             api_name="field",
             trigger_mode="always_last",
             show_progress="hidden",
         )
-        tab.select(told(self.open), [state, self.time], results, api_visibility="private", show_progress="minimal")
+        tab.select(
+            error_handler(self.open), [state, self.time], results, api_visibility="private", show_progress="minimal"
+        )
 
     def show(self, session: Session | None, time: float) -> tuple[Any, ...]:
-        """Frame, field in colours, arrows, bent grid and a line of facts for one frame."""
+        """Frame, field in colours, arrows, bent grid and a line of facts for one frame.
+
+        Of several layers, the field is that of the first one, from the back, that has the frame.
+        """
         from gendef.geometry import folded_share, identity_grid, resize_field
+        from gendef.video.flow import field_scale
         from gendef.visualization.drawing import (
             bent_grid,
             draw_arrows,
@@ -59,15 +65,16 @@ class HoodTab:
             flow_legend,
         )
 
-        video = (session or self.workshop.session()).current
-        number = whole(time, "the frame", 0, video.num_frames - 1)
+        video = (session or self.app_state.session()).current
+        number = parse_int(time, "the frame", 0, video.num_frames - 1)
         size = enlarged(video.size, CANVAS)
-        field = video.deformation[number : number + 1]
+        layer = next(layer for layer in video.layers if layer.start <= number < layer.end)
+        field = layer.video.deformation[number - layer.start : number - layer.start + 1]
         large = resize_field(field, size)[0]
         offset = large.numpy() * np.array([size[1] / 2, size[0] / 2], np.float32)
         distance = np.linalg.norm(field[0].numpy() * np.array([video.size[1] / 2, video.size[0] / 2]), axis=-1)
         frame = to_uint8(video.render(size, [number]))[0]
-        colours = flow_colours(offset, max(float(np.percentile(np.linalg.norm(offset, axis=-1), 99)), 1e-6))
+        colours = flow_colours(offset, field_scale(layer.video.deformation) * size[0] / video.size[0])
         legend = flow_legend(min(size) // 6)
         corner = colours[-legend.shape[0] - 8 : -8, -legend.shape[1] - 8 : -8]
         y, x = np.mgrid[: legend.shape[0], : legend.shape[1]] * 2 / legend.shape[0] - 1

@@ -3,14 +3,15 @@
 import queue
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gendef.fitting.schedule import Moment
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.fitting import FitOptions, Progress
+    from gendef.video.base import Video
 
 PREVIEW_SECONDS = 1.0
-"""How long to wait for news of a fit before looking whether it ended."""
+"""Longest wait for a progress report before looking whether the fit has ended."""
 
 
 class Cancelled(Exception):
@@ -18,67 +19,59 @@ class Cancelled(Exception):
 
 
 class FitJob:
-    """One fit in a thread of its own, which can be watched and ended.
+    """One fit in a thread of its own, which can be followed and cancelled.
 
     Args:
-        path, size, start, frames, budget, illumination: see `gendef.fit_video`.
+        path: of the video; its longest scene is fitted.
+        options: of the fit.
     """
 
-    def __init__(
-        self, path: str, size: int, start: int, frames: int, budget: float, illumination: bool = False
-    ) -> None:
-        self._arguments: dict[str, Any] = {
-            "size": size,
-            "start": start,
-            "frames": frames,
-            "budget": budget,
-            "illumination": illumination,
-        }
-        self._path = path
-        self._news: queue.SimpleQueue[Moment] = queue.SimpleQueue()
+    def __init__(self, path: str | Path, options: "FitOptions") -> None:
+        self._path, self._options = path, options
+        self._reports: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._video: CanonicalVideo | None = None
+        self._video: Video | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was ended before it was done."""
+        """Whether it was cancelled before it was finished."""
         return self._stop.is_set() and self._video is None
 
     def cancel(self) -> None:
-        """End it after the step it is at."""
+        """End it after the present step."""
         self._stop.set()
 
-    def moments(self) -> Iterator["Moment"]:
-        """Run it; what it tells, the latest only where it tells more than can be shown."""
+    def progress(self) -> Iterator["Progress"]:
+        """Run the fit; gives its progress reports, skipping those that were not read in time."""
         self._thread.start()
         while self._thread.is_alive():
             try:
-                moment = self._news.get(timeout=PREVIEW_SECONDS)
-                while not self._news.empty():
-                    moment = self._news.get()
+                progress = self._reports.get(timeout=PREVIEW_SECONDS)
+                while not self._reports.empty():
+                    progress = self._reports.get()
             except queue.Empty:
                 continue
-            yield moment
+            yield progress
         if self._error is not None:
             raise self._error
 
-    def result(self) -> "CanonicalVideo":
-        """The fitted clip, once `moments` has ended."""
+    def result(self) -> "Video":
+        """The fitted clip, once `progress` has ended."""
         assert self._video is not None
         return self._video
 
     def _run(self) -> None:
-        from gendef.fitting import fit_video
+        from gendef import fitting
 
-        def watch(moment: "Moment") -> None:
+        def on_progress(progress: "Progress") -> None:
             if self._stop.is_set():
                 raise Cancelled
-            self._news.put(moment)
+            self._reports.put(progress)
 
         try:
-            self._video = fit_video(self._path, watcher=watch, **self._arguments)
+            (self._video,) = fitting.fit_scenes(self._path, self._options, on_progress=on_progress, scenes="longest")
         except Cancelled:
             pass
         except Exception as error:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import VIEW, enlarged, mp4, told, whole
+from gendef.app.common import VIEW, enlarged, error_handler, mp4, parse_int
 from gendef.app.fit_job import FitJob
-from gendef.app.session import Session, Workshop
+from gendef.app.session import AppState, Session
 from gendef.errors import DataError, InputError
+from gendef.fitting.options import FitOptions
 from gendef.media.images import to_uint8
 
 if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
 
 TYPES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
 MAX_SECONDS = 300
@@ -70,11 +71,11 @@ def examined(path: str | Path) -> VideoFacts:
     return VideoFacts(frame.width, frame.height, fps, seconds)
 
 
-class OwnVideoTab:
+class FitTab:
     """A file in; a canonical image that gets sharper, and a clip like the generated ones, out."""
 
-    def __init__(self, workshop: Workshop, state: gr.State) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown(
             f"Bring a video ({', '.join(kind[1:] for kind in TYPES)}; up to {MAX_SECONDS // 60} minutes). "
             "A few seconds of it become **one image and its motion**, which you can then edit and track."
@@ -107,10 +108,13 @@ class OwnVideoTab:
                     label="Fitted video", autoplay=True, loop=True, elem_id="fitted", buttons=["download"]
                 )
         self.upload.upload(
-            told(self.look), self.upload, [self.note, self.preview, self.start, self.frames], api_visibility="private"
+            error_handler(self.look),
+            self.upload,
+            [self.note, self.preview, self.start, self.frames],
+            api_visibility="private",
         )
         self.fitted = self.run.click(
-            told(self.fit),
+            error_handler(self.fit),
             [state, self.upload, self.start, self.frames, self.size, self.budget, self.light],
             [state, self.note, self.preview, self.video, self.run, self.stop],
             api_name="fit",
@@ -119,7 +123,7 @@ class OwnVideoTab:
             show_progress_on=self.note,
         )
         self.fitted.failure(_ready, None, [self.run, self.stop], api_visibility="private", queue=False)
-        self.stop.click(told(self.cancel), state, self.stop, api_visibility="private", queue=False)
+        self.stop.click(error_handler(self.cancel), state, self.stop, api_visibility="private", queue=False)
 
     def look(self, path: str | None) -> tuple[Any, ...]:
         """Facts and the first picture of an uploaded file."""
@@ -151,18 +155,26 @@ class OwnVideoTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Fit a video; yields what it has now and then, and the fitted clip in the end."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if path is None:
             raise InputError("choose a video first")
         facts = examined(path)
-        count = whole(frames, "the length", 2, LONGEST_CLIP)
-        side = whole(size, "the shorter side", 16, max(SIZES))
+        count = parse_int(frames, "the length", 2, LONGEST_CLIP)
+        side = parse_int(size, "the shorter side", 16, max(SIZES))
         if not 0 <= start < max(facts.seconds, 0.001):
             raise InputError(f"the start must be between 0 and {facts.seconds:.1f} s, got {start}")
         if not 1 <= budget <= LONGEST_FIT:
             raise InputError(f"the time must be between 1 and {LONGEST_FIT} s, got {budget}")
         begin = round(start * facts.fps)
-        job = FitJob(path, side, begin, count, float(budget), light)
+        options = FitOptions(
+            size=side,
+            start=begin,
+            frames=count,
+            budget=float(budget),
+            illumination=light,
+            segment=LONGEST_CLIP,  # one canonical image: the other tabs edit that
+        )
+        job = FitJob(path, options)
         session.job = job
         try:
             yield (
@@ -173,13 +185,13 @@ class OwnVideoTab:
                 gr.update(interactive=False),
                 gr.update(interactive=True),
             )
-            for moment in job.moments():
-                progress(moment.done, desc=moment.stage)
-                quality = f", {moment.psnr:.1f} dB" if math.isfinite(moment.psnr) else ""
-                picture = gr.skip() if moment.canonical is None else _picture(moment.canonical)
+            for report in job.progress():
+                progress(report.done, desc=report.stage)
+                quality = f", {report.psnr:.1f} dB" if math.isfinite(report.psnr) else ""
+                picture = gr.skip() if report.canonical is None else _picture(report.canonical)
                 yield (
                     session,
-                    f"Fitting, {moment.done:.0%}: {moment.stage}{quality}",
+                    f"Fitting, {report.done:.0%}: {report.stage}{quality}",
                     picture,
                     gr.skip(),
                     gr.skip(),
@@ -191,7 +203,7 @@ class OwnVideoTab:
             video = job.result()
             session.begin(video, f"{Path(path).name}, from frame {begin}")
             session.file_of_original = mp4(session, video, "clip.mp4")
-            yield session, _summary(video), _picture(video.canonical), session.file_of_original, *_ready()
+            yield session, _summary(video), _picture(video.canonical_images[0][1]), session.file_of_original, *_ready()
         finally:
             job.cancel()
 
@@ -206,12 +218,12 @@ def _ready() -> tuple[Any, Any]:
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
-def _summary(video: "CanonicalVideo") -> str:
+def _summary(video: "Video") -> str:
     report = video.report
     lines = [f"**Done** in {report['seconds']:.0f} s: the fitted video is {report['psnr']:.1f} dB (PSNR) from yours."]
     if "psnr_without_illumination" in report:
-        lines.append(f"It would be {report['psnr_without_illumination']:.1f} dB without the light of each frame.")
-    lines += [f"{note[:1].upper()}{note[1:]}." for note in report.get("notes", [])]
+        lines.append(f"Without the illumination it would be {report['psnr_without_illumination']:.1f} dB.")
+    lines += [f"{text[:1].upper()}{text[1:]}." for text in report["warnings"]]
     return " ".join(lines)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from gendef.app.common import MAX_FRAMES, VIEW, canonical_picture, enlarged, field_mp4, mp4, told, whole
-from gendef.app.session import Session, Workshop
+from gendef.app.common import MAX_FRAMES, VIEW, canonical_picture, enlarged, error_handler, field_mp4, mp4, parse_int
+from gendef.app.session import AppState, Session
 from gendef.errors import InputError
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import write_video
@@ -24,12 +24,12 @@ TABLE_FRAMES = 48
 class GenerateTab:
     """Model, seeds and length in; video, canonical image and field out."""
 
-    def __init__(self, workshop: Workshop, state: gr.State) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown("Roll the dice: one seed decides **what** is seen, the other **how it moves**.")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
-                self.model = gr.Dropdown(workshop.models, value=workshop.models[0], label="Model")
+                self.model = gr.Dropdown(app_state.models, value=app_state.models[0], label="Model")
                 self.content, roll_content = _seed("Content seed", "content-seed")
                 self.motion, roll_motion = _seed("Motion seed", "motion-seed")
                 self.frames = gr.Slider(1, MAX_FRAMES, 64, step=1, label="Length in frames")
@@ -73,13 +73,17 @@ class GenerateTab:
         roll_content.click(_roll, None, self.content, api_visibility="private", queue=False)
         roll_motion.click(_roll, None, self.motion, api_visibility="private", queue=False)
         self.generated = self.run.click(
-            told(self.generate), [state, *controls], self.results, api_name="generate", concurrency_id="compute"
+            error_handler(self.generate),
+            [state, *controls],
+            self.results,
+            api_name="generate",
+            concurrency_id="compute",
         )
         more = self.more.click(
-            told(self.other_motions), state, [state, *table], api_name="motions", concurrency_id="compute"
+            error_handler(self.other_motions), state, [state, *table], api_name="motions", concurrency_id="compute"
         )
         table_made = self.table.click(
-            told(self.seed_table),
+            error_handler(self.seed_table),
             [state, self.model, self.content, self.motion, self.truncation],
             [state, *table],
             api_name="table",
@@ -103,15 +107,15 @@ class GenerateTab:
         """Video, canonical image and field of two seeds; the video becomes the visitor's clip."""
         import torch
 
-        count = whole(frames, "the length", 1, MAX_FRAMES)
+        count = parse_int(frames, "the length", 1, MAX_FRAMES)
         seeds = {
-            "content_seed": whole(content, "the content seed", 0, MAX_SEED),
-            "motion_seed": whole(motion, "the motion seed", 0, MAX_SEED),
+            "content_seed": parse_int(content, "the content seed", 0, MAX_SEED),
+            "motion_seed": parse_int(motion, "the motion seed", 0, MAX_SEED),
         }
         if not 1 <= slow <= 100:
             raise InputError(f"slow motion must be between 1 and 100 times, got {slow}")
-        session = session or self.workshop.session()
-        with self.workshop.model(model) as network:
+        session = session or self.app_state.session()
+        with self.app_state.model(model) as network:
             video = network.sample(times=torch.arange(count) / slow, truncation=truncation, **seeds)
         session.begin(video, f"{model}, content {seeds['content_seed']}, motion {seeds['motion_seed']}")
         session.file_of_original = mp4(session, video, "clip.mp4")
@@ -125,14 +129,14 @@ class GenerateTab:
     def other_motions(self, session: Session | None) -> tuple[Any, ...]:
         """The clip's content, edited or not, with other motions, playing together."""
         if session is None:
-            session = self.workshop.session()
+            session = self.app_state.session()
         video = session.current
-        if "content_seed" not in video.info:
+        if "content_seed" not in video.info or len(video.layers) > 1:
             raise InputError("other motions need a clip that a model made, and this one comes from a video")
         seed = int(video.info.get("motion_seed", 0))
         seeds = list(range(seed + 1, seed + 1 + MOTIONS))
-        with self.workshop.model(str(video.info.get("model"))) as network:
-            others = network.sample_motions(video, seeds)
+        with self.app_state.model(str(video.info.get("model"))) as network:
+            others = network.sample_motions(video.layers[0].video, seeds)
         path = session.file("motions.mp4")
         write_video(path, _table(others, [f"motion {seed}" for seed in seeds], MOTIONS // 2), video.fps)
         caption = f"The same content with motions {seeds[0]} to {seeds[-1]}; set the motion seed to take one."
@@ -148,13 +152,13 @@ class GenerateTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
         """A row for each content, a column for each motion."""
-        first = whole(content, "the content seed", 0, MAX_SEED)
-        second = whole(motion, "the motion seed", 0, MAX_SEED)
-        session = session or self.workshop.session()
+        first = parse_int(content, "the content seed", 0, MAX_SEED)
+        second = parse_int(motion, "the motion seed", 0, MAX_SEED)
+        session = session or self.app_state.session()
         pairs = [(first + row, second + column) for row in range(TABLE) for column in range(TABLE)]
         clips = []
         for one, other in progress.tqdm(pairs, desc="generating"):
-            with self.workshop.model(model) as network:
+            with self.app_state.model(model) as network:
                 clips.append(
                     network.sample(num_frames=TABLE_FRAMES, content_seed=one, motion_seed=other, truncation=truncation)
                 )

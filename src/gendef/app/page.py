@@ -4,12 +4,12 @@ from typing import Any
 
 import gradio as gr
 
-from gendef.app.common import told
+from gendef.app.common import error_handler
 from gendef.app.edit_tab import EditTab
-from gendef.app.field_tab import HoodTab
-from gendef.app.fit_tab import OwnVideoTab
+from gendef.app.field_tab import FieldTab
+from gendef.app.fit_tab import FitTab
 from gendef.app.generate_tab import GenerateTab
-from gendef.app.session import Session, Workshop
+from gendef.app.session import AppState, Session
 from gendef.app.track_tab import FollowTab
 
 WAITING = 20
@@ -66,23 +66,23 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(workshop: Workshop) -> gr.Blocks:
+def build(app_state: AppState) -> gr.Blocks:
     """The page with all its events."""
     with gr.Blocks(title="gendef", analytics_enabled=False, delete_cache=CACHE_SECONDS) as page:
-        state = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=workshop.end)
+        state = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=app_state.end)
         gr.Markdown(INTRODUCTION, elem_id="page-title")
         line = gr.Markdown("A first clip is being made…", elem_id="clip-line")
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):
-                generate = GenerateTab(workshop, state)
+                generate = GenerateTab(app_state, state)
             with gr.Tab("My video", id="own"):
-                own = OwnVideoTab(workshop, state)
+                own = FitTab(app_state, state)
             with gr.Tab("Edit", id="edit") as edit_tab:
-                edit = EditTab(workshop, state, edit_tab)
+                edit = EditTab(app_state, state, edit_tab)
             with gr.Tab("Track and segment", id="follow"):
-                follow = FollowTab(workshop, state)
+                follow = FollowTab(app_state, state)
             with gr.Tab("Under the hood", id="hood") as hood_tab:
-                hood = HoodTab(workshop, state, hood_tab)
+                hood = FieldTab(app_state, state, hood_tab)
 
         def clip_changed(session: Session, follow_place: str) -> tuple[Any, ...]:
             return (
@@ -96,7 +96,7 @@ def build(workshop: Workshop) -> gr.Blocks:
             return _line(session), *follow.refresh(session, follow_place)
 
         opened = page.load(
-            told(generate.generate),
+            error_handler(generate.generate),
             [state, *generate.controls],
             generate.results,
             api_visibility="private",
@@ -105,7 +105,7 @@ def build(workshop: Workshop) -> gr.Blocks:
         opened.failure(lambda: "No clip yet.", None, line, api_visibility="private", queue=False)
         for event in (opened, generate.generated, own.fitted):
             event.success(
-                told(clip_changed),
+                error_handler(clip_changed),
                 [state, follow.place],
                 [line, *edit.refreshed, *follow.refreshed, *hood.refreshed],
                 api_visibility="private",
@@ -113,7 +113,7 @@ def build(workshop: Workshop) -> gr.Blocks:
             )
         for event in (*edit.edits, edit.drawn):
             event.success(
-                told(edited),
+                error_handler(edited),
                 [state, follow.place],
                 [line, *follow.refreshed],
                 api_visibility="private",

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gendef.app.loading import LoadingPage
-from gendef.app.session import Workshop
+from gendef.app.session import AppState
 from gendef.errors import InputError, MissingDependencyError
 from gendef.model.hub import builtin_models, may_exist, no_such_model
 
@@ -119,7 +119,7 @@ def _server(config: ServerConfig, root: Path, models: list[str]) -> "uvicorn.Ser
 
     from gendef.app.page import HEAD, STYLE, build, theme
 
-    page = build(Workshop(root, models))
+    page = build(AppState(root, models))
     page.state_session_capacity = MAX_VISITORS
 
     def known(user: str, password: str) -> bool:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from gendef.app.fit_job import FitJob
     from gendef.model.gendef import GenDeF
-    from gendef.video.canonical_video import CanonicalVideo
+    from gendef.video.base import Video
     from gendef.video.point_tracks import Tracks
-    from gendef.visualization.html_export import EncodedField
+    from gendef.visualization.field_codec import EncodedLayer
 
 MAX_VERSIONS = 30
 """Edits that can be undone."""
@@ -41,23 +41,23 @@ class Session:
         sheet_laid: whether the painter shows this clip already.
         job: the fit that was started last.
         tracks: of the points, for downloads.
-        masks: the object in all frames, and on the canonical image, for downloads.
+        masks: the object in all frames, and on the canonical image of each layer, for downloads.
     """
 
     folder: Path
     title: str = ""
     file_of_original: str = ""
-    versions: list["CanonicalVideo"] = field(default_factory=list)
-    edited: "CanonicalVideo | None" = None
+    versions: list["Video"] = field(default_factory=list)
+    edited: "Video | None" = None
     points: list[tuple[float, float]] = field(default_factory=list)
     target: tuple[str, int | None] | None = None
     sheet_laid: bool = False
-    _field: "EncodedField | None" = None
+    _field: "list[EncodedLayer] | None" = None
     job: "FitJob | None" = None
     tracks: "Tracks | None" = None
-    masks: "tuple[Tensor, Tensor] | None" = None
+    masks: "tuple[Tensor, list[Tensor]] | None" = None
 
-    def begin(self, video: "CanonicalVideo", title: str) -> None:
+    def begin(self, video: "Video", title: str) -> None:
         """Take a new clip; what belonged to the one before is forgotten."""
         self.versions, self.edited, self.title, self.sheet_laid, self._field = [video], video, title, False, None
         self.forget_clicks()
@@ -67,7 +67,7 @@ class Session:
         self.points, self.target, self.tracks, self.masks = [], None, None, None
 
     @property
-    def original(self) -> "CanonicalVideo":
+    def original(self) -> "Video":
         """The clip as it came.
 
         Raises:
@@ -78,7 +78,7 @@ class Session:
         return self.versions[0]
 
     @property
-    def current(self) -> "CanonicalVideo":
+    def current(self) -> "Video":
         """The clip as it is now.
 
         Raises:
@@ -88,7 +88,7 @@ class Session:
             raise InputError(EMPTY)
         return self.edited
 
-    def keep(self, video: "CanonicalVideo") -> None:
+    def keep(self, video: "Video") -> None:
         """Make an edit the new state of the clip; it can be undone."""
         self.versions.append(video)
         if len(self.versions) > MAX_VERSIONS + 1:
@@ -100,9 +100,9 @@ class Session:
         if self.current is not self.versions[-1]:
             self.keep(self.current)
 
-    def encoded_field(self) -> "EncodedField":
-        """The clip's field for pages; edits do not change it."""
-        from gendef.visualization.html_export import encodings
+    def encoded_field(self) -> "list[EncodedLayer]":
+        """The clip's layers for pages; edits do not change their fields."""
+        from gendef.visualization.field_codec import encodings
 
         if self._field is None:
             self._field = next(encodings(self.original))
@@ -128,7 +128,7 @@ class Session:
         return fresh / name
 
 
-class Workshop:
+class AppState:
     """What all visitors share: the folder of their folders, and the models, loaded when first asked for.
 
     Args:

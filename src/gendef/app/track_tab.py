@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gendef.app.common import CANVAS, MAX_FRAMES, VIEW, enlarged, place_picture, shown, told, whole
-from gendef.app.session import Session, Workshop
+from gendef.app.common import CANVAS, MAX_FRAMES, VIEW, enlarged, error_handler, parse_int, place_picture, shown
+from gendef.app.session import AppState, Session
 from gendef.errors import InputError
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import write_video
@@ -26,8 +26,8 @@ SPOT, NEARLY_ALL = 0.005, 0.9
 class FollowTab:
     """Clicks on a picture in; trails or masks over the video out."""
 
-    def __init__(self, workshop: Workshop, state: gr.State) -> None:
-        self.workshop, self.state = workshop, state
+    def __init__(self, app_state: AppState, state: gr.State) -> None:
+        self.app_state, self.state = app_state, state
         gr.Markdown("Click on **points** to see their trails, or on an **object** to see its mask move with it.")
         with gr.Row():
             with gr.Column(min_width=280):
@@ -60,15 +60,15 @@ class FollowTab:
         again = [*result, self.frame]
         turn: dict[str, Any] = {"concurrency_id": "compute"}
         followed = [
-            self.picture.select(told(self.click), click, result, api_visibility="private", **turn),
-            self.add.click(told(self.at), [*click, self.x, self.y], result, api_name="follow", **turn),
+            self.picture.select(error_handler(self.click), click, result, api_visibility="private", **turn),
+            self.add.click(error_handler(self.at), [*click, self.x, self.y], result, api_name="follow", **turn),
         ]
         for event in (self.mode.input, self.place.input, self.frame.release, self.clear.click):
-            followed.append(event(told(self.start_again), click, again, api_visibility="private"))
+            followed.append(event(error_handler(self.start_again), click, again, api_visibility="private"))
         for event in followed:
             # A file that was made belongs to what was followed before.
             event.success(_put_away, None, self.made, api_visibility="private", queue=False)
-        self.make.click(told(self.export), state, [state, self.made], api_name="tracks").success(
+        self.make.click(error_handler(self.export), state, [state, self.made], api_name="tracks").success(
             shown, None, self.made, api_visibility="private", queue=False
         )
         self.refreshed = [self.frame, self.picture, self.video, self.note, self.made]
@@ -83,7 +83,7 @@ class FollowTab:
 
     def start_again(self, session: Session | None, mode: str, place: str, frame: float) -> tuple[Any, ...]:
         """Forget the clicks and show the picture to click on."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         session.forget_clicks()
         number = _number(session, place, frame)
         picture = place_picture(session.current, number)
@@ -93,7 +93,7 @@ class FollowTab:
         self, session: Session | None, mode: str, place: str, frame: float, event: gr.SelectData
     ) -> tuple[Any, ...]:
         """A click, in pixels of the enlarged picture."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         size = _size(session, _number(session, place, frame))
         factor = enlarged(size, CANVAS)[0] / size[0]
         x, y = ((value + 0.5) / factor - 0.5 for value in event.index)
@@ -101,7 +101,7 @@ class FollowTab:
 
     def at(self, session: Session | None, mode: str, place: str, frame: float, x: float, y: float) -> tuple[Any, ...]:
         """Follow one more point, or the object at it; x and y in pixels of the frame or the canonical image."""
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         number = _number(session, place, frame)
         if mode not in (POINTS, CLICK, BOX):
             raise InputError(f"follow {POINTS!r}, {CLICK!r} or {BOX!r}, not {mode!r}")
@@ -141,7 +141,6 @@ class FollowTab:
     def _object(self, session: Session, number: int | None, marks: dict[str, Any]) -> tuple[Any, ...]:
         import torch
 
-        from gendef.video.label_transfer import canonical_labels
         from gendef.visualization.overlays import draw_labels
         from gendef.visualization.segment_files import drawn_masks
 
@@ -149,7 +148,7 @@ class FollowTab:
         size = _size(session, number)
         mask = torch.from_numpy(_mask(_picture(session, number, enlarged(size, VIEW)), size, marks))
         masks = video.segment(mask, number)
-        session.masks = masks, mask if number is None else canonical_labels(video, mask, number)
+        session.masks = masks, video.canonical_labels(mask, number)
         session.tracks = None
         path = session.file("followed.mp4")
         write_video(path, drawn_masks(video, masks, enlarged(video.size, VIEW)), video.fps)
@@ -163,7 +162,7 @@ class FollowTab:
         from gendef.visualization.segment_files import write_masks
         from gendef.visualization.track_files import write_tracks
 
-        session = session or self.workshop.session()
+        session = session or self.app_state.session()
         if session.tracks is None and session.masks is None:
             raise InputError("nothing is followed yet: click on the picture first")
         path = session.file("followed.zip")
@@ -190,20 +189,19 @@ def _zip_folder(path: Path) -> None:
 def _number(session: Session, place: str, frame: float) -> int | None:
     if place not in (CANONICAL, FRAME):
         raise InputError(f"click on {CANONICAL!r} or {FRAME!r}, not {place!r}")
-    return whole(frame, "the frame", 0, session.current.num_frames - 1) if place == FRAME else None
+    return parse_int(frame, "the frame", 0, session.current.num_frames - 1) if place == FRAME else None
 
 
 def _size(session: Session, number: int | None) -> tuple[int, int]:
-    tall, wide = session.current.canonical.shape[1:]
-    return session.current.size if number is not None else (tall, wide)
+    return session.current.size if number is not None else session.current.layers[0].canonical_size
 
 
 def _picture(session: Session, number: int | None, size: tuple[int, int]) -> np.ndarray:
-    """A frame or the canonical image, uint8, at another size."""
+    """A frame or the canonical image of the layer at the back, uint8, at another size."""
     from gendef.media.images import resized
 
     if number is None:
-        return to_uint8(resized(session.current.canonical, size))
+        return to_uint8(resized(session.current.canonical_images[0][1], size))
     return to_uint8(session.current.render(size, [number]))[0]
 
 

@@ -1,1 +1,1 @@
-"""What `gendef bench` measures: the phases of sampling, beside a literal path without the short cuts."""
+"""What `gendef bench` measures: the phases of sampling, with and without the fast forms of the kernels."""

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gendef.bench.machine import describe, matmul_rate, timed
-from gendef.bench.reference import direct_convolutions, literal_path
+from gendef.kernels.registry import plain_forms
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
 from gendef.model.compiled_fields import CompiledFields
@@ -72,8 +72,8 @@ def bench_sampling(
     Args:
         frames: length of the video.
         runs: the medians of so many videos are reported, after a first that is not counted.
-        reference: also time the literal path (its canonical image, and a few frames), in the same run.
-        compiled: have torch compile the network of the fields for the measured videos (not the literal path).
+        reference: also time the plain forms of all kernels (canonical image and a few frames), in the same run.
+        compiled: have torch compile the network of the fields for the measured videos (not with the plain forms).
         on_step: called `steps(runs, reference)` times.
 
     Returns:
@@ -96,7 +96,7 @@ def bench_sampling(
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)
-    with direct_convolutions():
+    with plain_forms("conv2d"):
         defined = _arithmetic(run)
     total = sum(medians.values())
     report: dict[str, Any] = {
@@ -169,9 +169,9 @@ def _arithmetic(run: SampledVideo) -> dict[str, float]:
 
 
 def _reference(run: SampledVideo, fast: dict[str, float]) -> dict[str, float]:
-    """The literal path's seconds, scaled to the whole video, and how often the fast one fits in."""
+    """Seconds with the plain forms of all kernels, scaled to the whole video, and their ratio to `fast`."""
     few = min(REFERENCE_FRAMES, run.frames)
-    with literal_path():
+    with plain_forms():
         canonical, content = timed(run.content, run.device)
         motion = run.motion(content)
         fields = timed(lambda: run.fields(motion, few), run.device)[0] * run.frames / few

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.data.extract import PrepareConfig
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ example: gendef data prepare drive.mp4 frames/ --out d128.zip --resolution 128 -
 
 INFO = """Show what is in a data archive.
 
-example: gendef data info sky64.zip --sheet sky64.png"""
+example: gendef data info sky64.zip --sheet sky64.png
+
+example: gendef data info sky64.zip --check"""
 
 
 def main(argv: list[str]) -> int | None:
@@ -47,8 +50,6 @@ def main(argv: list[str]) -> int | None:
 def _prepare(argv: list[str]) -> int | None:
     import tyro
 
-    from gendef.data.prepare import prepare
-
     @dataclass(frozen=True)
     class PrepareArguments:
         source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...")]
@@ -64,8 +65,12 @@ def _prepare(argv: list[str]) -> int | None:
         """Processes; default one per CPU. The result does not depend on it."""
         json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(PrepareArguments, args=argv, prog="gendef data prepare", description=PREPARE)
+    set_up_logging(arguments.common)
+    from gendef.data.prepare import prepare
+
     with _bar() as show:
         report = prepare(
             arguments.source,
@@ -106,14 +111,23 @@ def _info(argv: list[str]) -> int | None:
         """Clips on the sheet, evenly spaced over the archive."""
         columns: int = 10
         """Frames of each clip on the sheet."""
+        check: tyro.conf.FlagCreatePairsOff[bool] = False
+        """Decode every frame and list the damaged ones; the exit status is 1 if there are any."""
         json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(InfoArguments, args=argv, prog="gendef data info", description=INFO)
+    set_up_logging(arguments.common)
+    from gendef.cli.progress import progress_bar
     from gendef.data.archive import VideoArchive
     from gendef.data.info import describe, sheet_rows
 
     archive = VideoArchive(arguments.archive, cache_bytes=0)
+    if arguments.check:
+        with progress_bar() as progress:
+            task = progress.add_task("checking frames", total=archive.num_frames)
+            archive.check(lambda: progress.advance(task))
     facts = describe(archive)
     if arguments.sheet is not None:
         from gendef.media.images import write_image
@@ -122,7 +136,7 @@ def _info(argv: list[str]) -> int | None:
         write_image(arguments.sheet, contact_sheet(sheet_rows(archive, arguments.rows, arguments.columns)))
         facts["sheet"] = str(arguments.sheet)
     print(json.dumps(facts, indent=1) if arguments.json else _table(facts))
-    return 0
+    return 1 if arguments.check and archive.damaged else 0
 
 
 def _table(facts: dict[str, Any]) -> str:
@@ -139,6 +153,7 @@ def _table(facts: dict[str, Any]) -> str:
         classes = (f"{name} {count}" for name, count in facts["clips_per_class"].items())
         rows.append(("classes", ", ".join(classes)))
     rows += [("skipped", f"{entry['source']}: {entry['reason']}") for entry in facts["skipped"]]
+    rows += [("damaged", f"{name}: {reason}") for name, reason in facts["damaged"].items()]
     rows += [("warning", text) for text in facts["warnings"]]
     if "sheet" in facts:
         rows.append(("sheet", facts["sheet"]))

@@ -22,8 +22,9 @@ from gendef.media.video_writer import (
 )
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo, load_clip
+from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
 from gendef.visualization.figure import scaled_size
 
@@ -41,7 +42,7 @@ def run(arguments: Arguments) -> int | None:
     """Run the command."""
     before = load_clip(arguments.clip)
     size = scaled_size(before.size, arguments.size)
-    after = edited_layers(before, arguments) if isinstance(before, LayeredVideo) else edited(before, arguments)
+    after = edited(before, arguments)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 
@@ -71,15 +72,21 @@ def run(arguments: Arguments) -> int | None:
     return 0
 
 
-def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
+def edited(video: Video, arguments: Arguments) -> Video:
     """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
 
-    Looks, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
+    Filters, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
     carried from one segment to the next.
 
     Raises:
         InputError: they ask for none, or one cannot be made.
     """
+    if len(video.layers) == 1:
+        chosen_layer(video, arguments.layer, None)
+        changed, done = edited_image(video.layers[0].video, arguments)
+        result = video.with_layer(0, changed)
+        result.info["edits"] = [*video.info.get("edits", []), *done]
+        return result
     layer, drawn = chosen_layer(video, arguments.layer, None), None
     if arguments.overlay_frame is not None and arguments.layer is None:
         if arguments.mask is not None:
@@ -88,16 +95,15 @@ def edited_layers(video: LayeredVideo, arguments: Arguments) -> LayeredVideo:
     result, done = video, []
     drawings = replace(arguments, style=None, prompt=None, filter=None)
     before = replace(drawings, overlay=None, overlay_frame=None)
-    looks = replace(arguments, canonical=None, overlay=None, overlay_frame=None)
-    steps = [arguments] if arguments.mask else [before, looks, replace(drawings, canonical=None)]
+    filters = replace(arguments, canonical=None, overlay=None, overlay_frame=None)
+    steps = [arguments] if arguments.mask else [before, filters, replace(drawings, canonical=None)]
     for step in steps:
         if not any(getattr(step, name) is not None for name in EDITS):
             continue
-        parts = video.parts(video.layers[layer].name) if step is looks else [layer]
+        parts = video.parts(video.layers[layer].name) if step is filters else [layer]
         for part in parts:
-            changed = edited(result.layers[part].video, _within(step, result.layers[part].start))
-            texts = changed.info.pop("edits")
-            result = result.with_layer(part, changed) if step is looks else carry_edit(result, part, changed)
+            changed, texts = edited_image(result.layers[part].video, _within(step, result.layers[part].start))
+            result = result.with_layer(part, changed) if step is filters else carry_edit(result, part, changed)
             done += [f"layer {part}: {text}" for text in texts]
     if drawn is not None:
         result = draw_on_frame(result, read_image(drawn[1]), drawn[0])
@@ -116,8 +122,8 @@ def _within(arguments: Arguments, start: int) -> Arguments:
     return replace(arguments, overlay_frame=(number - start, path))
 
 
-def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
-    """All edits that the options ask for.
+def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[CanonicalVideo, list[str]]:
+    """All edits that the options ask for, on one canonical image; and a text for each.
 
     Raises:
         InputError: they ask for none, or one cannot be made.
@@ -148,8 +154,7 @@ def edited(video: CanonicalVideo, arguments: Arguments) -> CanonicalVideo:
     if arguments.mask is not None:
         result = edit.masked(video, result, read_image(arguments.mask))
         done.append(f"inside {arguments.mask.name}")
-    result.info["edits"] = [*video.info.get("edits", []), *done]
-    return result
+    return result, done
 
 
 def _repainted(video: CanonicalVideo, arguments: Arguments) -> Tensor:

@@ -2,101 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 
+from gendef.cli.eval_single_arguments import Reconstruction, Segmentation, Temporal, Tracking
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
-
-TEMPORAL = """How a video holds together: warping error over pixels that neighbouring frames share, speed of its optical
-flow, for a saved clip the share of the field that folds, and for an edited video how steady the edit is.
-
-example: gendef eval temporal videos/seed0003
-
-example: gendef eval temporal my_video.mp4 --edited my_video_as_painting.mp4"""
-
-RECONSTRUCTION = """How near a video is to another, frame by frame: PSNR, SSIM and, with its weights, LPIPS.
-
-example: gendef eval reconstruction fitted_clip/ my_video.mp4 --lpips-weights alexnet.ckpt"""
-
-TRACKING = """TAP-Vid measures of tracks: average Jaccard, position accuracy and occlusion accuracy.
-
-Both files are .npz with positions (N, T, 2), pixels, and visible (N, T); size (height, width) in a file says what
-frames its pixels are of. Either may hold query_frames (N,), and the prediction points (M,), the numbers of the true
-points its tracks belong to.
-
-example: gendef eval tracking tracks.npz truth.npz --query-frame 0"""
-
-SEGMENTATION = """DAVIS measures of masks: J (region), F (contour), their mean, recall and decay.
-
-Both are folders of PNG files, one for each frame: black and white, or labels as grey values or indices of a palette.
-
-example: gendef eval segmentation segments/masks truth/ --skip-ends"""
-
-Flag = tyro.conf.FlagCreatePairsOff[bool]
-
-
-@dataclass(frozen=True)
-class Temporal:
-    """Options of `temporal`."""
-
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video file, folder of frames, or saved clip."""
-    edited: Path | None = None
-    """The same video after an edit; measured along the motion of VIDEO."""
-    json: Flag = False
-    """Print the report as JSON."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Options of `reconstruction`."""
-
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video file, folder of frames, or saved clip."""
-    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """What it should be, as long; a size of its own is brought to that of VIDEO."""
-    lpips_weights: Path | None = None
-    """Weights of LPIPS, or the folder to look in; without them LPIPS is left out."""
-    json: Flag = False
-    """Print the report as JSON."""
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Options of `tracking`."""
-
-    tracks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRACKS")]
-    """Predicted tracks, .npz."""
-    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """True tracks, .npz."""
-    mode: Literal["first", "strided"] = "first"
-    """Score the frames after the query frame, or all but it."""
-    query_frame: int | None = None
-    """The frame all points were asked for at; default what the files say, or the first that shows a point."""
-    size: tuple[int, int] | None = None
-    """Height and width of the frames of the true tracks; distances are counted in frames of 256x256."""
-    json: Flag = False
-    """Print the report as JSON."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Options of `segmentation`."""
-
-    masks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MASKS")]
-    """Predicted masks, a folder of PNG files."""
-    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """True masks, the same."""
-    skip_ends: Flag = False
-    """Leave out the first and the last frame, as DAVIS does for methods that are given the first mask."""
-    json: Flag = False
-    """Print the report as JSON."""
 
 
 def temporal(arguments: Temporal) -> dict[str, Any]:
@@ -104,8 +17,8 @@ def temporal(arguments: Temporal) -> dict[str, Any]:
     from gendef.evaluation.videos import iter_video
     from gendef.metrics.temporal import folding
     from gendef.metrics.temporal import temporal as measure
-    from gendef.video.canonical_video import CanonicalVideo
     from gendef.video.clip_format import META
+    from gendef.video.layered_video import load_clip
 
     edited = iter_video(arguments.edited) if arguments.edited is not None else None
     with progress_bar() as progress:
@@ -114,7 +27,11 @@ def temporal(arguments: Temporal) -> dict[str, Any]:
         frames = _counted(iter_video(arguments.video), lambda: progress.advance(task))
         report |= measure(frames, edited).summary()
     if (arguments.video / META).is_file():
-        report |= folding(CanonicalVideo.load(arguments.video).deformation)
+        layers = load_clip(arguments.video).layers
+        parts = [(len(layer.video.deformation), folding(layer.video.deformation)) for layer in layers]
+        total = sum(frames for frames, _ in parts)
+        report["folded_share"] = sum(frames * part["folded_share"] for frames, part in parts) / total
+        report["folded_share_worst_frame"] = max(part["folded_share_worst_frame"] for _, part in parts)
     return report
 
 

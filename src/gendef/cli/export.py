@@ -6,7 +6,7 @@ from dataclasses import asdict
 from gendef.cli.export_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
-from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.layered_video import load_clip
 from gendef.visualization.html_export import write_html
 
 
@@ -21,7 +21,7 @@ def run(arguments: Arguments) -> int | None:
         raise InputError(f"--html must end in .html, got {arguments.html}")
     if not arguments.max_megabytes > 0:
         raise InputError(f"--max-megabytes must be positive, got {arguments.max_megabytes}")
-    clip = CanonicalVideo.load(arguments.clip)
+    clip = load_clip(arguments.clip)
     title = arguments.title or arguments.clip.resolve().name
     limit = round(arguments.max_megabytes * 1e6)
     with progress_bar() as progress:

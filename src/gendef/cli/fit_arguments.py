@@ -1,23 +1,24 @@
-"""Options of `gendef fit`."""
+"""Arguments of `gendef fit`, apart from its work so that `--help` does not wait for torch."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from gendef.cli.common import COMMON, CommonOptions
 from gendef.errors import InputError
-from gendef.fitting.fit import Quality
-from gendef.fitting.layered_fit import Layers
-from gendef.fitting.segments import SEGMENT
+
+if TYPE_CHECKING:
+    from gendef.fitting.options import FitOptions
 
 DESCRIPTION = (
     "Fit a canonical image and a deformation field to a real video, so that it can be edited, tracked and segmented "
     "through one image.\n\n"
-    "While it runs, canonical.png in the clip folder shows how far it is. A fit that was stopped goes on when the same "
-    "command is given again. A video with cuts gives a clip folder for every scene, a long one several segments in one "
-    "clip folder.\n\n"
+    "While it runs, canonical.png in the clip folder is a preview. A fit that was stopped continues when the same "
+    "command is given again. A video with cuts gives a clip folder for every scene; a long scene is split into "
+    "segments in one clip folder.\n\n"
     "example: gendef fit my.mp4 --out clip\n\n"
     "example: gendef fit my.mp4 --out clip --start 100 --frames 60 --budget 60s\n\n"
     "example: gendef fit frames_folder --out clip --size 480 --quality best\n\n"
@@ -42,7 +43,7 @@ class Arguments:
     """First frame."""
     frames: int | None = None
     """Number of frames; default all."""
-    quality: Quality = "default"
+    quality: Literal["fast", "default", "best"] = "default"
     """How long to refine."""
     budget: str | None = None
     """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
@@ -53,14 +54,42 @@ class Arguments:
     masks: Path | None = None
     """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
     Each label becomes a layer of its own."""
-    layers: Layers = "one"
-    """auto gives what moves of itself, before the background, a layer of its own."""
+    layers: Literal["one", "auto"] = "one"
+    """auto detects independently moving objects and gives them a layer in front of the background."""
     illumination: bool = False
-    """Find the light of each frame too, kept apart from the canonical image: for clips that get brighter or darker."""
-    segment: int = SEGMENT
+    """Estimate the illumination of each frame too, apart from the canonical image: for clips that get brighter or
+    darker."""
+    segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
     json: bool = False
     """Print the report as JSON."""
+    common: CommonOptions = COMMON
+
+    def fit_options(self) -> "FitOptions":
+        """The options of the fit.
+
+        Raises:
+            InputError: one is out of its range.
+        """
+        from gendef.fitting.options import FitOptions
+
+        return FitOptions(
+            size=self.size,
+            start=self.start,
+            frames=self.frames,
+            quality=self.quality,
+            seed=self.seed,
+            budget=None if self.budget is None else parse_seconds(self.budget),
+            illumination=self.illumination,
+            masks=self.masks,
+            layers=self.layers,
+            segment=self.segment,
+        )
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Arguments from the command line; `--help` and mistakes end the process."""
+    return tyro.cli(Arguments, args=argv, prog="gendef fit", description=DESCRIPTION)
 
 
 def parse_seconds(text: str) -> float:

@@ -11,11 +11,12 @@ from PIL import Image
 
 from gendef.cli.progress import progress_bar
 from gendef.errors import InputError
-from gendef.fitting.fit import Moment
-from gendef.inversion.invert import Inversion, Options, invert
-from gendef.inversion.state import ProgressFile
+from gendef.fitting.progress import Progress
+from gendef.inversion.invert import Inversion, InversionOptions, invert
+from gendef.inversion.state import InversionStateFile
 from gendef.media.images import to_uint8, write_image
 from gendef.model.gendef import GenDeF
+from gendef.runtime.resume_file import keeping_damaged
 from gendef.video.clip_format import CANONICAL, META, check_replaceable
 from gendef.visualization.drawing import (
     contact_sheet,
@@ -39,13 +40,13 @@ def fit_model(arguments: "Arguments", model_name: str, budget: float | None) -> 
     if arguments.masks is not None or arguments.layers != "one":
         raise InputError("a generator has one canonical image: --model goes without --masks and --layers")
     if arguments.illumination:
-        raise InputError("a generator has no light of its own for each frame: --model goes without --illumination")
+        raise InputError("a generator has no illumination of single frames: --model goes without --illumination")
     check_replaceable(out)
     model_folder, sheet = out.with_name(f"{out.name}_model"), out.with_name(f"{out.name}_sheet.png")
     if model_folder.is_file():
         raise InputError(f"{model_folder} is a file, but the tuned model shall be a folder there: choose another --out")
     model = GenDeF.from_pretrained(model_name)
-    options = Options(arguments.quality, arguments.seed, budget)
+    options = InversionOptions(arguments.quality, arguments.seed, budget)
     if not arguments.video.exists():
         raise InputError(f"there is no {arguments.video}")
     job = {
@@ -56,41 +57,42 @@ def fit_model(arguments: "Arguments", model_name: str, budget: float | None) -> 
         "weights": model.fingerprint,
         **asdict(options),
     }
-    state = ProgressFile(out / STATE, job)
+    state = InversionStateFile(out / STATE, job)
     preview = None if (out / META).exists() else out / CANONICAL
     shown = time.perf_counter()
-    with progress_bar() as progress:
-        task = progress.add_task("reading", total=1000)
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=1000)
 
-        def watch(moment: Moment) -> None:
+        def on_progress(progress: Progress) -> None:
             nonlocal shown
-            text = moment.stage if moment.psnr != moment.psnr else f"{moment.stage}, {moment.psnr:.2f} dB"
-            progress.update(task, completed=round(1000 * moment.done), description=text)
-            if preview and moment.canonical is not None and time.perf_counter() - shown >= PREVIEW_EVERY:
+            text = progress.stage if progress.psnr != progress.psnr else f"{progress.stage}, {progress.psnr:.2f} dB"
+            bar.update(task, completed=round(1000 * progress.done), description=text)
+            if preview and progress.canonical is not None and time.perf_counter() - shown >= PREVIEW_EVERY:
                 shown = time.perf_counter()
                 preview.parent.mkdir(parents=True, exist_ok=True)
-                write_image(preview, to_uint8(moment.canonical))
+                write_image(preview, to_uint8(progress.canonical))
 
-        found = invert(arguments.video, model, arguments.start, arguments.frames, options, watch, state)
-        progress.update(task, completed=1000, description="done")
+        found = invert(arguments.video, model, arguments.start, arguments.frames, options, on_progress, state)
+        bar.update(task, completed=1000, description="done")
     found.model.name = str(model_folder)
     found.video.info["model"] = found.model.name
     found.model.save_pretrained(model_folder)
-    found.video.save(out)
+    with keeping_damaged(out):
+        found.video.save(out)
     write_image(sheet, inversion_sheet(found))
     state.remove()
-    _tell(found, arguments, model_folder, sheet)
+    _print_result(found, arguments, model_folder, sheet)
     return 0
 
 
-def _tell(found: Inversion, arguments: "Arguments", model_folder: Path, sheet: Path) -> None:
+def _print_result(found: Inversion, arguments: "Arguments", model_folder: Path, sheet: Path) -> None:
     report = found.video.report
     if arguments.json:
         written = {"clip": str(arguments.out), "model": str(model_folder), "sheet": str(sheet)}
         print(json.dumps({**written, "frames": found.video.info["frames"], **report}))
         return
-    for note in report["notes"]:
-        print(f"note: {note}")
+    for text in report["warnings"]:
+        print(f"warning: {text}")
     print(
         f"{arguments.out}: PSNR {report['psnr']:.2f} dB, SSIM {report['ssim']:.3f} (before the tuning "
         f"{report['psnr_before_tuning']:.2f} dB, {report['ssim_before_tuning']:.3f}), {report['seconds']:.0f} s"
@@ -100,7 +102,7 @@ def _tell(found: Inversion, arguments: "Arguments", model_folder: Path, sheet: P
 
 
 def inversion_sheet(found: Inversion) -> np.ndarray:
-    """The input, what the model makes of it, what the tuned one does, and other motions; uint8 (H, W, 3)."""
+    """Rows of pictures: input, inversion before and after tuning, and other motions; uint8 (H, W, 3)."""
     chosen = spread_frames(found.video.num_frames, SHEET_FRAMES)
     videos = [("found in the model", found.untuned), ("model tuned", found.video)]
     videos += [

@@ -1,20 +1,15 @@
-"""The option --layer of the commands that work on clips with layers."""
+"""The option --layer of commands that take clips."""
 
 from gendef.errors import InputError
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo
+from gendef.video.base import Video
 
 
-def chosen_layer(clip: CanonicalVideo | LayeredVideo, layer: int | None, frame: int | None) -> int:
-    """The number of the layer that --layer names, 0 where it does not.
+def chosen_layer(clip: Video, layer: int | None, frame: int | None) -> int:
+    """The number of the layer whose canonical image is meant, 0 by default.
 
     Raises:
-        InputError: the clip has no such layer, or no layers, or the layer follows from --frame.
+        InputError: there is no such layer, or --frame says that what was given lies on a frame.
     """
-    if layer is None:
-        return 0
-    if not isinstance(clip, LayeredVideo):
-        raise InputError("--layer is for clips with layers, and this clip has one canonical image only")
-    if frame is not None:
-        raise InputError("--layer names a canonical image: on a frame each place belongs to the layer that shows there")
-    return clip.checked_layer(layer)
+    if layer is not None and frame is not None:
+        raise InputError("on a frame, each pixel belongs to the layer that shows there: leave --layer out")
+    return clip.checked_layer(layer or 0)

@@ -2,14 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 
 from gendef._version import __version__
 from gendef.errors import GendefError
 from gendef.runtime.memory import keep_freed_memory
 
-# command -> (module with a `main(argv: list[str]) -> int | None`, one line of help)
+# command -> (module, one line of help). The module has `run(arguments) -> int | None` beside a light module of the same
+# name with "_arguments" that has `parse(argv)`; or, without one, `main(argv: list[str]) -> int | None`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
@@ -39,18 +42,39 @@ def _usage() -> str:
         f"gendef {__version__}: a video is one still image that moves\n\n"
         f"usage: gendef COMMAND [options]\n\n{rows}\n\n"
         "example: gendef sample sky --seeds 0-3 --frames 64 --out videos\n"
-        "`gendef COMMAND --help` explains one command."
+        "`gendef COMMAND --help` explains one command; every command takes --debug and --log-level."
     )
 
 
-def _load(command: str) -> Callable[[list[str]], int | None]:
-    return import_module(COMMANDS[command][0]).main
+def _run(command: str, argv: list[str]) -> int:
+    """Parse the arguments, then import what the command works with: torch takes longer than `--help` may."""
+    module = COMMANDS[command][0]
+    if find_spec(f"{module}_arguments") is None:
+        return import_module(module).main(argv) or 0
+    arguments = import_module(f"{module}_arguments").parse(argv)
+    from gendef.cli.common import set_up_logging
+
+    set_up_logging(arguments.common)
+    return import_module(module).run(arguments) or 0
 
 
-def _speaker() -> str:
-    """Which process complains, where torchrun or `--processes` started several."""
+def _process() -> str:
+    """Which process reports an error, if torchrun or `--processes` started several."""
     rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE", "1")
     return f" (process {rank} of {size})" if rank and size != "1" else ""
+
+
+def _what_failed(error: OSError) -> str:
+    """The reason, the file, and what the program was doing: the innermost function of gendef in the traceback."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    files = " -> ".join(repr(os.fsdecode(name)) for name in names)
+    doing = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("gendef."):
+            doing = f"{frame.f_code.co_name}() of {module}"
+    return f"{reason}: {files} (in {doing})" if files else f"{reason} (in {doing})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,16 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in KEEPING:
         keep_freed_memory()
     try:
-        return _load(command)(rest) or 0
-    except GendefError as error:
-        print(f"gendef {command}{_speaker()}: {error}", file=sys.stderr)
-        return 2
+        return _run(command, rest)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        # A full disk, a missing folder or a permission: the user's to mend, and no traceback helps.
-        print(f"gendef {command}{_speaker()}: {error}", file=sys.stderr)
+    except (GendefError, OSError) as error:
+        if "--debug" in rest:
+            traceback.print_exc()
+        # An OSError is a full disk, a missing folder or a permission: as much the user's to mend.
+        text = str(error) if isinstance(error, GendefError) else _what_failed(error)
+        print(f"gendef {command}{_process()}: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"gendef {command}: stopped", file=sys.stderr)

@@ -12,7 +12,8 @@ from gendef.errors import InputError
 from gendef.media.images import write_image
 from gendef.media.video_writer import write_video
 from gendef.runtime.atomic_folder import staged
-from gendef.video.canonical_video import CanonicalVideo
+from gendef.video.base import Video
+from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet
 
 SHEET_ROWS = 12
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int | None:
 
 def run(arguments: Arguments) -> int | None:
     """Run the command."""
-    video = CanonicalVideo.load(arguments.clip)
+    video = load_clip(arguments.clip)
     if arguments.motion_of is not None and arguments.model is not None:
         raise InputError("--motion-of takes the motion of a clip, --model that of a model: give one of them")
     sources = _sources(video, arguments)
@@ -48,12 +49,17 @@ def run(arguments: Arguments) -> int | None:
     return 0
 
 
-def _sources(video: CanonicalVideo, arguments: Arguments) -> list[tuple[str, Callable[[], CanonicalVideo]]]:
+def _sources(video: Video, arguments: Arguments) -> list[tuple[str, Callable[[], Video]]]:
     """A name for every clip to make, and the function that makes it."""
     if arguments.motion_of is not None:
-        moved = with_motion_of(video, CanonicalVideo.load(arguments.motion_of))
+        moved = with_motion_of(video, load_clip(arguments.motion_of))
         return [(f"motion_of_{arguments.motion_of.resolve().name}", lambda: moved)]
     seeds = parse_seeds(arguments.seeds)
     model = model_of(video, arguments.model)
-    model.sample_motions(video, [])  # refuses a clip of another model before anything is written
-    return [(f"motion{seed:04d}", partial(lambda seed: model.sample_motions(video, [seed])[0], seed)) for seed in seeds]
+    content = video.layers[0].video
+    model.sample_motions(content, [])  # raises InputError for a clip of another model before anything is written
+
+    def of_seed(seed: int) -> Video:
+        return model.sample_motions(content, [seed])[0]
+
+    return [(f"motion{seed:04d}", partial(of_seed, seed)) for seed in seeds]

@@ -1,6 +1,5 @@
 """`gendef sample`: generate videos."""
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +21,7 @@ from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import PREVIEW
 from gendef.visualization.drawing import (
     contact_sheet,
+    field_pictures,
     flow_colours,
     spread_frames,
 )
@@ -74,8 +74,7 @@ def run(arguments: Arguments) -> int | None:
             for count in plan.write(folder, fps):
                 progress.advance(task, count)
             written.append({"clip": str(folder), **_files_beside(folder, arguments), **plan.info})
-            shown = spread_frames(arguments.frames, SHEET_FRAMES)
-            rows.append(_sheet_row(model.sample(seed, times=times[shown], **shared)))
+            rows.append(_sheet_row(CanonicalVideo.load(folder)))
         sheet = arguments.out / "sheet.png"
         write_image(sheet, contact_sheet(rows))
         if arguments.grid:
@@ -122,27 +121,21 @@ def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
 
 def _draw(clip: CanonicalVideo, folder: Path) -> dict[str, str]:
     """Videos of the field and of the flow in the usual colours, each on one scale for the whole clip."""
-    half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
-    few = clip.deformation[:: max(clip.num_frames // 16, 1)].numpy() * half
     files = {"deformation": str(folder.parent / f"{folder.name}_deformation.mp4")}
-    largest = float(np.percentile(np.linalg.norm(few, axis=-1), 99))
-    colours = (flow_colours(field.numpy() * half, largest) for field in clip.deformation)
-    write_video(Path(files["deformation"]), colours, clip.fps)
+    write_video(Path(files["deformation"]), field_pictures(clip.deformation), clip.fps)
     if clip.num_frames > 1:
         files["flow"] = str(folder.parent / f"{folder.name}_flow.mp4")
-        pairs = list(itertools.pairwise(range(clip.num_frames)))
-        some = [(clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs[:: len(pairs) // 16 + 1]]
-        largest = float(np.percentile(np.linalg.norm(some, axis=-1), 99))
-        flows = ((clip.deformation[b] - clip.deformation[a]).numpy() * half for a, b in pairs)
-        write_video(Path(files["flow"]), (flow_colours(flow, largest) for flow in flows), clip.fps)
+        # Differences of a field in time are fields, drawn alike.
+        write_video(Path(files["flow"]), field_pictures(clip.deformation.diff(dim=0)), clip.fps)
     return files
 
 
 def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
-    """Canonical image, field of the last frame, frames."""
+    """Canonical image, field of the last frame, and frames spread over the clip."""
     half = np.array([clip.size[1] / 2, clip.size[0] / 2], np.float32)
     still = CanonicalVideo(clip.canonical, torch.zeros(1, *clip.size, 2)).render()
-    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(clip.render())]
+    frames = clip.render(frames=spread_frames(clip.num_frames, SHEET_FRAMES))
+    return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(frames)]
 
 
 def _write_grid(model: GenDeF | PaintingModel, seeds: list[int], arguments: Arguments, fps: float) -> None:

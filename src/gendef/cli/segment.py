@@ -17,11 +17,8 @@ from gendef.correspondence.mask_propagation import propagate
 from gendef.correspondence.prompt_segmentation import mask_from_prompts
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.label_transfer import canonical_labels, resized_labels, segment, to_labels
-from gendef.video.layered_tracks import canonical_labels_of_layers
-from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
-from gendef.video.point_tracks import checked_frame
+from gendef.video.label_transfer import to_labels
+from gendef.video.layered_video import load_clip
 from gendef.visualization.segment_files import write_masks, write_masks_of_frames
 
 SIZE = 480
@@ -66,11 +63,12 @@ def _follow_in_clip(arguments: Arguments) -> Followed:
 
     def picture() -> np.ndarray:
         if arguments.frame is None:
-            return to_uint8(canonical_pictures(clip)[layer][1])
-        return to_uint8(clip.render(frames=[checked_frame(clip, arguments.frame)])[0])
+            return to_uint8(clip.canonical_images[layer][1])
+        return to_uint8(clip.render(frames=[clip.checked_frame(arguments.frame)])[0])
 
     labels = to_labels(_mask(arguments, picture))
-    masks, canonical = _carried(clip, labels, arguments.frame, layer)
+    masks = clip.segment(labels, arguments.frame, layer)
+    canonical = clip.canonical_labels(labels, arguments.frame, layer)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_masks(clip, masks, canonical, arguments.out, lambda: progress.advance(task))
@@ -101,18 +99,6 @@ def _follow_in_video(arguments: Arguments) -> Followed:
         f"label {label} is lost in {total - seen} of {total} frames" for label, seen in seen_in.items() if seen < total
     )
     return labels, masks, begin.number, notes
-
-
-def _carried(
-    clip: CanonicalVideo | LayeredVideo, mask: Tensor, frame: int | None, layer: int
-) -> tuple[Tensor, Tensor | list[Tensor]]:
-    """The mask in all frames, and on the canonical image or on that of each layer."""
-    if isinstance(clip, LayeredVideo):
-        return clip.segment(mask, frame, layer), canonical_labels_of_layers(clip, mask, frame, layer)
-    if frame is not None:
-        return segment(clip, mask, frame), canonical_labels(clip, mask, frame)
-    tall, wide = clip.canonical.shape[1:]
-    return segment(clip, mask), resized_labels(mask, (tall, wide))
 
 
 def _mask(arguments: Arguments, picture: Callable[[], np.ndarray], marked_size: tuple[int, int] | None = None) -> Any:

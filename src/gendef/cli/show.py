@@ -12,9 +12,10 @@ from gendef.media.video_writer import (
     write_gif,
     write_video,
 )
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo, load_clip
-from gendef.visualization.figure import figure, figure_frames, layers_figure, layers_figure_frames
+from gendef.video.layered_video import load_clip
+from gendef.visualization.figure import figure, figure_frames
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4", ".gif")
 
@@ -32,10 +33,7 @@ def run(arguments: Arguments) -> int | None:
     clip = load_clip(arguments.clip)
     if suffix in PICTURES:
         side = arguments.side or 176
-        if isinstance(clip, LayeredVideo):
-            write_image(arguments.out, layers_figure(clip, arguments.frames, side))
-        else:
-            write_image(arguments.out, figure(clip, arguments.frames, side))
+        write_image(arguments.out, figure(clip, arguments.frames, side))
     else:
         _write_moving(clip, arguments)
     if arguments.json:
@@ -45,31 +43,31 @@ def run(arguments: Arguments) -> int | None:
     return 0
 
 
-def _write_moving(clip: CanonicalVideo | LayeredVideo, arguments: Arguments) -> None:
+def _write_moving(clip: Video, arguments: Arguments) -> None:
     write = write_gif if arguments.out.suffix.lower() == ".gif" else write_video
     with progress_bar() as progress:
-        side = arguments.side or 256
-        frames = layers_figure_frames(clip, side) if isinstance(clip, LayeredVideo) else figure_frames(clip, side)
+        frames = figure_frames(clip, arguments.side or 256)
         write(arguments.out, progress.track(frames, clip.num_frames, description="drawing"), clip.fps)
 
 
-def _facts(clip: CanonicalVideo | LayeredVideo) -> dict[str, object]:
-    if isinstance(clip, LayeredVideo):
-        return {
-            "frames": clip.num_frames,
-            "size": clip.size,
-            "fps": clip.fps,
-            "layers": [{"name": layer.name, "start": layer.start, **_facts(layer.video)} for layer in clip.layers],
-            "made": clip.info,
-            "report": clip.report,
-        }
-    offsets = clip.deformation[:: max(clip.num_frames // 16, 1)].norm(dim=-1) * min(clip.size) / 2
+def _facts(clip: Video) -> dict[str, object]:
+    """What --json prints: facts of the clip, and of its image or of each of its layers."""
+    facts: dict[str, object] = {"frames": clip.num_frames, "size": clip.size, "fps": clip.fps}
+    if len(clip.layers) == 1:
+        facts |= _facts_of_image(clip.layers[0].video)
+    else:
+        facts["layers"] = [
+            {"name": layer.name, "start": layer.start, "frames": layer.end - layer.start}
+            | _facts_of_image(layer.video)
+            | {"made": layer.video.info, "report": layer.video.report}
+            for layer in clip.layers
+        ]
+    return {**facts, "made": clip.info, "report": clip.report}
+
+
+def _facts_of_image(video: CanonicalVideo) -> dict[str, object]:
+    offsets = video.deformation[:: max(video.num_frames // 16, 1)].norm(dim=-1) * min(video.size) / 2
     return {
-        "frames": clip.num_frames,
-        "size": clip.size,
-        "canonical_size": tuple(clip.canonical.shape[1:]),
-        "fps": clip.fps,
+        "canonical_size": video.canonical_size,
         "mean_offset_pixels": round(float(np.mean(offsets.numpy())), 3),
-        "made": clip.info,
-        "report": clip.report,
     }

@@ -14,8 +14,8 @@ from gendef.cli.track_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.errors import InputError
-from gendef.video.layered_video import LayeredVideo, canonical_pictures, load_clip
-from gendef.video.point_tracks import checked_frame, checked_points, grid_points
+from gendef.video.layered_video import load_clip
+from gendef.video.point_tracks import checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
 SIZE = 240
@@ -56,10 +56,9 @@ def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
     clip, frame = load_clip(arguments.clip), arguments.frame
     layer = chosen_layer(clip, arguments.layer, frame)
     if frame is not None and arguments.grid is not None:
-        checked_frame(clip, frame)
-    picture = clip.size if frame is not None else canonical_pictures(clip)[layer][1].shape[1:]
-    points = _with_grid(given, arguments.grid, (picture[0], picture[1]))
-    tracks = clip.track(points, frame, layer) if isinstance(clip, LayeredVideo) else clip.track(points, frame)
+        clip.checked_frame(frame)
+    picture = clip.size if frame is not None else clip.layers[layer].canonical_size
+    tracks = clip.track(_with_grid(given, arguments.grid, picture), frame, layer)
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))

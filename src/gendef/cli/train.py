@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.errors import ConfigError
 from gendef.training.config import TrainConfig
 from gendef.training.distributed import Group, process_group, started_by_launcher
 from gendef.training.launch import start_processes
 from gendef.training.presets import PRESETS, as_model, preset
-from gendef.training.trainer import STAGES, RunOptions, Stopped, Trainer, check_batch_sizes
+from gendef.training.run_folder import STAGES
+from gendef.training.run_options import RunOptions, check_batch_sizes
+from gendef.training.trainer import Stopped, Trainer
 
 DESCRIPTION = """Train GenDeF on a data archive: a canonical image generator on single frames, then canonical images and
 deformation fields together on clips. Stop it at any moment; the same command continues.
@@ -110,9 +113,11 @@ def main(argv: list[str]) -> int | None:
         processes: int = 1
         """Processes to train with on this machine, one a GPU, or with a part of the CPU's threads each; torchrun starts
         them on several machines."""
+        common: CommonOptions = COMMON
 
     description = DESCRIPTION + "\n".join(f"  {key}: {text}" for key, (text, _) in PRESETS.items())
     arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=description)
+    set_up_logging(arguments.common)
     for option, value in (
         ("--minutes", arguments.minutes),
         ("--snapshot-minutes", arguments.snapshot_minutes),

@@ -1,10 +1,11 @@
 """Reading a data archive: a zip with one folder of frames a clip."""
 
 import hashlib
+import logging
 import os
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendef.data.stylegan_archive import holds_single_images, read_labels
 from gendef.errors import DataError, InputError
 from gendef.media.video_reader import decode_image
 from gendef.media.zips import (
@@ -22,15 +24,33 @@ from gendef.media.zips import (
     read_metadata,
 )
 
+MAX_DAMAGED = 0.01
+"""Share of damaged frames above which an archive is refused; one frame is always tolerated."""
+_log = logging.getLogger("gendef.data")
+
+
+class _Unreadable(Exception):
+    """A frame that cannot be decoded."""
+
 
 class VideoArchive:
-    """Clips of a data archive made by `gendef data prepare`, or of a StyleGAN-V style zip of square frames.
+    """Clips of a data archive made by `gendef data prepare`, or of a zip of StyleGAN-V or StyleGAN with square frames.
 
     Decoded frames stay in memory, as uint8, if all of them fit into `cache_bytes`. The archive can be pickled and
     used from threads and forked processes.
 
+    A frame that cannot be decoded is replaced by the nearest readable one, of its clip if there is one, and reported
+    once to `on_damage`.
+
+    Args:
+        path: the file.
+        cache_bytes: memory for decoded frames.
+        on_damage: called with a sentence for each damaged frame, and for a zip of single images; default the log of
+            `gendef.data`, at level warning.
+
     Attributes:
         path: the file.
+        damaged: damaged frames that were found so far, member name -> what is wrong.
         resolution: side of the frames in pixels.
         clip_names: folder of each clip, in natural order.
         lengths: frames of each clip.
@@ -38,16 +58,21 @@ class VideoArchive:
         sources: the video each clip was cut from; splits go by it. The clip's own name where the archive does not say.
         classes: names of the classes; empty without labels.
         labels: class index of each clip, or None.
+        single_images: whether it is another program's zip of images; each is a clip of one frame.
         metadata: contents of dataset.json; empty for other programs' archives.
         fingerprint: SHA-256 of all member names, sizes and checksums.
 
     Raises:
-        DataError: not a zip, a member that points outside, no frames, frames that are no squares of one size, a
+        DataError: not a zip, a member that points outside, no readable frame, frames that are no squares of one size, a
             newer format.
     """
 
-    def __init__(self, path: str | Path, cache_bytes: int = 2 * 10**9) -> None:
+    def __init__(
+        self, path: str | Path, cache_bytes: int = 2 * 10**9, on_damage: Callable[[str], None] = _log.warning
+    ) -> None:
         self.path = Path(path)
+        self.damaged: dict[str, str] = {}
+        self._on_damage = on_damage
         if not self.path.is_file():
             raise DataError(f"{self.path} is not a file; make a data archive with  gendef data prepare")
         self._lock = threading.Lock()
@@ -56,6 +81,11 @@ class VideoArchive:
         with open_zip(self.path) as archive:
             frames = frames_by_clip(archive)
             self.metadata: dict[str, Any] = read_metadata(archive)
+            self.single_images = not self.metadata and bool(frames) and holds_single_images(frames)
+            if self.single_images:
+                frames = {name: [name] for names in frames.values() for name in names}
+                on_damage(f"{self.path} holds {len(frames)} single images, for stage 1; a clip is a folder of frames")
+            foreign_labels = None if self.metadata else read_labels(archive, frames)
             self.fingerprint = _fingerprint(archive)
         if not frames:
             raise DataError(f"{self.path} holds no frames; make a data archive with  gendef data prepare")
@@ -73,11 +103,14 @@ class VideoArchive:
             if not all(clips):
                 raise DataError(f"{self.path} has classes, but clips without one; prepare it again")
             self.labels = [clip["label"] for clip in clips]
-        self.resolution = self._decode(0, None).shape[-1]
-        if not self.metadata:
+        elif foreign_labels is not None:
+            self.classes = [str(number) for number in range(max(foreign_labels) + 1)]
+            self.labels = foreign_labels
+        self.resolution = self._first_frame().shape[-1]
+        if not self.metadata and not self.single_images:
             # Another program's: a frame of each clip tells whether the sizes agree, before training starts.
             for start in self._starts[1:-1]:
-                self._decode(int(start), self.resolution)
+                self._readable(int(start))
         self._caching = self.num_frames * 3 * self.resolution**2 <= cache_bytes
         self._cache: np.ndarray | None = None
         self._cached = np.zeros(self.num_frames, bool)
@@ -102,7 +135,8 @@ class VideoArchive:
 
         Raises:
             InputError: there is no such clip or frame.
-            DataError: a frame is damaged or of another size.
+            DataError: more than 1 % of all frames are damaged, or a frame has
+                another size.
         """
         if not 0 <= clip < self.num_clips:
             raise InputError(f"clip {clip} does not exist; {self.path} has {self.num_clips}")
@@ -114,7 +148,7 @@ class VideoArchive:
                 raise InputError(f"frame {index} does not exist; clip {clip} of {self.path} has {length}")
         rows = [int(self._starts[clip]) + int(index) for index in indices]
         if not self._caching:
-            frames = [self._decode(row, self.resolution) for row in rows]
+            frames = [self._readable(row) for row in rows]
             return torch.from_numpy(np.stack(frames))
         with self._lock:
             if self._cache is None:
@@ -122,14 +156,81 @@ class VideoArchive:
                 self._cache = np.empty((self.num_frames, 3, self.resolution, self.resolution), np.uint8)
         for row in rows:
             if not self._cached[row]:
-                self._cache[row] = self._decode(row, self.resolution)
+                self._cache[row] = self._readable(row)
                 self._cached[row] = True
         return torch.from_numpy(self._cache[rows])
 
-    def _decode(self, row: int, resolution: int | None) -> np.ndarray:
-        """Frame number `row` of all, uint8 (3, R, R)."""
+    def check(self, on_frame: Callable[[], None] = lambda: None) -> dict[str, str]:
+        """Decode every frame; the damaged ones, member name -> what is wrong.
+
+        Args:
+            on_frame: called after each frame.
+
+        Raises:
+            DataError: a frame has another size.
+        """
+        for row, name in enumerate(self._names):
+            try:
+                self._decode(row, self.resolution)
+            except _Unreadable as error:
+                self.damaged[name] = str(error)
+            on_frame()
+        return self.damaged
+
+    def _first_frame(self) -> np.ndarray:
+        for row in range(self.num_frames):
+            try:
+                return self._decode(row, None)
+            except _Unreadable as error:
+                self._report(row, error)
+        raise DataError(f"{self.path} holds no readable frame")
+
+    def _readable(self, row: int) -> np.ndarray:
+        """Frame number `row` of all, uint8 (3, R, R); in place of a damaged one the nearest readable frame."""
+        try:
+            return self._decode(row, self.resolution)
+        except _Unreadable as error:
+            self._report(row, error)
+        clip = int(np.searchsorted(self._starts, row, side="right")) - 1
+        own = range(int(self._starts[clip]), int(self._starts[clip + 1]))
+        for candidate in sorted(range(self.num_frames), key=lambda other: (other not in own, abs(other - row))):
+            try:
+                return self._decode(candidate, self.resolution)
+            except _Unreadable as error:
+                self._report(candidate, error)
+        raise DataError(f"{self.path} holds no readable frame")
+
+    def _report(self, row: int, error: Exception) -> None:
+        """Remember a damaged frame and report it the first time.
+
+        Raises:
+            DataError: too many are damaged.
+        """
         name = self._names[row]
-        frame = decode_image(read_member(self._open(), name), f"{self.path}:{name}")
+        if name in self.damaged:
+            return
+        self.damaged[name] = str(error)
+        count, limit = len(self.damaged), max(1, int(MAX_DAMAGED * self.num_frames))
+        if count > limit:
+            raise DataError(
+                f"{self.path}: {count} of {self.num_frames} frames are damaged, more than {limit}, such as {name}:"
+                f" {error}. `gendef data info {self.path} --check` lists them; prepare the archive again"
+            )
+        self._on_damage(f"{self.path}:{name} is damaged and is replaced by its neighbour: {error}")
+
+    def _decode(self, row: int, resolution: int | None) -> np.ndarray:
+        """Frame number `row` of all, uint8 (3, R, R).
+
+        Raises:
+            _Unreadable: it cannot be decoded.
+            DataError: it has another size.
+        """
+        name = self._names[row]
+        archive = self._open()
+        try:
+            frame = decode_image(read_member(archive, name), name)
+        except DataError as error:
+            raise _Unreadable(str(error)) from error
         height, width = frame.shape[:2]
         if height != width or (resolution is not None and height != resolution):
             wanted = f" and not {resolution}x{resolution}" if resolution is not None else ""
@@ -151,7 +252,7 @@ class VideoArchive:
             return self._zip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open file and the decoded frames, so that a process can be handed the archive."""
+        """State without the open file and the decoded frames, for pickling."""
         state = {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_zip", "_cache")}
         return {**state, "_cached": np.zeros(self.num_frames, bool)}
 

@@ -89,7 +89,7 @@ class ExtractedClip:
 
 @dataclass
 class Extracted:
-    """What came out of one source."""
+    """The result of one source."""
 
     clips: list[ExtractedClip] = field(default_factory=list)
     frames_read: int = 0
@@ -175,7 +175,7 @@ def extract(
     threads: int = 1,
     tick: Callable[[], None] = lambda: None,
 ) -> Extracted:
-    """Read a source once, write the encoded frames to the file `spool` and say which of them make which clip.
+    """Read a source once, write the encoded frames to the file `spool` and return which of them form which clip.
 
     Args:
         threads: threads of the video decoder; 0 lets it choose.

@@ -1,4 +1,4 @@
-"""What is in a data archive, in numbers and as a sheet to look at."""
+"""Contents of a data archive: statistics and a contact sheet."""
 
 from typing import Any
 
@@ -31,11 +31,22 @@ def describe(archive: VideoArchive) -> dict[str, Any]:
         "bytes_per_frame": round(size / archive.num_frames),
         "decoded_bytes": archive.num_frames * 3 * archive.resolution**2,
         "clips_per_class": per_class,
+        "damaged": dict(archive.damaged),
         "skipped": archive.metadata.get("skipped", []),
-        "warnings": archive.metadata.get("warnings", []),
+        "warnings": [*archive.metadata.get("warnings", []), *_rate_warnings(archive.fps)],
         "settings": archive.metadata.get("settings", {}),
         "fingerprint": archive.fingerprint,
     }
+
+
+def _rate_warnings(rates: list[float]) -> list[str]:
+    different = sorted({round(rate, 3) for rate in rates})
+    if len(different) < 2:
+        return []
+    return [
+        f"the clips have {len(different)} different frame rates, {different[0]:g} to {different[-1]:g} a second;"
+        " models learn motion per frame: prepare the data with --fps to bring them to one rate"
+    ]
 
 
 def sheet_rows(archive: VideoArchive, rows: int = 12, columns: int = 10) -> list[list[np.ndarray]]:

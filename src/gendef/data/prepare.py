@@ -1,5 +1,6 @@
-"""From videos to a data archive: all sources in parallel, one zip with a folder a clip."""
+"""Makes a data archive from videos: sources in parallel, one zip with one folder per clip."""
 
+import glob
 import json
 import os
 import re
@@ -19,13 +20,16 @@ from gendef.data.workers import Job, default_workers, run_jobs
 from gendef.errors import DataError
 from gendef.media.video_reader import Source, discover, probe
 from gendef.media.zips import FORMAT, FORMAT_VERSION, METADATA
+from gendef.runtime.file_lock import LockedError, locked
 
+LOCK = "lock"
+"""Lock file in the temporary folder of a preparation; the end of the process releases it."""
 _SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a preparation is; `frames_total` is what the files announce, not always true."""
+    """Progress of a preparation; `frames_total` is what the files announce, which can be wrong."""
 
     sources_done: int
     sources_total: int
@@ -103,17 +107,31 @@ def prepare(
         raise DataError(f"{out} is one of the sources; choose another name for the result")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
         # Beside `out`: the same disk, so that the last step is a rename.
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.stem}-", suffix=".tmp", dir=out.parent))
         try:
-            metadata = _write_archive(scratch, sources, config, workers, progress)
-            os.replace(scratch / "archive.zip", out)
+            with locked(scratch / LOCK):
+                metadata = _write_archive(scratch, sources, config, workers, progress)
+                os.replace(scratch / "archive.zip", out)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         size = out.stat().st_size
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
     return Report(out, size, time.monotonic() - started, metadata)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove the temporary folders of preparations of `out` that were killed; those of running ones stay."""
+    for folder in out.parent.glob(f".{glob.escape(out.stem)}-*.tmp"):
+        if not (folder / LOCK).is_file():
+            continue  # just made by another process, or not ours
+        try:
+            with locked(folder / LOCK):
+                shutil.rmtree(folder, ignore_errors=True)
+        except LockedError:
+            continue
 
 
 def _write_archive(
@@ -236,6 +254,12 @@ class _Record:
         if self._slower:
             warnings.append(
                 f"slower than {config.fps:g} frames a second, and left at their own rate: {_some(self._slower)}"
+            )
+        rates = sorted({clip["fps"] for clip in self._clips})
+        if len(rates) > 1:
+            warnings.append(
+                f"the clips have {len(rates)} different frame rates, {rates[0]:g} to {rates[-1]:g} a second; models"
+                " learn motion per frame, and --fps brings all videos to one rate"
             )
         if self._dropped:
             warnings.append(f"clips dropped because they have fewer than {config.min_frames} frames: {self._dropped}")

@@ -1,8 +1,10 @@
-"""Running the sources of a preparation in several processes, with results in order and no hang."""
+"""Reads the sources of a preparation in several processes; results come in order, and a dead worker is an error."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +29,7 @@ class Job:
 
 
 class _Stopped(Exception):
-    """The main process gave up; the worker leaves its source."""
+    """The main process asked the workers to stop."""
 
 
 Results = Generator[tuple[Job, Extracted | str], None, None]
@@ -40,7 +42,7 @@ def default_workers() -> int:
 
 
 def run_jobs(jobs: list[Job], workers: int, tick: Callable[[int], None]) -> Results:
-    """Jobs with their results, in order; the result of an unreadable source is the reason.
+    """Run jobs and yield each with its result, in order; the result of an unreadable source is the reason, a string.
 
     Args:
         workers: processes; 1 works in this one.
@@ -109,6 +111,15 @@ def _start_worker(stop: Any, count: Any) -> None:
     # Ctrl-C reaches the whole process group; the main process tells the workers to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _shared.update(stop=stop, count=count)
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent watch").start()
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the main process has ended, which after SIGKILL tells its workers nothing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(job: Job) -> Extracted | str:

@@ -15,7 +15,6 @@ from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, sample, to_normalised, to_pixels
 from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.point_tracks import checked_frame
 
 
 def edit_canonical(video: CanonicalVideo, image: Any, mask: Any = None) -> CanonicalVideo:
@@ -60,7 +59,7 @@ def overlay_frame(video: CanonicalVideo, drawing: Any, frame: int, mask: Any = N
     Raises:
         InputError: the drawing has no alpha, the frame does not exist, or the mask cannot be used.
     """
-    checked_frame(video, frame)
+    video.checked_frame(frame)
     layers = _premultiplied(drawing)
     size = video.canonical.shape[1:]
     points = to_pixels(identity_grid(*size), size).reshape(-1, 2)

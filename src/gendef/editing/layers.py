@@ -1,4 +1,4 @@
-"""Edits of videos of layers: drawings on a frame, and edits that go on in the next segment of a long clip."""
+"""Edits of clips of any number of layers: drawings on a frame, and edits that go on in the next segment of a clip."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from gendef.editing.edit import overlay, overlay_frame
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, sample, to_normalised, to_pixels
 from gendef.media.images import resized, to_rgba_tensor
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_tracks import shown_by
-from gendef.video.layered_video import LayeredVideo
-from gendef.video.point_tracks import checked_frame, shown_at
+from gendef.video.layer import shown_by
+from gendef.video.point_tracks import shown_at
 
 CHANGED = 0.5 / 127.5
 """Difference in colour from which on a place counts as edited: half a level of 255."""
@@ -20,7 +20,7 @@ HANDOVERS = 3
 """Frames of an overlap by which an edit goes from one segment to the next."""
 
 
-def draw_on_frame(video: LayeredVideo, drawing: Any, frame: int) -> LayeredVideo:
+def draw_on_frame(video: Video, drawing: Any, frame: int) -> Video:
     """Draw a picture with alpha over one frame: every layer takes the part that lies where it shows.
 
     Args:
@@ -33,7 +33,7 @@ def draw_on_frame(video: LayeredVideo, drawing: Any, frame: int) -> LayeredVideo
     colour, alpha = to_rgba_tensor(drawing)
     if alpha is None:
         raise InputError("an overlay needs transparency (RGBA): without it nothing of the video would be left")
-    owners = video.owners(checked_frame(video, frame))
+    owners = video.owners(video.checked_frame(frame))
     result = video
     for number in owners.unique().tolist():
         if number < 0:
@@ -47,12 +47,12 @@ def draw_on_frame(video: LayeredVideo, drawing: Any, frame: int) -> LayeredVideo
     return result
 
 
-def carry_edit(video: LayeredVideo, number: int, edited: CanonicalVideo) -> LayeredVideo:
+def carry_edit(video: Video, number: int, edited: CanonicalVideo) -> Video:
     """Put an edited video in the place of a layer's, and carry its change on to the layers before and after it.
 
-    Layers of one name are one thing; the frames that two of them share say where each place of one canonical image lies
-    in the other, by exact inversion. What is outside the picture in all of them is not carried; what is behind other
-    things in all of them goes where the fields guess it.
+    Layers of one name are one object. The frames that two of them share give, by exact inversion, the place in the
+    other canonical image of each place in one. What is outside the picture in all of these frames is not carried. What
+    is hidden in all of them is carried as the fields extrapolate it.
 
     Args:
         number: of the layer that was edited.
@@ -74,7 +74,7 @@ def carry_edit(video: LayeredVideo, number: int, edited: CanonicalVideo) -> Laye
                 break
             middle = len(both) // 2
             frames = sorted({both[0], both[middle], both[-1]}, key=lambda t: abs(t - both[middle]))[:HANDOVERS]
-            shown = [shown_by(video, video.owners(t), one.name) for t in frames]
+            shown = [shown_by(video.layers, video.owners(t), one.name) for t in frames]
             pairs = [(t - one.start, t - two.start) for t in frames]
             drawing = _between(change, one.video, two.video, pairs, shown)
             result = result.with_layer(k, overlay(two.video, drawing.movedim(0, -1).contiguous().numpy()))

@@ -14,27 +14,31 @@ from torch import Tensor
 
 from gendef.data import VideoArchive
 from gendef.data.extract import crop_boxes, to_square
-from gendef.errors import DataError, ModelError
-from gendef.evaluation.sampling import Sampling, draw_windows
+from gendef.errors import DataError
+from gendef.evaluation.sampling import MODEL_TIMES, Sampling, draw_windows
 from gendef.media.images import to_uint8
 from gendef.media.video_reader import Damage, Source, discover, probe, read_frames
 from gendef.metrics.weights import checksum
 from gendef.model.baseline import load_model
-from gendef.model.hub import builtin_models
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import CANONICAL, FIELD, META
+from gendef.video.layered_video import load_clip
 
 SEEDS_APART = 1_000_000
 """Clips of evaluation seed s come from the model's seeds s * SEEDS_APART, s * SEEDS_APART + 1, ..."""
 
 
+_START_DRAWS = 1
+"""Separates the random numbers of a model's first times from those of other draws of one seed."""
+
+
 class ClipSet(ABC):
-    """Clips that can be drawn, one after the other.
+    """A source of clips for a measurement.
 
     Attributes:
         name: as the user gave it.
         kind: what it is.
-        fingerprint: hash of the content, so that equal names are never taken for equal data.
+        fingerprint: hash of the content: two sets with equal names can differ.
         notes: what a reader of a report should know, such as damaged videos.
     """
 
@@ -46,7 +50,7 @@ class ClipSet(ABC):
 
     @abstractmethod
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
-        """The clips that `clips` will give: (video, first frame).
+        """The clips that `clips` will yield: (video, first frame).
 
         Raises:
             DataError: no video is long enough.
@@ -60,12 +64,16 @@ class ClipSet(ABC):
         """Clips, uint8 RGB (T, 3, S, S), one at a time."""
         return self.read(self.windows(sampling), sampling)
 
+    def frame_rates(self) -> list[float]:
+        """The different frame rates of the videos, frames a second, ascending; empty if they are not known."""
+        return []
+
     def facts(self) -> dict[str, Any]:
         """Plain values for reports."""
         return {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
 
     def note(self, text: str) -> None:
-        """Remember something for the report, once."""
+        """Add a note for the report, once."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -83,10 +91,18 @@ class ArchiveClips(ClipSet):
         """See `ClipSet`."""
         return draw_windows(self._archive.lengths, sampling, self.name)
 
+    def frame_rates(self) -> list[float]:
+        """See `ClipSet`; archives of other programs do not say."""
+        return _different(self._archive.fps) if self._archive.metadata else []
+
     def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
         """See `ClipSet`."""
         for video, start in windows:
             frames = self._archive.read_frames(video, (start + sampling.offsets()).tolist())
+            if self._archive.damaged:
+                count = len(self._archive.damaged)
+                self.notes = [note for note in self.notes if "damaged" not in note]
+                self.note(f"{count} damaged frames of {self.name} are replaced by their neighbours")
             same = sampling.size in (None, self._archive.resolution)
             yield frames if same else _stacked(square(frame, sampling) for frame in frames.movedim(1, -1).numpy())
 
@@ -116,6 +132,10 @@ class VideoFiles(ClipSet):
             source = self._sources[video]
             yield from self._read_video(source, [start for _, start in group], sampling)
 
+    def frame_rates(self) -> list[float]:
+        """See `ClipSet`."""
+        return _different(probe(source).fps for source in self._sources)
+
     def _count(self, source: Source) -> int:
         try:
             return _count_frames(source)
@@ -134,7 +154,14 @@ class VideoFiles(ClipSet):
                 kept[frame.index] = square(frame.image, sampling)
             first = next(iter(wanted))
             if frame.index == wanted[first][-1]:
-                yield torch.stack([kept[index] for index in wanted.pop(first).tolist()])
+                images = [kept[index] for index in wanted.pop(first).tolist()]
+                sizes = sorted({(image.shape[2], image.shape[1]) for image in images})
+                if len(sizes) > 1:
+                    raise DataError(
+                        f"{source.name} has frames of two sizes, {sizes[0][0]}x{sizes[0][1]} and"
+                        f" {sizes[1][0]}x{sizes[1][1]}: give --size to bring all frames to one size"
+                    )
+                yield torch.stack(images)
                 if not wanted:
                     return
                 kept = {index: image for index, image in kept.items() if index >= next(iter(wanted))}
@@ -153,20 +180,20 @@ class SavedClips(ClipSet):
 
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
         """See `ClipSet`."""
-        lengths = [CanonicalVideo.load(folder).num_frames for folder in self._folders]
+        lengths = [load_clip(folder).num_frames for folder in self._folders]
         return draw_windows(lengths, sampling, self.name)
 
     def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
         """See `ClipSet`."""
         for video, group in groupby(windows, key=lambda window: window[0]):
-            clip = CanonicalVideo.load(self._folders[video])
+            clip = load_clip(self._folders[video])
             for _, start in group:
                 frames = to_uint8(clip.render(frames=(start + sampling.offsets()).tolist()))
                 yield _stacked(square(frame, sampling) for frame in frames)
 
 
 class ModelClips(ClipSet):
-    """Clips that a model makes, each from a seed of its own, beginning at time 0; as many as asked for."""
+    """Clips that a model makes, each from a seed of its own and from a first time that the sampling draws."""
 
     kind = "model"
 
@@ -179,18 +206,26 @@ class ModelClips(ClipSet):
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:
         """See `ClipSet`; the number of a video is the model's seed."""
         first = sampling.seed * SEEDS_APART
-        return [(first + index, 0) for index in range(sampling.count)]
+        starts = np.zeros(sampling.count, np.int64)
+        if sampling.start == "random":
+            room = max(MODEL_TIMES - sampling.span, 0) + 1
+            starts = np.random.default_rng((sampling.seed, _START_DRAWS)).integers(room, size=sampling.count)
+        return [(first + index, int(start)) for index, start in enumerate(starts)]
+
+    def frame_rates(self) -> list[float]:
+        """See `ClipSet`."""
+        return [self._model.fps]
 
     def read(self, windows: list[tuple[int, int]], sampling: Sampling) -> Iterator[Tensor]:
         """See `ClipSet`."""
-        times = torch.from_numpy(sampling.offsets()).float()
-        for seed, _ in windows:
+        for seed, start in windows:
+            times = torch.from_numpy(start + sampling.offsets()).float()
             clip = self._model.sample(seed, times=times, truncation=sampling.truncation)
             yield _stacked(square(frame, sampling) for frame in to_uint8(clip.render()))
 
 
 class CanonicalImages(ModelClips):
-    """The canonical images of a GenDeF model, as clips of one frame: what stage 1 alone can paint."""
+    """The canonical images of a GenDeF model, as clips of one frame; they measure stage 1 alone."""
 
     kind = "canonical images"
 
@@ -209,26 +244,28 @@ class CanonicalImages(ModelClips):
             yield square(to_uint8(clip.canonical), sampling)[None]
 
 
-def open_clips(name: str, device: str | torch.device = "cpu") -> ClipSet:
-    """What `name` says: a data archive, a folder of videos or saved clips, a video file, or a model by name or folder.
+def frame_rate_warnings(fake: ClipSet, real: ClipSet) -> list[str]:
+    """Warnings about frame rates that differ within a side or between the sides: motion is compared per frame."""
+    found = []
+    rates = [(side.name, side.frame_rates()) for side in (fake, real)]
+    for name, own in rates:
+        if len(own) > 1:
+            found.append(
+                f"the videos of {name} have {len(own)} different frame rates, {own[0]:g} to {own[-1]:g} a second, and"
+                " motion is compared per frame: prepare them with `gendef data prepare --fps`"
+            )
+    (first, one), (second, other) = rates
+    if len(one) == len(other) == 1 and abs(one[0] - other[0]) > 0.02 * max(one[0], other[0]):
+        found.append(
+            f"{first} has {one[0]:g} frames a second and {second} {other[0]:g}, and motion is compared per frame: bring"
+            " them to one rate with `gendef data prepare --fps`"
+        )
+    return found
 
-    Raises:
-        DataError, ModelError, ClipError: it is none of them, or damaged.
-    """
-    path = Path(name)
-    if path.is_file():
-        return ArchiveClips(path) if path.suffix.lower() == ".zip" else VideoFiles(path)
-    if path.is_dir():
-        if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
-            return ModelClips(name, device)
-        # The mp4 beside a saved clip is the same video once more, enlarged and compressed.
-        saved = [path] if (path / META).is_file() else sorted(meta.parent for meta in path.glob(f"*/{META}"))
-        return SavedClips(path, saved) if saved else VideoFiles(path)
-    try:
-        return ModelClips(name, device)
-    except ModelError as error:
-        known = ", ".join(builtin_models())
-        raise DataError(f"{name} is no data archive, no folder of videos and no model (built in: {known})") from error
+
+def _different(rates: Iterable[float]) -> list[float]:
+    """Known rates, rounded to 1/100 and each once, ascending."""
+    return sorted({round(rate, 2) for rate in rates if rate > 0})
 
 
 def square(frame: np.ndarray, sampling: Sampling) -> Tensor:
@@ -264,7 +301,8 @@ def _fingerprint(paths: Iterable[Path]) -> str:
     """Hash of the contents of files, in order; of a folder, of the files in it."""
     digest = hashlib.sha256()
     for path in dict.fromkeys(paths):
-        files = sorted(child for child in path.iterdir() if child.is_file()) if path.is_dir() else [path]
+        files = sorted(child for child in path.iterdir() if not child.is_dir()) if path.is_dir() else [path]
         for file in files:
-            digest.update(f"{file.name}\0{checksum(file)}\n".encode())
+            content = checksum(file) if file.exists() else "a link to nothing"
+            digest.update(f"{file.name}\0{content}\n".encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The networks whose features are compared, in one registry; each says exactly what it is fed.
+"""A registry of the feature networks of the distances, each with its exact input format.
 
 Another network joins by `register_detector`, or on the command line as `--detector module:name`, where `name` in the
 importable `module` is a `DetectorSpec`.
@@ -23,14 +23,14 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A feature network and what it is fed; all of it but `load` goes into reports and cache keys.
+    """A feature network and its input format; all fields but `load` go into reports and cache keys.
 
     Attributes:
-        name: how it is asked for.
+        name: its name in the registry.
         input_kind: "clips", one feature vector each, or "frames", one each.
-        size: side in pixels of the frames it is fed.
+        size: side in pixels of its input frames.
         antialias: whether reducing frames to `size` filters them first; the resize is bilinear at half-pixel centres.
-        value_range: what black and white become.
+        value_range: input values of black and of white.
         layer: where the features are taken.
         dimension: length of a feature vector.
         load: from the path of the weights (None: wherever the detector finds them) and the device, the network and the
@@ -65,7 +65,7 @@ class Detector:
     """A loaded feature network.
 
     Attributes:
-        spec: what it is fed.
+        spec: its name and input format.
         checksum: SHA-256 of the weights.
     """
 
@@ -115,7 +115,7 @@ _REGISTRY: dict[str, DetectorSpec] = {}
 
 
 def register_detector(spec: DetectorSpec) -> DetectorSpec:
-    """Make a detector known by its name; another of that name is replaced."""
+    """Add a detector to the registry; one of the same name is replaced."""
     _REGISTRY[spec.name] = spec
     return spec
 

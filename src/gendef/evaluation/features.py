@@ -1,4 +1,4 @@
-"""Features of clips, computed in a stream and kept on disk under a key of everything that decides them."""
+"""Features of clips: computed batch by batch and cached on disk under a hash of everything they depend on."""
 
 import hashlib
 import json
@@ -119,7 +119,7 @@ def _digest(key: dict[str, Any]) -> str:
 
 
 def _read(path: Path, key: dict[str, Any]) -> Features | None:
-    """What is cached; None where there is nothing, or something damaged, which is then replaced."""
+    """The cached features; None if there are none or the file is damaged, which is then replaced."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             facts = json.loads(str(archive["facts"]))

@@ -1,4 +1,4 @@
-"""FVD, KVD and their like between two sets of clips, with everything a reader needs to get the same number again."""
+"""FVD, KVD and similar distances of two sets of clips, in a report with all settings needed to reproduce them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gendef.errors import InputError
-from gendef.evaluation.clip_sets import ClipSet
+from gendef.evaluation.clip_sets import ClipSet, frame_rate_warnings
 from gendef.evaluation.detectors import Detector
 from gendef.evaluation.features import Features, compute_features
 from gendef.evaluation.report import Report, SeededValue, versions
@@ -68,6 +68,7 @@ def compare(
         kernel.errors.append(near.spread)
         sides.append((one, other))
     warnings += _rank_warnings(sides, detector, frechet.name, kernel.name)
+    warnings += frame_rate_warnings(fake, real) if sampling.frames > 1 else []
     warnings += _other_warnings(sides, sampling, seeds, frechet)
     facts = {
         "fake": {**fake.facts(), **_side_facts([one for one, _ in sides])},

@@ -1,9 +1,10 @@
-"""How far the motion of one set of videos is from that of another, from optical flow alone.
+"""Distance of the motion of two sets of videos, from optical flow and frame differences; no network is needed.
 
 Three distributions over pixels and frames are compared by their Wasserstein-1 distance: speed, direction (each pixel
 with the weight of its speed) and acceleration (change of the flow at a pixel from one pair of frames to the next). No
 network is involved, so that it can be computed anywhere, and it says in which way two sets differ. None of the three
-tells swaying from drifting on: straightness, net displacement over the way that led to it, does.
+tells swaying from drifting on. Two values do: straightness, the net displacement over the way that led to it, and
+return, how far a clip comes back to its first frame.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.evaluation.clip_sets import ClipSet
+from gendef.evaluation.clip_sets import ClipSet, frame_rate_warnings
 from gendef.evaluation.report import Report, SeededValue, versions
 from gendef.evaluation.sampling import Sampling
 from gendef.optical_flow.dis import FlowMethod, dis_flow
@@ -35,10 +36,12 @@ class MotionStatistics:
         speed: (BINS,), counts of pixels.
         acceleration: (BINS,), the same.
         direction: (DIRECTION_BINS,), sums of speed; the first bin begins in the direction of x, y points down.
-        way: sum over pixels and clips of the way that the content of a clip's first frame goes along the flow; where it
-            leaves the frame it goes on as the border does.
-        displacement: sum of the straight distances between the beginnings and the ends of these ways.
-        starts: pixels that were followed.
+        way: sum over pixels and clips of the length of the path along the flow that starts at a pixel of the first
+            frame; outside the frame the flow of the border is used.
+        displacement: sum of the straight distances between the starts and the ends of these paths.
+        starts: number of paths.
+        change: sums over clips of the mean absolute difference, in levels of 255, between the first frame and each of
+            the following ones.
         clips: how many clips.
     """
 
@@ -48,7 +51,19 @@ class MotionStatistics:
     way: float = 0.0
     displacement: float = 0.0
     starts: int = 0
+    change: np.ndarray = field(default_factory=lambda: np.zeros(0))
     clips: int = 0
+
+    def add_frames(self, frames: np.ndarray) -> None:
+        """Take in the differences of a clip's frames, uint8 (T, H, W, 3), from its first one. All clips have one T."""
+        first = frames[0].astype(np.float32)
+        found = np.array([np.abs(frame - first).mean() for frame in frames[1:]])
+        self.change = found if not len(self.change) else self.change + found
+
+    @property
+    def distance_from_first(self) -> np.ndarray:
+        """(T - 1,): mean absolute difference from the first frame after 1, 2, ... frames, in levels of 255."""
+        return self.change / max(self.clips, 1)
 
     def add(self, flows: Iterable[np.ndarray]) -> None:
         """Take in the flows (H, W, 2) of a clip, in pixels, one after the other."""
@@ -65,7 +80,7 @@ class MotionStatistics:
                 start = place = np.moveaxis(np.indices(flow.shape[:2], np.float64), 0, -1)[..., ::-1]
             else:
                 self.acceleration += _histogram(np.linalg.norm(percent - before, axis=-1))
-            step = _read(percent, place)
+            step = _sample_flow(percent, place)
             self.way += float(np.linalg.norm(step, axis=-1).sum())
             place = place + step * (max(flow.shape[:2]) / 100)
             before = percent
@@ -75,14 +90,24 @@ class MotionStatistics:
         self.clips += 1
 
     def summary(self) -> dict[str, float]:
-        """Mean speed and acceleration, percent of the side a frame; mean displacement over a clip, percent of the side;
-        straightness, the share of the way that it is: 1 for what drifts on, 0 for what sways or does not move."""
+        """The means of the statistics, by name.
+
+        - speed, acceleration: percent of the side a frame.
+        - displacement: over a clip, percent of the side.
+        - straightness: displacement over the way; 1 for content that drifts on, 0 for content that sways.
+        - return: the largest share of their distance from the first frame that clips lose again; 0 for clips that go on
+          changing, 1 for clips that come back to their first frame.
+        """
+        distance = self.distance_from_first
+        furthest = np.maximum.accumulate(distance) if len(distance) else distance
+        moved = furthest > 0
         centres = (np.arange(BINS) + 0.5) * (MAX_SPEED / BINS)
         return {
             "speed": float((self.speed * centres).sum() / self.speed.sum()),
             "acceleration": float((self.acceleration * centres).sum() / self.acceleration.sum()),
             "displacement": self.displacement / max(self.starts, 1),
             "straightness": self.displacement / self.way if self.way else 0.0,
+            "return": float((1 - distance[moved] / furthest[moved]).max(initial=0.0)),
         }
 
 
@@ -115,6 +140,7 @@ def motion_statistics(
         if len(clip) < 3:
             raise InputError(f"motion needs clips of at least 3 frames, got {len(clip)}")
         frames = clip.movedim(1, -1).numpy()
+        statistics.add_frames(frames)
         statistics.add(flow(first, second) for first, second in itertools.pairwise(frames))
         on_clip(1)
     if not statistics.clips:
@@ -148,6 +174,7 @@ def compare_motion(
     names = ("speed", "direction", "acceleration")
     results = {name: SeededValue(f"{name} distance") for name in names}
     means: dict[str, list[dict[str, float]]] = {"fake": [], "real": []}
+    distances: dict[str, list[np.ndarray]] = {"fake": [], "real": []}
     clips = {}
     for seed in seeds:
         drawn = replace(sampling, seed=seed)
@@ -155,6 +182,7 @@ def compare_motion(
         for side, clip_set in (("fake", fake), ("real", real)):
             found[side] = motion_statistics(clip_set.clips(drawn), on_clip=on_clip)
             means[side].append(found[side].summary())
+            distances[side].append(found[side].distance_from_first)
             clips[side] = found[side].clips
         distance = motion_distance(found["fake"], found["real"])
         for name in names:
@@ -169,7 +197,12 @@ def compare_motion(
             "speed, acceleration": "percent of the frame's side a frame",
             "displacement": "percent of the frame's side over a clip",
             "straightness": "displacement over the way",
+            "return": "share of the distance from the first frame that is lost again",
+            "distance_from_first_frame": "levels of 255, after 1, 2, ... frames",
             "direction": "degrees",
+        },
+        "distance_from_first_frame": {
+            side: np.mean(curves, axis=0).round(3).tolist() for side, curves in distances.items()
         },
         "sampling": sampling.facts(),
         "truncation": sampling.truncation,
@@ -178,11 +211,11 @@ def compare_motion(
         "versions": versions(),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return Report(list(results.values()), facts, [*fake.notes, *real.notes])
+    return Report(list(results.values()), facts, [*frame_rate_warnings(fake, real), *fake.notes, *real.notes])
 
 
-def _read(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A flow (H, W, 2) at places (..., 2), x then y, in pixels; outside that of the border."""
+def _sample_flow(flow: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A flow (H, W, 2) sampled bilinearly at places (..., 2), x then y, in pixels, with border padding."""
     rows_and_columns = np.moveaxis(places[..., ::-1], -1, 0)
     parts = [map_coordinates(flow[..., axis], rows_and_columns, order=1, mode="nearest") for axis in (0, 1)]
     return np.stack(parts, axis=-1)
@@ -194,12 +227,12 @@ def _histogram(values: np.ndarray) -> np.ndarray:
 
 
 def _wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Between histograms on a line, in bins: the area between the cumulative distributions."""
+    """Wasserstein-1 distance of two histograms on a line, in bins: the area between the cumulative distributions."""
     return float(np.abs(_cumulative(first) - _cumulative(second)).sum())
 
 
 def _circular_wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Between histograms on a circle, in bins (Rabin et al. 2011): the line's, cut where it is cheapest."""
+    """Wasserstein-1 distance of two histograms on a circle, in bins (Rabin et al. 2011): the minimum over all cuts."""
     if not first.sum() or not second.sum():
         return float("nan")
     gap = _cumulative(first) - _cumulative(second)

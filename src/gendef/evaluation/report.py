@@ -1,4 +1,4 @@
-"""What a report of measures is made of."""
+"""Reports of measures: values for each seed, settings and warnings, as JSON."""
 
 import json
 import math
@@ -44,12 +44,12 @@ class SeededValue:
 
 @dataclass
 class Report:
-    """Measures and how they came about.
+    """Measured values with the settings that produced them.
 
     Attributes:
         results: the measures.
-        facts: everything a reader needs to get the same numbers again, as plain values.
-        warnings: what keeps the numbers from meaning what they seem to.
+        facts: all settings needed to reproduce the numbers, as plain values.
+        warnings: reasons not to trust or compare the numbers.
     """
 
     results: list[SeededValue]
@@ -63,7 +63,7 @@ class Report:
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
+    """Versions of gendef, torch, numpy and Python."""
     return {
         "gendef": __version__,
         "torch": torch.__version__,

@@ -8,6 +8,9 @@ import numpy as np
 
 from gendef.errors import DataError, InputError
 
+MODEL_TIMES = 1024
+"""Length, in frames, of the time line from which clips of models are drawn: that of training (`gendef.data.clips`)."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -24,6 +27,8 @@ class Sampling:
         size: side to which square frames are brought first (Lanczos); None leaves them as they are.
         fit: what happens to frames that are not square.
         truncation: of a model's videos.
+        start: first time of a model's clips: "random" draws it from [0, MODEL_TIMES - span], as training does; "zero"
+            starts every clip at time 0. Clips of real videos always start at random.
 
     Raises:
         InputError: a number out of range.
@@ -37,6 +42,7 @@ class Sampling:
     size: int | None = None
     fit: Literal["crop", "stretch"] = "crop"
     truncation: float = 1.0
+    start: Literal["random", "zero"] = "random"
 
     def __post_init__(self) -> None:
         for name, least in (("frames", 1), ("stride", 1), ("clips_per_video", 0), ("count", 1), ("seed", 0)):
@@ -46,6 +52,8 @@ class Sampling:
             raise InputError(f"size must be between 8 and 4096 pixels, got {self.size}")
         if self.fit not in ("crop", "stretch"):
             raise InputError(f"fit must be crop or stretch, got {self.fit!r}")
+        if self.start not in ("random", "zero"):
+            raise InputError(f"start must be random or zero, got {self.start!r}")
 
     @property
     def span(self) -> int:
@@ -65,6 +73,7 @@ class Sampling:
             "count": self.count,
             "size": self.size or "as it is",
             "fit": self.fit,
+            "start": self.start,
         }
 
 

@@ -12,8 +12,8 @@ from gendef.errors import DataError
 from gendef.media.images import to_uint8
 from gendef.media.video_reader import Damage, discover, read_frames
 from gendef.media.zips import natural_key
-from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_format import META
+from gendef.video.layered_video import load_clip
 
 
 def iter_video(path: str | Path) -> Iterator[np.ndarray]:
@@ -24,7 +24,7 @@ def iter_video(path: str | Path) -> Iterator[np.ndarray]:
     """
     path = Path(path)
     if (path / META).is_file():
-        for chunk in CanonicalVideo.load(path).iter_frames():
+        for chunk in load_clip(path).iter_frames():
             yield from to_uint8(chunk)
         return
     sources = discover([path])

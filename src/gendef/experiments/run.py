@@ -14,7 +14,8 @@ from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.training.checkpoint import checkpoint_paths
 from gendef.training.config import TrainConfig
-from gendef.training.trainer import RunOptions, Trainer
+from gendef.training.run_options import RunOptions
+from gendef.training.trainer import Trainer
 
 PRETRAINED = "stage1"
 """Folder of the stage 1 that rows share."""
@@ -22,7 +23,7 @@ PRETRAINED = "stage1"
 
 @dataclass(frozen=True)
 class Budget:
-    """What a row may cost, in seconds of `Stage.seconds`: processor seconds on a CPU."""
+    """Training budget of a row, in seconds as `Stage.seconds` counts them: processor seconds on a CPU."""
 
     pretrain: float
     finetune: float
@@ -56,7 +57,7 @@ def train_row(
         micro_batch: samples that are computed at once; another number of them continues the same training.
 
     Returns:
-        What it came to: images and clips seen, seconds of each stage.
+        Images and clips seen, and seconds of each stage.
 
     Raises:
         ConfigError: the row was trained under a larger budget, or another one for stage 1.
@@ -103,7 +104,7 @@ def _minutes(seconds: dict[str, float]) -> str:
 def _share_stage1(
     base: TrainConfig, data: Path, out: Path, row: str, budget: Budget, device: str, micro_batch: int | None
 ) -> None:
-    """Train stage 1 where that has not happened, and put its state where `row` starts from."""
+    """Train the shared stage 1 if needed, and copy its last checkpoint into the folder of `row`."""
     folder, done = out / PRETRAINED, out / PRETRAINED / "stage1.json"
     seconds = {"pretrain": budget.pretrain}
     options = RunOptions(folder, ("pretrain",), device=device, seconds=seconds, micro_batch=micro_batch)
@@ -166,7 +167,7 @@ class EvaluationSpec:
 
 
 def _same_protocol(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool:
-    """Whether a report is there of as many clips, drawn in the same way and by the same seeds."""
+    """Whether `path` is a report with the same sampling and seeds."""
     if not path.exists():
         return False
     report = json.loads(path.read_text())
@@ -176,16 +177,17 @@ def _same_protocol(path: Path, sampling: Sampling, seeds: Sequence[int]) -> bool
 def measure_row(
     folder: Path, measures: Sequence[Measure], spec: EvaluationSpec, on_clip: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
-    """Distances of the model in a row's folder to real clips; what was measured in the same way is not measured again.
+    """Distances of the model in a row's folder to real clips. Reports by the same protocol are kept.
 
     Of stage 1 (a folder with `pretrained` instead of `model`) the canonical images are measured, as single frames.
 
     Returns:
         The reports, by name of the measure; also written as NAME.json into the folder.
     """
-    from gendef.evaluation.clip_sets import CanonicalImages, open_clips
+    from gendef.evaluation.clip_sets import CanonicalImages
     from gendef.evaluation.detectors import Detector, find_detector
     from gendef.evaluation.fvd import compare
+    from gendef.evaluation.open_clips import open_clips
     from gendef.evaluation.report import to_json
 
     device, videos = choose_device(spec.device), (folder / "model").is_dir()

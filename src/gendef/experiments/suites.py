@@ -94,7 +94,7 @@ def last_layer(config: TrainConfig) -> int:
 
 
 def _feature_layers(config: TrainConfig) -> list[Row]:
-    """Table 3, its layers scaled to the depth of this canonical generator; what falls together is trained once."""
+    """Table 3, its layers scaled to the depth of this canonical generator; layers that coincide are trained once."""
     last = last_layer(config)
     own = config.generator.canonical.feature_layer
     rows = []

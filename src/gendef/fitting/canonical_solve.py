@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.fitting.conjugate_gradients import conjugate_gradients
+
 MOMENTS = 9 + 4 * 3
 """Per cell: nine moments of the places, four of each colour."""
 RIDGE = 1e-3
@@ -110,26 +112,14 @@ class CanonicalSystem:
             one, ax, by, axby = (self._cells(9 + 4 * colour + k) for k in range(4))
             right.append(self._to_pixels([one - ax - by + axby, ax - axby, by - axby, axby]))
         diagonal = self._to_pixels([couplings[k][k] for k in range(4)]) + ridge + 4 * smooth
-        return conjugate_gradients(apply, torch.stack(right) + ridge * start, start, diagonal, iterations)
-
-
-def conjugate_gradients(apply, right: Tensor, start: Tensor, diagonal: Tensor, iterations: int) -> Tensor:  # type: ignore[no-untyped-def]
-    """Solve a symmetric positive system with the diagonal as preconditioner; channels (dim 0) go each their own way."""
-    solution = start.clone()
-    residual = right - apply(solution)
-    scaled = residual / diagonal
-    direction = scaled.clone()
-    energy = (residual * scaled).sum(dim=(1, 2), keepdim=True)
-    for _ in range(iterations):
-        image = apply(direction)
-        step = energy / (direction * image).sum(dim=(1, 2), keepdim=True).clamp(min=1e-20)
-        solution += step * direction
-        residual -= step * image
-        scaled = residual / diagonal
-        after = (residual * scaled).sum(dim=(1, 2), keepdim=True)
-        direction = scaled + after / energy.clamp(min=1e-20) * direction
-        energy = after
-    return solution
+        return conjugate_gradients(
+            apply,
+            torch.stack(right) + ridge * start,
+            iterations,
+            start=start,
+            precondition=lambda residual: residual / diagonal,
+            product=lambda one, two: (one * two).sum(dim=(1, 2), keepdim=True),  # every colour is a system of its own
+        )
 
 
 def fill_unseen(image: Tensor, mass: Tensor) -> Tensor:

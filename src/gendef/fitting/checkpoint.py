@@ -1,18 +1,22 @@
-"""What an interrupted fit continues from."""
+"""The state from which an interrupted fit continues."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gendef.fitting.options import FitOptions
+from gendef.media.footage import Scene
 from gendef.runtime.resume_file import EVERY, ResumeFile
 
 if TYPE_CHECKING:
-    from gendef.fitting.illumination import Light
+    from gendef.fitting.illumination import Illumination
     from gendef.fitting.refinement import Refinement
 
 TENSORS = ("deviation", "canonical", "trust")
+STATE_NAME = ".fit-state-layer{:02d}.safetensors"
 
 
 @dataclass
@@ -20,10 +24,10 @@ class State:
     """A fit between two sweeps.
 
     Attributes:
-        sweeps: done so far.
-        seconds: spent so far.
+        sweeps: number of sweeps so far.
+        seconds: time spent so far.
         deviation, canonical, trust: of the `gendef.fitting.refinement.Refinement`.
-        illumination: of the light, where it is found too.
+        illumination: gains of the `gendef.fitting.illumination.Illumination`; None if it is not estimated.
     """
 
     sweeps: int
@@ -34,13 +38,15 @@ class State:
     illumination: Tensor | None = None
 
     @classmethod
-    def of(cls, refinement: "Refinement", sweeps: int, seconds: float, light: "Light | None" = None) -> "State":
+    def of(
+        cls, refinement: "Refinement", sweeps: int, seconds: float, illumination: "Illumination | None" = None
+    ) -> "State":
         """The state of a refinement."""
-        illumination = light.illumination if light else None
-        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust, illumination)
+        gains = illumination.gains if illumination else None
+        return cls(sweeps, seconds, refinement.deviation, refinement.canonical, refinement.trust, gains)
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """What to save."""
+        """Tensors and numbers to save."""
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
         if self.illumination is not None:
             tensors["illumination"] = self.illumination.contiguous()
@@ -48,15 +54,66 @@ class State:
 
     @classmethod
     def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "State":
-        """What was saved."""
+        """The state from saved tensors and numbers."""
         deviation, canonical, trust = (tensors[name] for name in TENSORS)
-        return cls(
-            int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust, tensors.get("illumination")
-        )
+        gains = tensors.get("illumination")
+        return cls(int(numbers["sweeps"]), float(numbers["seconds"]), deviation, canonical, trust, gains)
 
 
 class StateFile(ResumeFile[State]):
-    """Where the state of a fit is kept; see `ResumeFile`."""
+    """The saved state of one canonical image's fit; see `ResumeFile`."""
 
     def __init__(self, path: Path, job: dict[str, Any], every: float = EVERY) -> None:
         super().__init__(State, path, job, every)
+
+
+class StateFolder:
+    """The state files of one scene's fit, one for each layer of its clip.
+
+    Args:
+        folder: where they are.
+        job: identifies the fit; see `fit_job`.
+    """
+
+    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
+        self._folder, self._job = folder, job
+        self._files: dict[int, StateFile] = {}
+
+    def __call__(self, layer: int) -> StateFile:
+        """The state file of a layer."""
+        if layer not in self._files:
+            path = self._folder / STATE_NAME.format(layer)
+            self._files[layer] = StateFile(path, {**self._job, "part": layer})
+        return self._files[layer]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings about damaged files."""
+        return [text for file in self._files.values() for text in file.warnings]
+
+    def remove(self) -> None:
+        """Delete all of them."""
+        for file in self._files.values():
+            file.remove()
+
+
+def fit_job(source: Path, scene: Scene, options: FitOptions, labels: Tensor | None) -> dict[str, Any]:
+    """Plain values that differ between fits whose states must not be mixed up.
+
+    Args:
+        labels: (T, H, W), the masks of the scene.
+    """
+    job: dict[str, Any] = {
+        "source": str(source.resolve()),
+        "changed": source.stat().st_mtime_ns,
+        "frames": [scene.numbers[0], scene.numbers[-1], len(scene.numbers)],
+        "size": scene.frames[0].shape[:2],
+        **options.result_settings(),
+    }
+    if labels is not None:
+        job["masks"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+    else:
+        job["layers"] = options.layers
+    if len(scene.frames) > options.segment:
+        job["segment"] = options.segment
+    return job

@@ -16,22 +16,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.fitting.conjugate_gradients import conjugate_gradients
+
 
 @dataclass
-class Pull:
-    """Squares on the step itself, sum of d' A d - 2 b' d: A as (3, H, W) with xx, xy, yy; b as (2, H, W)."""
+class NormalEquations:
+    """A sum of squares of the step d of every pixel, d' A d - 2 b' d up to a constant.
+
+    Attributes:
+        matrix: A as (3, H, W): its entries xx, xy and yy.
+        vector: b, (2, H, W).
+    """
 
     matrix: Tensor
     vector: Tensor
 
+    @classmethod
+    def damped(cls, height: int, width: int, damping: float, device: torch.device | str = "cpu") -> "NormalEquations":
+        """damping |d|^2 alone."""
+        matrix = torch.zeros(3, height, width, device=device)
+        matrix[0] += damping
+        matrix[2] += damping
+        return cls(matrix, torch.zeros(2, height, width, device=device))
+
     def add_target(self, step: Tensor, weight: Tensor) -> None:
-        """Add a pull towards `step` (2, H, W)."""
+        """Add weight (H, W) times |d - step|^2, the step (2, H, W)."""
         self.matrix[0] += weight
         self.matrix[2] += weight
         self.vector += weight * step
 
     def add_colours(self, across: Tensor, down: Tensor, residual: Tensor, weight: Tensor) -> None:
-        """Add weight (H, W) times |residual + across dx + down dy|^2, the colours (3, H, W)."""
+        """Add weight (H, W) times |residual + across d_x + down d_y|^2, the colours (3, H, W)."""
         weighted_x, weighted_y = across * weight, down * weight
         self.matrix[0] += (weighted_x * across).sum(dim=0)
         self.matrix[1] += (weighted_x * down).sum(dim=0)
@@ -40,23 +55,15 @@ class Pull:
         self.vector[1] -= (weighted_y * residual).sum(dim=0)
 
 
-def empty_pull(height: int, width: int, damping: float, device: torch.device | str = "cpu") -> Pull:
-    """No pull but that of `damping` towards no step."""
-    matrix = torch.zeros(3, height, width, device=device)
-    matrix[0] += damping
-    matrix[2] += damping
-    return Pull(matrix, torch.zeros(2, height, width, device=device))
-
-
-def smooth_step(pull: Pull, across: Tensor, down: Tensor, deviation: Tensor, iterations: int) -> Tensor:
-    """The step (2, H, W) that balances `pull` and smoothness, by preconditioned conjugate gradients.
+def smooth_step(equations: NormalEquations, across: Tensor, down: Tensor, deviation: Tensor, iterations: int) -> Tensor:
+    """The step (2, H, W) that minimises the sum of `equations` and of the roughness of the stepped field.
 
     Args:
         across: (H, W - 1), weights between horizontal neighbours.
         down: (H - 1, W), weights between vertical neighbours.
-        deviation: (2, H, W), what shall be smooth together with the step.
+        deviation: (2, H, W), to which the step is added; the sum shall be smooth.
     """
-    xx, xy, yy = pull.matrix
+    xx, xy, yy = equations.matrix
     around = torch.zeros_like(xx)
     around[:, 1:] += across
     around[:, :-1] += across
@@ -77,44 +84,38 @@ def smooth_step(pull: Pull, across: Tensor, down: Tensor, deviation: Tensor, ite
         out[:, 1:] += vertical
         out[:, :-1] -= vertical
 
-    def precondition(field: Tensor, out: Tensor) -> None:
-        torch.mul(inverse[:2], field[0], out=out).addcmul_(inverse[1:], field[1])
-
     # Buffers are used again and again: fresh memory for every operation takes longer than the arithmetic.
-    step, image, scaled = torch.zeros_like(deviation), torch.empty_like(deviation), torch.empty_like(deviation)
+    image, scaled = torch.empty_like(deviation), torch.empty_like(deviation)
+
+    def apply(field: Tensor) -> Tensor:
+        roughness(field, image)
+        image[0].addcmul_(xx, field[0]).addcmul_(xy, field[1])
+        image[1].addcmul_(xy, field[0]).addcmul_(yy, field[1])
+        return image
+
+    def precondition(residual: Tensor) -> Tensor:
+        torch.mul(inverse[:2], residual[0], out=scaled).addcmul_(inverse[1:], residual[1])
+        return scaled
+
     roughness(deviation, image)
-    residual = pull.vector - image
-    precondition(residual, scaled)
-    direction = scaled.clone()
-    energy = _product(residual, scaled)
-    for _ in range(iterations):
-        roughness(direction, image)
-        image[0].addcmul_(xx, direction[0]).addcmul_(xy, direction[1])
-        image[1].addcmul_(xy, direction[0]).addcmul_(yy, direction[1])
-        length = energy / max(_product(direction, image), 1e-20)
-        step.add_(direction, alpha=length)
-        residual.sub_(image, alpha=length)
-        precondition(residual, scaled)
-        after = _product(residual, scaled)
-        direction.mul_(after / max(energy, 1e-20)).add_(scaled)
-        energy = after
-    return step
+    return conjugate_gradients(apply, equations.vector - image, iterations, precondition=precondition, product=_product)
 
 
 def _product(one: Tensor, two: Tensor) -> float:
     return float(torch.dot(one.view(-1), two.view(-1)))
 
 
-def crowded(positions: Tensor, least: float) -> Tensor:
-    """Places around which a field folds or is about to: 1 there and at the eight neighbours, else 0; (H, W).
+def folded(positions: Tensor, smallest: float) -> Tensor:
+    """Pixels at which a field folds or nearly folds: 1 there and at their eight neighbours, else 0; (H, W).
 
     Args:
         positions: (2, H, W).
-        least: area of a cell of four neighbours, in squared units of the positions, below which it counts.
+        smallest: area of a cell of four neighbours, in squared units of the positions, below which the cell counts
+            as folded.
     """
     across = positions[:, :-1, 1:] - positions[:, :-1, :-1]
     down = positions[:, 1:, :-1] - positions[:, :-1, :-1]
-    small = (across[0] * down[1] - across[1] * down[0] < least).float()
+    small = (across[0] * down[1] - across[1] * down[0] < smallest).float()
     return F.max_pool2d(F.pad(small, (1, 2, 1, 2))[None], 3, stride=1)[0]
 
 

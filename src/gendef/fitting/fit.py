@@ -1,41 +1,29 @@
-"""Fitting real videos: a clip becomes a canonical image and a deformation field (in the line of CoDeF, 2308.07926)."""
+"""Fitting real videos: a clip becomes a canonical image and a deformation field (in the line of CoDeF, 2308.07926).
 
-import time
+`fit_scenes` is the one way to a fit: `gendef.fit_video`, the command `gendef fit` and the app call it.
+"""
+
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.fitting.camera import find_camera, still_camera
-from gendef.fitting.checkpoint import StateFile
-from gendef.fitting.illumination import Light
-from gendef.fitting.initial_field import chained
-from gendef.fitting.layered_fit import Layers, fit_layers
+from gendef.fitting.checkpoint import StateFolder, fit_job
+from gendef.fitting.layered_fit import fit_layers
 from gendef.fitting.masks import layer_masks
-from gendef.fitting.refinement import Clip
-from gendef.fitting.report import (
-    agreeing,
-    measured,
-    unsqueezed,
-)
-from gendef.fitting.schedule import FLOW_SHARE, Clock, Moment, Options, Quality, Watcher, refined
-from gendef.media.footage import Footage, Scene, read_footage, to_tensor
-from gendef.optical_flow.dis import FlowMethod, dis_flow
-from gendef.optical_flow.pairwise_flow import all_flows
-from gendef.runtime.parallel import Workers, workers
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo
-
-SAME = 2
-"""Levels of 255 by which frames may differ, at most, to count as one still picture."""
+from gendef.fitting.options import SEGMENT, FitOptions, Layers, Quality
+from gendef.fitting.output import ClipOutput, clip_folder
+from gendef.fitting.progress import Progress, ProgressCallback, no_progress
+from gendef.fitting.segments import fit_segments
+from gendef.fitting.single_fit import fit_single
+from gendef.media.footage import Footage, Scene, read_footage
+from gendef.optical_flow.dis import FlowMethod
+from gendef.video.base import Video
 
 
-@overload
 def fit_video(
     source: str | Path,
     size: int = 270,
@@ -44,241 +32,183 @@ def fit_video(
     quality: Quality = "default",
     seed: int = 0,
     budget: float | None = None,
-    flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
     *,
+    flow: FlowMethod | None = None,
+    on_progress: ProgressCallback = no_progress,
     illumination: bool = False,
-) -> CanonicalVideo: ...
-
-
-@overload
-def fit_video(
-    source: str | Path,
-    size: int = 270,
-    start: int = 0,
-    frames: int | None = None,
-    quality: Quality = "default",
-    seed: int = 0,
-    budget: float | None = None,
-    flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    *,
-    masks: str | Path | None = None,
-    layers: Literal["auto"],
-    illumination: bool = False,
-) -> LayeredVideo: ...
-
-
-@overload
-def fit_video(
-    source: str | Path,
-    size: int = 270,
-    start: int = 0,
-    frames: int | None = None,
-    quality: Quality = "default",
-    seed: int = 0,
-    budget: float | None = None,
-    flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    *,
-    masks: str | Path,
-    layers: Layers = "one",
-    illumination: bool = False,
-) -> LayeredVideo: ...
-
-
-def fit_video(
-    source: str | Path,
-    size: int = 270,
-    start: int = 0,
-    frames: int | None = None,
-    quality: Quality = "default",
-    seed: int = 0,
-    budget: float | None = None,
-    flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    *,
     masks: str | Path | None = None,
     layers: Layers = "one",
-    illumination: bool = False,
-) -> CanonicalVideo | LayeredVideo:
+    segment: int = SEGMENT,
+) -> Video:
     """Fit a canonical image and a deformation field to a real video.
 
     Args:
         source: a video file, an animated gif, a folder of frames, or a zip of one clip.
-        size: pixels of the shorter side of the frames that are fitted; smaller videos keep theirs.
+        size: pixels of the shorter side of the fitted frames; smaller videos keep their size.
         start: first frame.
-        frames: how many; default all.
+        frames: number of frames; default all.
         quality: fast, default or best.
         seed: the same seed gives the same result (without a budget).
-        budget: seconds; refines as long as they last, whatever the quality.
+        budget: seconds; the fit refines until they are spent, whatever the quality.
         flow: optical flow between two frames, instead of OpenCV's DIS; see `gendef.optical_flow.dis.FlowMethod`.
-        watcher: called after every step of work.
+        on_progress: called after every step of work.
+        illumination: estimate the illumination of every frame too, a coarse gain that is kept apart from the canonical
+            image; see `gendef.fitting.illumination`.
         masks: folder of masks or labels, one for each frame, or a picture with those of the first frame (see
-            `gendef.fitting.masks.layer_masks`); each label becomes a layer before the background.
-        layers: auto finds what moves of itself (see `gendef.fitting.motion_segmentation`) where there are no masks.
-        illumination: find the light of each frame too, a coarse gain that is kept apart from the canonical image; see
-            `gendef.fitting.illumination`.
+            `gendef.fitting.masks.layer_masks`); each label becomes a layer in front of the background.
+        layers: auto gives independently moving objects a layer where there are no masks (see
+            `gendef.fitting.motion_segmentation`).
+        segment: a longer scene is split into overlapping segments of at most this many frames.
 
     Returns:
-        The clip; `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any
-        frame shows), folded and more; `visibility` (T, H, W) bool says where the canonical image explains the frames.
-        With an illumination, `psnr_without_illumination` and `ssim_without_illumination` are those without it.
-        If the video has cuts, its longest scene; see `fit_scenes`. With masks or layers a
-        `LayeredVideo`.
+        A `CanonicalVideo` if one canonical image holds the clip; a `LayeredVideo` with masks, with layers, and for
+        more than `segment` frames. If the video has cuts, its longest scene; `fit_scenes` gives all of them.
+
+        `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any frame shows),
+        folded, warnings (sentences that a user must know) and more; `visibility` (T, H, W) bool says where the clip
+        explains the frames. With illumination, `psnr_without_illumination` and `ssim_without_illumination` are those
+        of the frames without it.
 
     Raises:
         DataError: the source cannot be read.
-        InputError: an impossible option, or masks that cannot be used.
+        InputError: an option is out of its range, or the masks cannot be used.
         MissingDependencyError: OpenCV is not installed, or for one mask the weights of the features.
     """
-    options = Options(quality, seed, budget, illumination)
-    footage = read_footage(source, size, start, frames)
-    number = max(range(len(footage.scenes)), key=lambda number: len(footage.scenes[number].frames))
-    longest = footage.scenes[number]
-    if len(footage.scenes) > 1:
-        warnings.warn(
-            f"{source} has {len(footage.scenes)} scenes; the longest, frames {longest.numbers[0]} to "
-            f"{longest.numbers[-1]}, is fitted (gendef.fitting.fit_scenes fits them all)",
-            stacklevel=2,
-        )
-    labels = None
-    if masks:
-        labels = layer_masks(masks, footage, following(watcher))[number]
-        if labels is None:
-            first, last = longest.numbers[0], longest.numbers[-1]
-            raise InputError(f"{masks} holds no mask for frames {first} to {last}, the longest scene")
-    if labels is None and layers == "one":
-        return fit_scene(longest, footage, options, str(source), flow, watcher)
-    return fit_layers(longest, footage, options, str(source), labels, flow, watcher)
-
-
-def following(watcher: Watcher) -> Callable[[int], None]:
-    """What tells a watcher how many frames a mask has been carried through; for `gendef.fitting.masks.layer_masks`."""
-    return lambda done: watcher(Moment(f"following the mask, {done} frame{'s' if done > 1 else ''}", 0.0))
+    options = FitOptions(size, start, frames, quality, seed, budget, illumination, masks, layers, segment)
+    (clip,) = fit_scenes(source, options, flow=flow, on_progress=on_progress, scenes="longest")
+    return clip
 
 
 def fit_scenes(
     source: str | Path,
-    size: int = 270,
-    start: int = 0,
-    frames: int | None = None,
-    quality: Quality = "default",
-    seed: int = 0,
-    budget: float | None = None,
+    options: FitOptions | None = None,
+    *,
     flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    illumination: bool = False,
-) -> list[CanonicalVideo]:
-    """As `fit_video`, with one clip for every scene of the video; a budget is for all of them."""
-    options = Options(quality, seed, budget, illumination)
-    footage = read_footage(source, size, start, frames)
-    shares = scene_options(footage, options)
+    on_progress: ProgressCallback = no_progress,
+    scenes: Literal["all", "longest"] = "all",
+    out: str | Path | None = None,
+) -> list[Video]:
+    """Fit the scenes of a video, one clip each.
+
+    Args:
+        source: as for `fit_video`.
+        options: default `FitOptions()`. A budget is split among the scenes by their lengths.
+        flow: optical flow between two frames; default OpenCV's DIS.
+        on_progress: called after every step of work.
+        scenes: all, or only the longest.
+        out: clip folder, or folder of the clip folders `scene00`, `scene01`, ... of several scenes. Every clip is
+            saved as soon as it is finished; until then `canonical.png` there is a preview, and the state of the fit is
+            saved now and then: a fit that was interrupted continues if it is started again with the same arguments.
+
+    Raises:
+        DataError, InputError, MissingDependencyError: as `fit_video`; also InputError if `out` holds other things.
+    """
+    source, options = Path(source), options or FitOptions()
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"{out} is a file, not a folder")
+    footage = read_footage(source, options.size, options.start, options.frames)
+    labels = _labels(footage, options, on_progress)
+    if scenes == "longest":
+        footage, labels = _longest(footage, labels, options, source)
+    elif options.masks is not None:
+        footage.notes.extend(_without_masks(footage, labels, options))
+    count, total = len(footage.scenes), sum(len(scene.frames) for scene in footage.scenes)
+    parts = list(zip(footage.scenes, _shares(footage, options), labels, strict=True))
+    outputs = [
+        None if out is None else ClipOutput(clip_folder(out, number, count), fit_job(source, *part))
+        for number, part in enumerate(parts)
+    ]
+    clips: list[Video] = []
+    before = 0
+    for number, ((scene, share, mine), output) in enumerate(zip(parts, outputs, strict=True)):
+        weight = len(scene.frames) / total
+
+        def inner(
+            progress: Progress,
+            number: int = number,
+            before: float = before / total,
+            weight: float = weight,
+            output: ClipOutput | None = output,
+        ) -> None:
+            done = before + weight * progress.done
+            on_progress(replace(progress, done=done, scene=number, scenes=count))
+            if output:
+                output.show(progress)
+
+        clip = _fit_scene(scene, footage, share, source.name, mine, flow, inner, output.states if output else None)
+        if output:
+            clip.report["warnings"].extend(output.states.warnings)
+            output.save(clip)
+        clips.append(clip)
+        before += len(scene.frames)
+    return clips
+
+
+def _fit_scene(
+    scene: Scene,
+    footage: Footage,
+    options: FitOptions,
+    name: str,
+    labels: Tensor | None,
+    flow: FlowMethod | None,
+    on_progress: ProgressCallback,
+    states: StateFolder | None,
+) -> Video:
+    """Fit one scene in segments, in layers, or with one canonical image."""
+    if len(scene.frames) > options.segment:
+        return fit_segments(scene, footage, options, name, labels, flow, on_progress, states)
+    if labels is None and options.layers == "one":
+        return fit_single(scene, footage, options, name, flow, on_progress, states(0) if states else None)
+    # Of several scenes, one may well be without moving objects: that is no error then.
+    needed = len(footage.scenes) == 1
+    return fit_layers(scene, footage, options, name, labels, flow, on_progress, states, needed=needed)
+
+
+def _labels(footage: Footage, options: FitOptions, on_progress: ProgressCallback) -> list[Tensor | None]:
+    """Labels of each scene's frames; None where there are no masks."""
+    if options.masks is None:
+        return [None] * len(footage.scenes)
+
+    def on_frame(done: int) -> None:
+        on_progress(Progress(f"following the mask, {done} frame{'s' if done > 1 else ''}", 0.0))
+
+    return layer_masks(options.masks, footage, on_frame)
+
+
+def _longest(
+    footage: Footage, labels: list[Tensor | None], options: FitOptions, source: Path
+) -> tuple[Footage, list[Tensor | None]]:
+    """The longest scene alone, with its labels.
+
+    Raises:
+        InputError: there are masks, but none of them is in that scene.
+    """
+    count = len(footage.scenes)
+    number = max(range(count), key=lambda number: len(footage.scenes[number].frames))
+    scene = footage.scenes[number]
+    first, last = scene.numbers[0], scene.numbers[-1]
+    if options.masks is not None and labels[number] is None:
+        raise InputError(f"{options.masks} holds no mask for frames {first} to {last}, the longest scene")
+    notes = list(footage.notes)
+    if count > 1:
+        notes.append(f"only the longest of {count} scenes was fitted, frames {first} to {last}")
+        warnings.warn(f"{source}: {notes[-1]} (gendef.fitting.fit_scenes fits all of them)", stacklevel=4)
+    return replace(footage, scenes=[scene], notes=notes), [labels[number]]
+
+
+def _without_masks(footage: Footage, labels: list[Tensor | None], options: FitOptions) -> list[str]:
+    """A warning for every scene in which there are no masks."""
+    instead = "one canonical image" if options.layers == "one" else "moving objects were detected"
     return [
-        fit_scene(scene, footage, share, str(source), flow, watcher)
-        for scene, share in zip(footage.scenes, shares, strict=True)
+        f"no masks in frames {scene.numbers[0]} to {scene.numbers[-1]}: {instead}"
+        for scene, mine in zip(footage.scenes, labels, strict=True)
+        if mine is None
     ]
 
 
-def scene_options(footage: Footage, options: Options) -> list[Options]:
-    """The options for each scene: a budget is split by their lengths."""
+def _shares(footage: Footage, options: FitOptions) -> list[FitOptions]:
+    """The options of each scene: a budget is split by their lengths."""
     if options.budget is None:
         return [options] * len(footage.scenes)
     lengths = [len(scene.frames) for scene in footage.scenes]
     return [replace(options, budget=options.budget * n / sum(lengths)) for n in lengths]
-
-
-def fit_scene(
-    scene: Scene,
-    footage: Footage,
-    options: Options,
-    name: str,
-    flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    state_file: StateFile | None = None,
-    keep_state: bool = False,
-) -> CanonicalVideo:
-    """Fit one scene; see `fit_video`.
-
-    Args:
-        name: of the source, for the clip's info.
-        state_file: where to continue from, and where to save what is reached now and then.
-        keep_state: save it at the end too, for the clip is one of several and the others may still be interrupted.
-    """
-    began = time.perf_counter()
-    used = [t for t in range(len(scene.frames)) if t not in scene.blank]
-    frames = to_tensor([scene.frames[t] for t in used])
-    state = state_file.load() if state_file else None
-    clock = Clock(began - (state.seconds if state else 0.0), options.budget)
-    light = Light(frames) if options.illumination else None
-    if _is_still(frames):
-        size = (frames.shape[2], frames.shape[3])
-        camera = still_camera(len(frames), *size, len(frames) // 2)
-        canonical, field, seen, sweeps = frames.mean(dim=0), torch.zeros(len(frames), *size, 2), 1.0, 0
-        agrees = None
-    else:
-        with workers() as pool:
-            clip = _prepared(scene, used, frames, options, flow, pool, watcher)
-            fitted, sweeps = refined(clip, options, clock, pool, watcher, state, state_file, keep_state, light)
-        camera, field, canonical = clip.camera, fitted.field(), fitted.canonical.clamp(-1, 1)
-        seen = float((fitted.mass > 0.25).float().mean())
-        agrees = agreeing(field, fitted.canvas, clip.flows)
-        if light:
-            light.finish(CanonicalVideo(canonical, field).render(), frames, agrees & unsqueezed(field, fitted.canvas))
-    watcher(Moment("measuring", 0.99))
-    illumination = None if light is None else _with_blank(light.illumination, used, len(scene.frames))
-    result = CanonicalVideo(
-        canonical, _with_blank(field, used, len(scene.frames)), footage.fps, illumination=illumination
-    )
-    truth = to_tensor(scene.frames)
-    reference = used[camera.reference]
-    report, result.visibility = measured(result, truth, used, reference, agrees)
-    result.report = {
-        **report,
-        "seen": seen,
-        "seconds": clock.elapsed(),
-        "sweeps": sweeps,
-        "reference_frame": scene.numbers[reference],
-        "camera": camera.kind,
-        "blank_frames": [scene.numbers[t] for t in scene.blank],
-        "notes": list(footage.notes),
-    }
-    result.info = {
-        "kind": "fit",
-        "source": Path(name).name,
-        "frames": [scene.numbers[0], scene.numbers[-1]],
-        **asdict(options),
-    }
-    watcher(Moment("done", 1.0, report["psnr"], result.canonical))
-    return result
-
-
-def _is_still(frames: Tensor) -> bool:
-    """Whether all frames show the same picture, but for noise."""
-    return float((frames - frames[:1]).abs().amax()) * 127.5 <= SAME
-
-
-def _prepared(
-    scene: Scene,
-    used: list[int],
-    frames: Tensor,
-    options: Options,
-    method: FlowMethod | None,
-    pool: Workers,
-    watcher: Watcher,
-) -> Clip:
-    """The clip with its flows, its camera and where fields begin."""
-    pictures = [scene.frames[t] for t in used]
-    flows = all_flows(pictures, method or dis_flow(), lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
-    camera = find_camera(flows[0].forward, flows[0].backward, options.seed, flows[0].backward_trust)
-    watcher(Moment("first field", FLOW_SHARE))
-    return Clip(frames, camera, flows[0], chained(frames, camera, flows, pool))
-
-
-def _with_blank(values: Tensor, used: list[int], count: int) -> Tensor:
-    """Field or illumination of all frames, (T, ...), with those of the nearest used frames in place of black ones."""
-    if len(used) == count:
-        return values
-    places = torch.tensor(used)
-    nearest = (torch.arange(count)[:, None] - places[None]).abs().argmin(dim=1)
-    return values[nearest]

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from gendef.fitting.camera import Camera, canvas_positions
-from gendef.fitting.field_step import edge_weights, empty_pull, smooth_step
+from gendef.fitting.field_step import NormalEquations, edge_weights, smooth_step
 from gendef.geometry.sampling import look_up, pixel_grid
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
 
 HOME = 1e-3
-"""Pull of every pixel towards the camera motion, against trust 1 in its flow."""
+"""Weight of the squared deviation from the camera motion, against trust 1 in a flow."""
 STIFF = 0.5
 """Smoothness with which pixels without a flow follow those that have one."""
 ITERATIONS = 40
@@ -99,7 +99,7 @@ def chained(frames: Tensor, camera: Camera, flows: Sequence[Flows], workers: Wor
 def _continued(frame: Tensor, deviation: Tensor, known: Tensor) -> Tensor:
     """What is known of a deviation (2, H, W), continued smoothly, but for edges of the picture."""
     zero = torch.zeros_like(deviation)
-    pull = empty_pull(known.shape[0], known.shape[1], HOME)
-    pull.add_target(deviation, known.float())
+    equations = NormalEquations.damped(known.shape[0], known.shape[1], HOME)
+    equations.add_target(deviation, known.float())
     across, down = edge_weights(frame, zero, 8.0, 1.0)
-    return smooth_step(pull, STIFF * across, STIFF * down, zero, ITERATIONS)
+    return smooth_step(equations, STIFF * across, STIFF * down, zero, ITERATIONS)

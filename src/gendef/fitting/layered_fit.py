@@ -1,10 +1,7 @@
-"""From fitted layers to a composite video with its report."""
+"""Fitting one scene in layers."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,53 +10,56 @@ from gendef.errors import InputError
 from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.layer_fit import FittedLayer, fit_all_layers
 from gendef.fitting.motion_segmentation import NothingMoves, moving_things
+from gendef.fitting.options import FitOptions
+from gendef.fitting.progress import Progress, ProgressCallback, no_progress
 from gendef.fitting.report import (
+    clip_info,
     coloured,
-    in_one_light,
     most_around,
+    nearest_used,
+    without_illumination,
 )
-from gendef.fitting.schedule import FLOW_SHARE, Clock, Moment, Options, Watcher
+from gendef.fitting.schedule import FLOW_SHARE, Clock
 from gendef.geometry import folded_share
 from gendef.media.footage import Footage, Scene, to_tensor
-from gendef.metrics.image_quality import psnr, ssim
+from gendef.metrics.image_quality import SSIM_WINDOW, psnr, ssim
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
 from gendef.runtime.parallel import workers
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer, LayeredVideo
-
-Layers = Literal["one", "auto"]
-"""One canonical image for all, or layers for what moves of itself."""
+from gendef.video.layer import Layer
+from gendef.video.layered_video import LayeredVideo
 
 
 def fit_layers(
     scene: Scene,
     footage: Footage,
-    options: Options,
+    options: FitOptions,
     name: str,
     labels: Tensor | None,
     flow: FlowMethod | None = None,
-    watcher: Watcher = lambda moment: None,
-    state_file: Callable[[int], StateFile] | None = None,
+    on_progress: ProgressCallback = no_progress,
+    states: Callable[[int], StateFile] | None = None,
     needed: bool = True,
 ) -> LayeredVideo:
     """Fit one scene in layers.
 
     Args:
+        options: of which quality, seed, budget and illumination are used.
         name: of the source, for the clip's info.
-        labels: (T, H, W) uint8, 0 the background; see `gendef.fitting.masks`. Each that occurs is a layer named after
-            it, such as `object 2`. None: what moves of itself is before the
-            background, see `gendef.fitting.motion_segmentation`.
-        flow, watcher: see `gendef.fit_video`.
-        state_file: number of a layer -> where to continue from, and where to save what is reached now and then.
-        needed: whether it is an error that nothing moves of itself; otherwise there is the background alone, and a note
-            in the report says so.
+        labels: (T, H, W) uint8, 0 the background; see `gendef.fitting.masks`. Each label that occurs is a layer named
+            after it, such as `object 2`. None: independently moving objects are detected, see
+            `gendef.fitting.motion_segmentation`.
+        flow, on_progress: see `gendef.fit_video`.
+        states: number of a layer -> its state file.
+        needed: whether a scene without moving objects is an error; otherwise the background is the only layer, and the
+            report warns.
 
     Returns:
         The clip, the background at the back; `report` is as that of `gendef.fit_video`, with an entry `layers`.
 
     Raises:
-        InputError: the masks are not of the frames' size, or nothing moves of itself.
+        InputError: the labels do not have the frames' number and size, or nothing moves independently.
     """
     check_labels(labels, scene)
     clock = Clock(time.perf_counter(), options.budget)
@@ -67,10 +67,10 @@ def fit_layers(
     frames = to_tensor([scene.frames[t] for t in used])
     method = flow or dis_flow()
     pictures = [scene.frames[t] for t in used]
-    flows = all_flows(pictures, method, lambda share: watcher(Moment("optical flow", FLOW_SHARE * share)))
+    flows = all_flows(pictures, method, lambda share: on_progress(Progress("optical flow", FLOW_SHARE * share)))
     with workers() as pool:
         if labels is None:
-            watcher(Moment("finding what moves", FLOW_SHARE))
+            on_progress(Progress("detecting moving objects", FLOW_SHARE))
             try:
                 mine = moving_things(pictures, flows[0], options.seed)
             except NothingMoves:
@@ -79,21 +79,16 @@ def fit_layers(
                 mine = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8)
         else:
             mine = labels[used]
-        clock = Clock(clock.began - _spent(mine, state_file), options.budget)
-        fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, watcher, state_file)
-    notes = list(footage.notes)
+        clock = Clock(clock.began - _spent(mine, states), options.budget)
+        fitted = fit_all_layers(frames, flows, mine, method, options, clock, pool, on_progress, states)
+    warnings = list(footage.notes)
     if len(fitted) == 1:
         first, last = scene.numbers[0], scene.numbers[-1]
-        notes.append(f"nothing is before the background in frames {first} to {last}: one image there")
-    watcher(Moment("measuring", 0.99))
+        warnings.append(f"no object in front of the background in frames {first} to {last}: one canonical image there")
+    on_progress(Progress("measuring", 0.99))
     layers = [_with_blank(one.layer, used, len(scene.frames)) for one in fitted]
     result = LayeredVideo(layers, footage.fps)
-    result.info = {
-        "kind": "fit",
-        "source": Path(name).name,
-        "frames": [scene.numbers[0], scene.numbers[-1]],
-        **asdict(options),
-    }
+    result.info = clip_info(scene, options, name)
     _measure(result, fitted, scene, used)
     result.report |= {
         "seconds": clock.elapsed(),
@@ -101,25 +96,25 @@ def fit_layers(
         "reference_frame": scene.numbers[used[fitted[0].reference]],
         "camera": fitted[0].camera,
         "blank_frames": [scene.numbers[t] for t in scene.blank],
-        "notes": notes,
+        "warnings": warnings,
     }
-    watcher(Moment("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
+    on_progress(Progress("done", 1.0, result.report["psnr"], result.layers[0].video.canonical))
     return result
 
 
-def _spent(labels: Tensor, state_file: Callable[[int], StateFile] | None) -> float:
-    """Seconds that an interrupted fit of these labels has taken already."""
-    if state_file is None:
+def _spent(labels: Tensor, states: Callable[[int], StateFile] | None) -> float:
+    """Seconds that an interrupted fit of these labels has already taken."""
+    if states is None:
         return 0.0
-    states = [state_file(number).load() for number in range(len({0, *labels.unique().tolist()}))]
-    return max((state.seconds for state in states if state), default=0.0)
+    found = [states(number).load() for number in range(len({0, *labels.unique().tolist()}))]
+    return max((state.seconds for state in found if state), default=0.0)
 
 
 def check_labels(labels: Tensor | None, scene: Scene) -> None:
-    """Refuse labels that are not of the frames' number and size.
+    """Check that labels have the frames' number and size.
 
     Raises:
-        InputError: so it is.
+        InputError: they do not.
     """
     expected = (len(scene.frames), *scene.frames[0].shape[:2])
     if labels is not None and tuple(labels.shape) != expected:
@@ -127,20 +122,20 @@ def check_labels(labels: Tensor | None, scene: Scene) -> None:
 
 
 def _with_blank(layer: Layer, used: list[int], count: int) -> Layer:
-    """The layer of the used frames as one of all: black ones take the field of the nearest used frame."""
+    """The layer of the used frames as one of all frames: black ones take the field of the nearest used frame."""
     if len(used) == count:
         return layer
-    nearest = (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)
+    nearest = nearest_used(used, count)
     frames = ((nearest >= layer.start) & (nearest < layer.end)).nonzero()[:, 0]
     inner = nearest[frames] - layer.start
-    illumination = None if layer.video.illumination is None else layer.video.illumination[inner]
-    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], illumination=illumination)
+    gains = None if layer.video.illumination is None else layer.video.illumination[inner]
+    video = CanonicalVideo(layer.video.canonical, layer.video.deformation[inner], illumination=gains)
     alpha = None if layer.alpha is None else layer.alpha[inner]
     return Layer(video, alpha, int(frames[0]), layer.name)
 
 
 def _measure(video: LayeredVideo, fitted: list[FittedLayer], scene: Scene, used: list[int]) -> None:
-    """Set the report and the visibility of a composite."""
+    """Set the report and the visibility of a layered video."""
     rendered, truth = video.render(), to_tensor(scene.frames)
     visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
     right = coloured(rendered, truth)
@@ -175,10 +170,10 @@ def _measure(video: LayeredVideo, fitted: list[FittedLayer], scene: Scene, used:
             for number, one in enumerate(fitted)
         ],
     }
-    if min(video.size) > 11:
+    if min(video.size) >= SSIM_WINDOW:
         video.report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
     if background.video.illumination is not None:
-        video.report |= in_one_light(video.without_illumination().render()[used], truth[used])
+        video.report |= without_illumination(video.without_illumination().render()[used], truth[used])
 
 
 def _share(video: LayeredVideo, visible: Tensor, number: int) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gendef.fitting.camera import Camera, canvas_positions
 from gendef.fitting.canonical_solve import CanonicalSystem, fill_unseen
-from gendef.fitting.field_step import crowded, edge_weights, empty_pull, smooth_step
+from gendef.fitting.field_step import NormalEquations, edge_weights, folded, smooth_step
 from gendef.fitting.initial_field import Start
 from gendef.geometry import identity_grid
 from gendef.geometry.sampling import look_up, pixel_grid
@@ -104,7 +104,7 @@ class Refinement:
         self.mass = system.mass()
         self.canonical = fill_unseen(system.solve(torch.zeros(3, *self.canvas), 20), self.mass / 0.1)
 
-    def see(self, frames: Tensor) -> None:
+    def use_frames(self, frames: Tensor) -> None:
         """Work on other frames (T, 3, H, W), such as the same ones in another light, from now on."""
         self._frames = frames
 
@@ -154,7 +154,7 @@ class Refinement:
         stack, old = _with_gradients(self.canonical), self.deviation.clone()
         self._solve(self._summed(lambda t: self._step(t, stack, old)))
 
-    def settle(self) -> None:
+    def solve_canonical(self) -> None:
         """The canonical image that fits the fields as they are."""
         self._solve(self._summed())
 
@@ -177,24 +177,24 @@ class Refinement:
         self.psnr[t] = 10 * torch.log10(4 / mean.clamp(min=1e-8))
         if t == clip.camera.reference:
             return  # stays as it is, so that the canonical image keeps its shape
-        pull = empty_pull(*clip.size, weights.damping)
-        pull.add_colours(seen[3:6], seen[6:], residual, robust)
+        equations = NormalEquations.damped(*clip.size, weights.damping)
+        equations.add_colours(seen[3:6], seen[6:], residual, robust)
         for other in (t - 1, t + 1):
             if 0 <= other < len(clip.frames):
                 flow, trust = clip.flows.between(t, other)
                 there = look_up(self._pixels(other, old), self._grid + flow)
-                pull.add_target(there - here, weights.consistency * trust)
+                equations.add_target(there - here, weights.consistency * trust)
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
-        pull.add_target(away, weights.anchor * clip.start.trust[t])
+        equations.add_target(away, weights.anchor * clip.start.trust[t])
         deviation = self.deviation[t] * self._half
         across, down = edge_weights(self._frames[t], deviation, weights.sharpness, weights.bend)
-        folded = crowded(here, LEAST_AREA)
-        stiff = weights.smoothness * (1 + weights.guard * folded)
+        folds = folded(here, LEAST_AREA)
+        stiff = weights.smoothness * (1 + weights.guard * folds)
         across, down = across * stiff[:, 1:].maximum(stiff[:, :-1]), down * stiff[1:].maximum(stiff[:-1])
-        step = smooth_step(pull, across, down, deviation, ITERATIONS)
+        step = smooth_step(equations, across, down, deviation, ITERATIONS)
         step *= LARGEST_STEP / step.norm(dim=0, keepdim=True).clamp(min=LARGEST_STEP)
         # No step may fold what is open; where it would, the field waits for its surroundings.
-        step *= 1 - crowded(here + step, LEAST_AREA) * (1 - folded)
+        step *= 1 - folded(here + step, LEAST_AREA) * (1 - folds)
         self.deviation[t] += step / self._half
 
 

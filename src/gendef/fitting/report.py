@@ -1,35 +1,43 @@
-"""What a fit reached: signal-to-noise, similarity, honesty of the canonical image, and what is visible."""
+"""The report on a fitted clip: PSNR, SSIM, how far the canonical image explains the frames, and visibility."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendef.fitting.options import FitOptions
 from gendef.geometry import folded_share, jacobian_determinant, sampling_positions
 from gendef.geometry.sampling import look_up, pixel_grid
-from gendef.metrics.image_quality import psnr, ssim
+from gendef.media.footage import Scene
+from gendef.metrics.image_quality import SSIM_WINDOW, psnr, ssim
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.video.canonical_video import CanonicalVideo
 
 COLOUR_ERROR = 0.12
-"""Difference in colour (of a range of 2, mean of 3 by 3 pixels) up to which the canonical image explains a pixel."""
+"""Largest difference in colour (of a range of 2, mean over 3 by 3 pixels) of an explained pixel."""
 SMALLEST_AREA = 0.05
-"""Area factor of the field below which a place shows content squeezed away, and not content."""
+"""Area factor of the field below which content counts as squeezed away."""
 ROUND_TRIP = 3.0
-"""Pixels of the canonical image by which neighbouring frames may disagree about a point that optical flow connects."""
+"""Largest distance, in pixels of the canonical image, between the places at which two neighbouring frames look for a
+point that optical flow connects."""
 AROUND = 7
-"""Side, in pixels, of the surroundings that decide whether a pixel is explained."""
-SURE = 0.5
-"""Trust from which on a flow counts as sure."""
+"""Side, in pixels, of the neighbourhood whose majority decides whether a pixel is explained."""
+TRUSTED = 0.5
+"""Trust above which a flow vector is used to judge the field."""
+SEEN = 0.25
+"""Observations, in frame pixels, from which on a canonical pixel counts as seen."""
 
 
 def coloured(rendered: Tensor, truth: Tensor) -> Tensor:
-    """Pixels of (T, 3, H, W) whose colour is right, averaged over a few so that noise does not count: (T, H, W)."""
+    """Pixels of frames (T, 3, H, W) whose colour is right on average over 3 by 3 pixels, (T, H, W) bool."""
     error = (rendered - truth).abs().mean(dim=1, keepdim=True)
     return F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
 
 
 def unsqueezed(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """Pixels where a field (T, H, W, 2) has not squeezed or folded content away, (T, H, W) bool.
+    """Pixels where a field (T, H, W, 2) neither folds nor squeezes content away, (T, H, W) bool.
 
     Args:
         canvas: height and width of the canonical image.
@@ -42,9 +50,7 @@ def unsqueezed(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
 
 
 def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """Pixels that the canonical image explains as far as one frame can tell, (T, H, W) bool.
-
-    Their colour is right, and the field has not squeezed or folded away the content there.
+    """Pixels whose colour is right and where the field neither folds nor squeezes, (T, H, W) bool.
 
     Args:
         rendered, truth: (T, 3, H, W).
@@ -55,10 +61,10 @@ def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tupl
 
 
 def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
-    """Pixels whose way through the field agrees with their way through optical flow, (T, H, W) bool.
+    """Pixels at which the field agrees with optical flow, (T, H, W) bool.
 
-    From a pixel by the flow to a neighbouring frame and from there by the field, one must come to the same place of the
-    canonical image as by the field alone, wherever the flow is sure.
+    A pixel and the pixel to which flow takes it in a neighbouring frame must look at the same place of the canonical
+    image, up to `ROUND_TRIP`, wherever the flow is trusted.
     """
     positions = sampling_positions(deformation, canvas).movedim(-1, 1)
     grid = pixel_grid(*deformation.shape[1:3])
@@ -67,23 +73,23 @@ def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tens
         for here, there in ((t, t + 1), (t + 1, t)):
             flow, trust = flows.between(here, there)
             gap = (look_up(positions[there], grid + flow) - positions[here]).norm(dim=0)
-            agrees[here] &= (gap <= ROUND_TRIP) | (trust <= SURE)
+            agrees[here] &= (gap <= ROUND_TRIP) | (trust <= TRUSTED)
     return agrees
 
 
 def most_around(marks: Tensor) -> Tensor:
-    """What most of the `AROUND` by `AROUND` pixels around each say, (T, H, W) bool.
+    """Majority over the `AROUND` by `AROUND` pixels around each, (T, H, W) bool.
 
-    A single pixel's colour says little: noise and edges that are off by half a pixel come and go.
+    A single pixel's colour is unreliable: noise, and edges that are off by half a pixel.
     """
     shares = F.avg_pool2d(marks[:, None].float(), AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)
     return shares[:, 0] > 0.5
 
 
 def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, visible: Tensor) -> float:
-    """Mean difference, in levels of 255, between the canonical image and the reference frame where both see the same.
+    """Mean difference, in levels of 255, between canonical image and reference frame where both show the same content.
 
-    An illumination does not count: it is not in the canonical image.
+    It is measured without illumination, which is not in the canonical image.
 
     Args:
         truth: (3, H, W), the reference frame.
@@ -101,9 +107,9 @@ def measured(
 
     Args:
         truth: (T, 3, H, W), the frames.
-        used: frames that count; black ones do not.
+        used: numbers of the frames that are not black.
         reference: number of the reference frame.
-        agrees: (len(used), H, W) bool, pixels on which field and flow agree; None where nothing moves.
+        agrees: (len(used), H, W) bool, pixels on which field and flow agree; None for a still picture.
     """
     rendered = clip.render()
     canvas = (clip.canonical.shape[1], clip.canonical.shape[2])
@@ -122,16 +128,35 @@ def measured(
         "explained": float(visible[used].float().mean()),
         "reference_difference": reference_difference(clip, truth[reference], reference, visible[reference]),
     }
-    if min(clip.size) > 11:
+    if min(clip.size) >= SSIM_WINDOW:
         report["ssim"] = float(ssim(rendered[used], truth[used]).mean())
     if clip.illumination is not None:
-        report |= in_one_light(clip.without_illumination().render()[used], truth[used])
+        report |= without_illumination(clip.without_illumination().render()[used], truth[used])
     return report, visible
 
 
-def in_one_light(rendered: Tensor, truth: Tensor) -> dict[str, float]:
-    """Entries of a report for frames (T, 3, H, W) rendered without the illumination."""
+def without_illumination(rendered: Tensor, truth: Tensor) -> dict[str, float]:
+    """Entries of a report for frames (T, 3, H, W) that were rendered without the illumination."""
     report = {"psnr_without_illumination": float(psnr(rendered, truth).mean())}
-    if min(truth.shape[2:]) > 11:
+    if min(truth.shape[2:]) >= SSIM_WINDOW:
         report["ssim_without_illumination"] = float(ssim(rendered, truth).mean())
     return report
+
+
+def clip_info(scene: Scene, options: FitOptions, name: str) -> dict[str, Any]:
+    """The `info` of a fitted clip: how it was made.
+
+    Args:
+        name: of the source.
+    """
+    return {
+        "kind": "fit",
+        "source": Path(name).name,
+        "frames": [scene.numbers[0], scene.numbers[-1]],
+        **options.result_settings(),
+    }
+
+
+def nearest_used(used: list[int], count: int) -> Tensor:
+    """For each of `count` frames the index into `used` of the nearest one: black frames take its field; (count,)."""
+    return (torch.arange(count)[:, None] - torch.tensor(used)[None]).abs().argmin(dim=1)

@@ -1,4 +1,4 @@
-"""What an interrupted inversion continues from."""
+"""The state from which an interrupted inversion continues."""
 
 import json
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ LATENTS = ("content", "motion", "noise")
 
 
 @dataclass
-class Progress:
+class InversionState:
     """An inversion between two steps.
 
     Attributes:
         stage: number of the stage.
-        steps: done at each stage.
+        steps: number of steps of each stage.
         seconds: spent so far.
         tensors: latents, weights of the tuned generator and memory of the optimiser, by name.
     """
@@ -40,8 +40,8 @@ class Progress:
         latents: Latents,
         generator: Generator,
         optimiser: torch.optim.Optimizer,
-    ) -> "Progress":
-        """What is reached now."""
+    ) -> "InversionState":
+        """The present state."""
         tensors = {f"latents.{name}": getattr(latents, name) for name in LATENTS}
         tensors |= {f"generator.{name}": value for name, value in generator.state_dict().items()}
         for index, memory in optimiser.state_dict()["state"].items():
@@ -67,18 +67,18 @@ class Progress:
         optimiser.load_state_dict({"state": memory, "param_groups": optimiser.state_dict()["param_groups"]})
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """What to save."""
+        """Tensors and numbers to save."""
         tensors = {name: value.detach().cpu().clone() for name, value in self.tensors.items()}
         return tensors, {"stage": str(self.stage), "steps": json.dumps(self.steps), "seconds": str(self.seconds)}
 
     @classmethod
-    def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "Progress":
-        """What was saved."""
+    def unpacked(cls, tensors: dict[str, Tensor], numbers: dict[str, str]) -> "InversionState":
+        """The state from saved tensors and numbers."""
         return cls(int(numbers["stage"]), json.loads(numbers["steps"]), float(numbers["seconds"]), tensors)
 
 
-class ProgressFile(ResumeFile[Progress]):
-    """Where the progress of an inversion is kept; see `ResumeFile`."""
+class InversionStateFile(ResumeFile[InversionState]):
+    """The saved state of an inversion; see `ResumeFile`."""
 
     def __init__(self, path: Path, job: dict[str, Any], every: float = EVERY) -> None:
-        super().__init__(Progress, path, job, every)
+        super().__init__(InversionState, path, job, every)

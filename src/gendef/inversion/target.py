@@ -1,4 +1,4 @@
-"""What an inversion aims at: the frames at the model's size, and a first idea of their canonical image and fields."""
+"""The target of an inversion: frames at the model's size, and a canonical image and fields from a plain fit."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.fitting.fit import Options, Watcher, fit_scene, to_tensor
+from gendef.fitting.options import FitOptions
+from gendef.fitting.progress import ProgressCallback
+from gendef.fitting.single_fit import fit_single
 from gendef.geometry import identity_grid, sampling_positions, to_normalised
-from gendef.media.footage import SMALLEST, Footage, Scene, read_footage
+from gendef.media.footage import SMALLEST, Footage, Scene, read_footage, to_tensor
 
 FRAMES = 256
-"""Frames that one inversion takes on at most."""
+"""Largest number of frames of an inversion."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Target:
 
     Attributes:
         frames: (T, 3, R, R) in [-1, 1].
-        canonical: (3, R, R), the canonical image of a plain fit, as far as the reference frame shows it.
-        fields: (T, R, R, 2), the fields of that fit seen from the reference frame, normalised; zero for that frame.
+        canonical: (3, R, R), the part of a plain fit's canonical image that the reference frame shows.
+        fields: (T, R, R, 2), the fields of that fit relative to the reference frame, normalised; zero for that frame.
         trusted: (T, R, R), 1 where the plain fit explains a pixel by a place inside the canonical image, else 0.
         reference: index of the reference frame.
         fps: frames a second.
@@ -79,16 +81,16 @@ def _square(frame: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(middle).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def find_target(scene: Scene, footage: Footage, name: str, seed: int, watcher: Watcher) -> Target:
-    """Fit the frames without the model first: that says where a canonical image and its fields may lie.
+def find_target(scene: Scene, footage: Footage, name: str, seed: int, on_progress: ProgressCallback) -> Target:
+    """The target of an inversion: a fit of the frames without the model.
 
-    The canonical image of a fit shows more than any one frame; a generator's has the size of a frame. So the part is
-    taken that the reference frame shows, and what lies outside is left to the generator.
+    The canonical image of a fit is larger than a frame; a generator's has the size of a frame. So the target is the
+    part that the reference frame shows, and pixels outside of it have no trust.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    clip = fit_scene(scene, footage, Options("fast", seed), name, watcher=watcher)
+    clip = fit_single(scene, footage, FitOptions(quality="fast", seed=seed), name, on_progress=on_progress)
     side = clip.size[0]
     reference = scene.numbers.index(clip.report["reference_frame"])
     places = sampling_positions(clip.deformation, clip.canonical.shape[1:])  # (T, R, R, 2), pixels of the canvas

@@ -1,27 +1,28 @@
-"""Samples of a map at the displaced taps of a convolution (deformable convolution v2, Zhu et al. 2019)."""
+"""Samples of a map at the displaced taps of a convolution (deformable convolution v2, Zhu et al. 2019, equation 1)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.kernels.triton.autotune import Way, fastest, kernels, worth_trying
+from gendef.kernels.autotune import can_autotune
+from gendef.kernels.registry import FastForm, Kernel
 
 
 def deformable_columns(x: Tensor, offsets: Tensor, masks: Tensor, kernel_size: int, padding: int) -> Tensor:
-    """What a convolution reads of `x` at displaced taps, times factors; for a product with `tap_major` weights.
+    """The inputs of a convolution at displaced taps, times masks; to be multiplied with `tap_major` weights.
 
     Args:
         x: (B, C, H, W); zero outside.
         offsets: (B, 2 K^2, Ho, Wo) in pixels, y and x of tap 0, then of tap 1, ...; taps in row-major order.
         masks: (B, K^2, Ho, Wo) factors.
+        kernel_size: K.
         padding: of the convolution without offsets.
 
     Returns:
         (B, Ho * Wo, K^2 * C).
     """
-    inputs = x, *tap_positions(offsets, kernel_size, padding), masks.to(x.dtype)
-    # On a CPU several times faster than grid_sample, there and back.
-    return gathered(*inputs) if x.device.type == "cpu" else _sampled_on_gpu(*inputs)
+    columns: Tensor = sampled_columns(x, *tap_positions(offsets, kernel_size, padding), masks.to(x.dtype))
+    return columns
 
 
 def tap_major(weight: Tensor) -> Tensor:
@@ -40,8 +41,28 @@ def tap_positions(offsets: Tensor, kernel_size: int, padding: int) -> tuple[Tens
     return y, pairs[:, :, 1] + shift.repeat(kernel_size)[None, :, None, None] + columns[None, None, None, :]
 
 
+def grid_sampled(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
+    """x (B, C, H, W) at rows y and columns x_position (B, K^2, Ho, Wo) in pixels, times masks, by `grid_sample`.
+
+    Returns:
+        (B, Ho * Wo, K^2 * C), of the type of x.
+    """
+    batch, _, height, width = x.shape
+    taps, out_height, out_width = y.shape[1:]
+    grid = torch.stack(((2 * x_position + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    # grid_sample wants one type for map and grid. Positions in half precision would be rounded, so the map is raised.
+    samples = F.grid_sample(
+        x.to(grid.dtype),
+        grid.reshape(batch, taps * out_height, out_width, 2),
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    samples = samples.unflatten(2, (taps, out_height)).to(x.dtype) * masks[:, None]
+    return samples.permute(0, 3, 4, 2, 1).reshape(batch, out_height * out_width, -1)
+
+
 def gathered(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
-    """x (B, C, H, W) at positions (B, K^2, Ho, Wo), times masks: weighted sums of four rows of a table."""
+    """`grid_sampled` as weighted sums of four rows of a table of pixels: on a CPU faster, forward and backward."""
     batch, channels, height, width = x.shape
     top, left = y.floor(), x_position.floor()
     down, right = y - top, x_position - left
@@ -59,35 +80,9 @@ def gathered(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
     return samples.view(batch, y.shape[2] * y.shape[3], -1)
 
 
-def _sampled_on_gpu(*inputs: Tensor) -> Tensor:
-    if not worth_trying(*inputs):
-        return grid_sampled(*inputs)
-
-    def between_pixels() -> list[Tensor]:
-        """Offsets are zero at first: there positions have no gradient, and rounding decides about the ways'."""
-        x, y, x_position, masks = inputs
-        return [x, y.floor() + 0.37, x_position.floor() + 0.37, masks]
-
-    plain = Way("grid_sample", grid_sampled)
-    return fastest("samples at displaced taps", plain, _kernel_ways, *inputs, tried_on=between_pixels).run(*inputs)
-
-
-def _kernel_ways() -> list[Way]:
-    module = kernels("deformable")
-    return [] if module is None else [Way("Triton", module.sampled)]
-
-
-def grid_sampled(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
-    """The same by grid_sample."""
-    batch, _, height, width = x.shape
-    taps, out_height, out_width = y.shape[1:]
-    grid = torch.stack(((2 * x_position + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
-    # A map has the type of its grid, and places of less than float32 would be rounded.
-    samples = F.grid_sample(
-        x.to(grid.dtype),
-        grid.reshape(batch, taps * out_height, out_width, 2),
-        padding_mode="zeros",
-        align_corners=False,
-    )
-    samples = samples.unflatten(2, (taps, out_height)).to(x.dtype) * masks[:, None]
-    return samples.permute(0, 3, 4, 2, 1).reshape(batch, out_height * out_width, -1)
+sampled_columns = Kernel(
+    "deformable_columns",
+    grid_sampled,
+    FastForm("gather of table rows", gathered, lambda x, *_: x.device.type == "cpu"),
+    FastForm("Triton", "triton.deformable:sampled_columns", can_autotune),
+)

@@ -100,7 +100,9 @@ def discover(paths: Sequence[Path], only: Sequence[str] = (), exclude: Sequence[
         before = len(found)
         repeated = False
         for source, known in _discover(path, path.resolve().parent.name, set()):
-            key = (source.path.resolve(), source.inner)
+            # A link to nothing goes by its own place: that of its target could be anywhere.
+            place = source.path.resolve() if source.path.exists() else source.path.absolute()
+            key = (place, source.inner)
             repeated |= key in found
             found.setdefault(key, (source, known))
         if len(found) == before and not repeated:
@@ -140,6 +142,10 @@ def _matches(source: Source, patterns: Sequence[str]) -> bool:
 def _discover(path: Path, label: str, visited: set[Path]) -> Iterator[tuple[Source, dict[str, Any]]]:
     """Sources below `path`, each with what a prepared archive knows of it."""
     suffix = path.suffix.lower()
+    if path.is_symlink() and not path.exists():
+        # A link to nothing is found and cannot be read, like any other damaged source: it is skipped and counted.
+        yield Source(path, "zip" if suffix == ".zip" else "video", label=label), {}
+        return
     if path.is_file():
         if suffix in VIDEO_SUFFIXES:
             yield Source(path, "video", label=label), {}
@@ -184,7 +190,7 @@ def read_frames(source: Source, threads: int = 1) -> Iterator[Frame | Damage]:
         yield from _read_video(source, threads)
     elif source.kind == "folder":
         try:
-            children = [child for child in source.path.iterdir() if is_image(child.name) and child.is_file()]
+            children = [child for child in source.path.iterdir() if is_image(child.name) and not child.is_dir()]
         except OSError as error:
             raise DataError(f"{source.name} cannot be listed: {error}") from error
         for index, child in enumerate(sorted(children, key=lambda item: natural_key(item.name))):

@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of features, each taken for a Gaussian (Heusel et al. 2017, equation 6).
+"""Frechet distance of two sets of features, each modelled as a Gaussian (Heusel et al. 2017).
 
 FID is this distance on features of single frames, FVD (Unterthiner et al. 2018) on features of clips.
 """
@@ -79,8 +79,8 @@ class FrechetDistance:
         value: `mean_part + covariance_part`.
         mean_part: squared distance of the means.
         covariance_part: trace of S1 + S2 - 2 (S1 S2)^(1/2).
-        trustworthy: whether both covariances have full rank. If not, the value depends on the number of samples more
-            than on what they show, and can be compared with no other.
+        trustworthy: whether both covariances have full rank. If not, the value depends mainly on the number of samples
+            and cannot be compared with others.
     """
 
     value: float
@@ -90,7 +90,7 @@ class FrechetDistance:
 
 
 def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> FrechetDistance:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, equation 6).
 
     Raises:
         InputError: the features differ in length, or a side has fewer than two.

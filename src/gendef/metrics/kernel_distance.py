@@ -21,7 +21,7 @@ MAX_PAIRS = 5000**2
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """The distance and how sure it is.
+    """The distance and its uncertainty.
 
     Attributes:
         value: squared maximum mean discrepancy, unbiased; of all samples, or where those are very many the mean over

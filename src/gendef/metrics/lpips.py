@@ -1,4 +1,4 @@
-"""LPIPS, version 0.1 on AlexNet (Zhang et al., CVPR 2018): distance of images as people see it."""
+"""LPIPS, version 0.1 on AlexNet (Zhang et al., CVPR 2018): perceptual distance of images."""
 
 from pathlib import Path
 

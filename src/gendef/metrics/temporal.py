@@ -1,4 +1,4 @@
-"""How a single video holds together over time: warping error, motion, folding, and what an edit does to them."""
+"""Temporal consistency of one video: warping error, speed, folding, and the same for an edit of it."""
 
 import itertools
 from collections.abc import Iterable
@@ -87,7 +87,7 @@ def temporal(
     """
     flow = flow or dis_flow()
     score = TemporalScore()
-    pairs = itertools.pairwise(_together(frames, edited))
+    pairs = itertools.pairwise(_with_edit(frames, edited))
     for (first, first_edit), (second, second_edit) in pairs:
         forward = flow(first, second)
         seen = visible_in_both(forward, flow(second, first))
@@ -101,7 +101,7 @@ def temporal(
     return score
 
 
-def _together(
+def _with_edit(
     frames: Iterable[np.ndarray], edited: Iterable[np.ndarray] | None
 ) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
     if edited is None:

@@ -1,4 +1,4 @@
-"""Weights of the networks that measure: where they are looked for, how they are read, what they are."""
+"""Weight files of metric networks: where they are searched for, how they are read, their checksums."""
 
 import hashlib
 import os

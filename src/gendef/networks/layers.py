@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.kernels.cpu.conv_epilogue import Epilogue
-from gendef.kernels.cpu.winograd import conv2d
+from gendef.kernels.convolution import conv2d
+from gendef.networks.conv_epilogue import conv_epilogue
 from gendef.networks.resample import downsample_2x
 
 LEAKY_SLOPE = 0.2
@@ -101,14 +101,14 @@ class EqualizedConv2d(nn.Module):
         weight = (self.weight * (self.weight_gain * first)).to(x.dtype)
         pad = weight.shape[-1] // 2
         if not self.down:
-            x = conv2d(x, weight, padding=pad)
+            x = conv2d(x, weight, pad)
         elif pad == 0:
             x = F.conv2d(downsample_2x(x), weight)
         else:
             x = F.conv2d(downsample_2x(x, stride=1, extra=pad), weight, stride=2)
         bias = None if self.bias is None else self.bias * first
         clamp = None if self.clamp is None else self.clamp * gain
-        return Epilogue(bias, slope=LEAKY_SLOPE if self.activate else 1.0, clamp=clamp)(x)
+        return conv_epilogue(x, bias, slope=LEAKY_SLOPE if self.activate else 1.0, clamp=clamp)
 
 
 class MappingNetwork(nn.Module):

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.kernels.cpu.conv_epilogue import Epilogue
-from gendef.kernels.cpu.winograd import conv2d, convolve_transformed, loops_take, transform_kernel, worthwhile
-from gendef.kernels.cpu.winograd_transposed import transform_transposed, transposed_worthwhile, upsampled_with
+from gendef.kernels.convolution import conv2d
 from gendef.kernels.deformable import deformable_columns, tap_major
+from gendef.networks.conv_epilogue import conv_epilogue
 from gendef.networks.layers import EqualizedLinear, at_least_float32
 from gendef.networks.resample import upsampled_conv2d
 
@@ -57,7 +56,7 @@ class Modulated:
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.
-        ordered: the weights as MTM takes them, or Winograd's convolutions once they were needed.
+        tap_major: (K^2 * I, O), the weights as MTM multiplies them.
     """
 
     weight: Tensor
@@ -67,7 +66,7 @@ class Modulated:
     shared: Tensor | None = None
     added: Tensor | None = None
     offsets: "Modulated | None" = None
-    ordered: tuple[Tensor, ...] = ()
+    tap_major: Tensor | None = None
 
 
 class ModulatedConv2d(nn.Module):
@@ -152,7 +151,7 @@ class ModulatedConv2d(nn.Module):
         ready = _ready(*self.factors(w, input_gain), dtype, gain)
         if self.mtm:
             ready.offsets = _ready(*self.offset_factors(w), dtype)
-            ready.ordered = (tap_major(ready.weight),)
+            ready.tap_major = tap_major(ready.weight)
             ready.shared = shared  # sampled at places that differ from frame to frame
         elif shared is not None:
             own = ready.weight.shape[1] - shared.shape[1]
@@ -194,29 +193,17 @@ class ModulatedConv2d(nn.Module):
             shared = ready.shared.to(x.dtype).repeat_interleave(len(x) // len(ready.shared), dim=0)
             x = torch.cat((x, shared), dim=1).contiguous(memory_format=torch.channels_last)
         bias = None if bias is None else bias * ready.gain
-        epilogue = Epilogue(bias, ready.scales, ready.added, slope, clamp)
-        scaled = _per_channel(x, ready.styles)
+        y = _per_channel(x, ready.styles)
         if self.mtm:
             assert ready.offsets is not None
-            return epilogue(self._deformable(_per_channel(x, ready.offsets.styles), scaled, ready))
-        return self._fixed(scaled, ready, epilogue)
-
-    def _fixed(self, x: Tensor, ready: Modulated, epilogue: Epilogue) -> Tensor:
-        """The convolution with weights that all frames share."""
-        out_channels = len(ready.weight)
-        if torch.is_grad_enabled() or self.kernel_size != 3 or not loops_take(x, out_channels):
-            return epilogue(self._linear(x, ready.weight))
-        if self.up:
-            if not ready.ordered and transposed_worthwhile(x, out_channels):
-                ready.ordered = transform_transposed(ready.weight)
-            return upsampled_with(x, ready.weight, ready.ordered, epilogue)
-        if not worthwhile(x, out_channels):
-            return epilogue(self._linear(x, ready.weight))
-        ready.ordered = ready.ordered or (transform_kernel(ready.weight),)
-        return convolve_transformed(x, ready.ordered[0], self.padding, epilogue)
+            y = self._deformable(_per_channel(x, ready.offsets.styles), y, ready)
+        else:
+            y = self._linear(y, ready.weight)
+        return conv_epilogue(y, bias, ready.scales, ready.added, slope=slope, clamp=clamp)
 
     def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        return upsampled_conv2d(x, weight) if self.up else conv2d(x, weight, padding=self.padding)
+        y: Tensor = upsampled_conv2d(x, weight) if self.up else conv2d(x, weight, self.padding)
+        return y
 
     def _deformable(self, x: Tensor, scaled: Tensor, ready: Modulated) -> Tensor:
         """Convolution of `scaled` at the offsets that are computed from `x`, (N, O, H, W)."""
@@ -229,7 +216,8 @@ class ModulatedConv2d(nn.Module):
         masks = 2 * torch.sigmoid(field[:, 2 * taps :])
         columns = deformable_columns(scaled, field[:, : 2 * taps], masks, self.kernel_size, self.padding)
         # Channels last, as all other layers have them.
-        return torch.matmul(columns, ready.ordered[0]).unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
+        assert ready.tap_major is not None
+        return torch.matmul(columns, ready.tap_major).unflatten(1, field.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _ready(weight: Tensor, styles: Tensor, scales: Tensor | None, dtype: torch.dtype, gain: float = 1.0) -> Modulated:

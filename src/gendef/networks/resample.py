@@ -1,11 +1,9 @@
 """Resampling: FIR design, 2x up and down, and StyleGAN3's filtered leaky ReLU (Karras et al. 2021, appendix B).
 
-Per axis, zero insertion, padding, filtering and decimation are one linear map. The filtered leaky ReLU
-applies it as a small matrix: two products up, two down, and no zero-filled intermediate. On a CPU compiled loops
-leave out the zeros of the matrices; on a GPU kernels may, where a gradient is wanted and they are faster.
+Per axis, zero insertion, padding, filtering and decimation are one linear map, a small banded matrix. The filtered
+leaky ReLU multiplies by such matrices, or lets a kernel skip their zeros (`gendef.kernels.filtered_leaky_relu`).
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,12 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from gendef.kernels.cpu.filtered_leaky_relu import FilteredActivation, has_vectors
-from gendef.kernels.cpu.fir import smooth, smoothing_kernel
-from gendef.kernels.cpu.winograd_transposed import conv_transpose2d
-from gendef.kernels.triton.autotune import Way, fastest, kernels, worth_trying
+from gendef.kernels.filtered_leaky_relu import filtered_leaky_relu
+from gendef.kernels.fir import smooth, smoothing_kernel
 
 
 def design_lowpass(num_taps: int, cutoff: float, width: float, sampling_rate: float) -> np.ndarray:
@@ -70,7 +65,7 @@ class Filters:
 
 
 class FilteredLeakyReLU(nn.Module):
-    """Upsampling, leaky ReLU, downsampling of a square feature map: on a CPU in loops, else as matrix products.
+    """Upsampling, leaky ReLU and downsampling of a square feature map (Karras et al. 2021, appendix B.3).
 
     Args:
         in_size: side of the input.
@@ -94,51 +89,8 @@ class FilteredLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, in_size, in_size) -> (B, C, out_size, out_size)."""
-        if self.slope != 1.0 and has_vectors(x):
-            layer = FilteredActivation(self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp)
-            return _filtered(layer, x)
-        if self.slope != 1.0 and worth_trying(x):
-            kind = f"filtered leaky ReLU by {len(self.up_matrix)} to {len(self.down_matrix)}"
-            return fastest(kind, Way("products", self._products), lambda: self._kernel_ways(x.dtype), x).run(x)
-        return self._products(x)
-
-    def _products(self, x: Tensor) -> Tensor:
-        rise, fall = self.up_matrix.to(x.dtype), self.down_matrix.to(x.dtype)
-        x = torch.matmul(torch.matmul(rise * self.gain, x), rise.t())
-        if self.slope != 1.0:
-            x = F.leaky_relu(x, self.slope, inplace=True)
-        if self.clamp is not None:
-            x = x.clamp(-self.clamp, self.clamp)
-        return torch.matmul(torch.matmul(fall, x), fall.t())
-
-    def _kernel_ways(self, dtype: torch.dtype) -> list[Way]:
-        """The same by one kernel a direction, where there are some."""
-        module = kernels("filtered_leaky_relu")
-        if module is None or self.up_matrix.dtype != torch.float32:
-            return []
-        own = self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp
-        layers = [module.TritonFilter(*own, side) for side in module.sides_for(dtype)]
-        return [Way(f"Triton, tiles of {x.side}", functools.partial(_filtered, x)) for x in layers if x.possible]
-
-
-def _filtered(layer: Any, x: Tensor) -> Tensor:
-    return cast(Tensor, _Filtered.apply(x, layer))
-
-
-class _Filtered(Function):
-    """Saves the input; the map at the higher resolution is made again, part by part, when the gradient is wanted."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Any) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.layer = layer
-        return layer.value(x)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return ctx.layer.gradient(x, grads[0]), None
+        y: Tensor = filtered_leaky_relu(x, self.up_matrix, self.down_matrix, self.gain, self.slope, self.clamp)
+        return y
 
 
 def upsample_2x(x: Tensor, *, extra: int = 0) -> Tensor:
@@ -162,14 +114,14 @@ def downsample_2x(x: Tensor, *, stride: int = 2, extra: int = 0) -> Tensor:
         ValueError: the size is to be halved, and is not even.
     """
     if stride == 1:
-        return smooth(x, 1 + extra, 1.0)
+        return cast(Tensor, smooth(x, 1 + extra, 1.0))
     if x.shape[2] % 2 or x.shape[3] % 2:
         raise ValueError(f"only an even size can be halved, got {x.shape[2]} x {x.shape[3]}")
     return cast(Tensor, _Halved.apply(x))
 
 
 class _Halved(Function):
-    """Its gradient is interpolated, several times faster on a CPU than a depthwise convolution's."""
+    """The gradient is an interpolation, several times faster on a CPU than that of a depthwise convolution."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -195,7 +147,7 @@ class _Spread(Function):
 def upsampled_conv2d(x: Tensor, weight: Tensor) -> Tensor:
     """Double the resolution with the [1, 3, 3, 1] filter, convolve 3x3: (B, I, H, W) -> (B, O, 2H, 2W).
 
-    A transposed convolution of stride 2, then the filter, on the zero-extended plane: five times faster on a CPU than
-    convolving the upsampled map. As in every transposed convolution, the kernel is flipped.
+    A transposed convolution of stride 2, then the filter, on the zero-extended plane. That takes a quarter of the
+    products of a convolution of the upsampled map. As in every transposed convolution, the kernel is flipped.
     """
-    return smooth(conv_transpose2d(x, weight), 1, 4.0)
+    return cast(Tensor, smooth(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, 4.0))

@@ -77,7 +77,7 @@ def check_config(config: Any, name: str) -> None:
     Raises:
         ConfigError: a field has another type or lies outside its range. It names field, allowed values and value.
     """
-    for field, hint in _hints(type(config)).items():
+    for field, hint in _hints(type(config)).items():  # type: ignore[arg-type]
         value = getattr(config, field)
         if not _fits(value, hint):
             raise ConfigError(f"{name}.{field} must be {_described(hint)}, got {value!r}")
@@ -136,7 +136,7 @@ def build_config(cls: type[Config], values: Any, name: str) -> Config:
         return values
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must be a table of fields, got {values!r}")
-    known = list(_hints(cls))
+    known = list(_hints(cls))  # type: ignore[arg-type]
     unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
         raise ConfigError(f"{name} has no field {unknown[0]!r}; known: {', '.join(known)}")

@@ -1,8 +1,11 @@
-"""What interrupted work continues from: one safetensors file, replaced as a whole."""
+"""The state from which interrupted work continues: one safetensors file, replaced atomically."""
 
 import json
+import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,7 +17,11 @@ from gendef.runtime.atomic_file import replacing
 
 FORMAT = 1
 EVERY = 15.0
-"""Seconds between two savings, at least."""
+"""Least number of seconds between two savings."""
+DAMAGED = ".damaged"
+"""Part of the name of a damaged state file that was kept."""
+
+log = logging.getLogger(__name__)
 
 
 class Resumable(Protocol):
@@ -28,7 +35,7 @@ class Resumable(Protocol):
         """The state that was saved.
 
         Raises:
-            KeyError, ValueError, TypeError: something is missing or damaged.
+            KeyError, ValueError, TypeError: an entry is missing or damaged.
         """
 
 
@@ -36,22 +43,26 @@ Kept = TypeVar("Kept", bound=Resumable)
 
 
 class ResumeFile(Generic[Kept]):
-    """Where a state is kept.
+    """A state on disk.
 
     Args:
         kind: class of the state.
         path: the file.
-        job: what is worked on and how, plain values; a state of another job is not used.
-        every: seconds between two savings, at least.
+        job: plain values that identify the work; the state of another job is not used.
+        every: least number of seconds between two savings.
+
+    Attributes:
+        warnings: what the user must know: one entry for a damaged file that `load` has found.
     """
 
     def __init__(self, kind: type[Kept], path: Path, job: dict[str, Any], every: float = EVERY) -> None:
         self.kind, self.path, self._every = kind, path, every
+        self.warnings: list[str] = []
         self._job = json.dumps({"format": FORMAT, **job}, sort_keys=True)
         self._saved = time.perf_counter()
 
     def offer(self, state: Callable[[], Kept]) -> None:
-        """Save, if the last time is long enough ago."""
+        """Save, if at least `every` seconds have passed since the last time."""
         if time.perf_counter() - self._saved >= self._every:
             self.save(state())
 
@@ -64,20 +75,54 @@ class ResumeFile(Generic[Kept]):
         self._saved = time.perf_counter()
 
     def load(self) -> Kept | None:
-        """The state to continue from; None if there is none, or it belongs to another job."""
+        """The state to continue from; None if there is none, or if it belongs to another job.
+
+        A damaged file is renamed, a warning is logged and added to `warnings`, and the result is None.
+        """
         if not self.path.is_file():
             return None
         try:
             with safe_open(self.path, "pt") as file:
                 numbers = file.metadata() or {}
                 if numbers.get("job") != self._job:
+                    log.info("%s belongs to other work or other options: starting from the beginning", self.path)
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             kept: Kept = self.kind.unpacked(tensors, numbers)
             return kept
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError):
-            return None  # damaged: begin anew
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            self._set_aside(error)
+            return None
+
+    def _set_aside(self, error: Exception) -> None:
+        """Rename a damaged file, so that saving does not overwrite it, and warn."""
+        number, aside = 1, self.path.with_name(f"{self.path.stem}{DAMAGED}{self.path.suffix}")
+        while aside.exists():
+            number += 1
+            aside = self.path.with_name(f"{self.path.stem}{DAMAGED}{number}{self.path.suffix}")
+        os.replace(self.path, aside)
+        text = (
+            f"the saved state {self.path.name} is damaged ({error}): the work started from the beginning, "
+            f"and the damaged file was kept as {aside.name}"
+        )
+        log.warning("%s (in %s)", text, self.path.parent)
+        self.warnings.append(text)
 
     def remove(self) -> None:
-        """Forget the state."""
+        """Delete the file, if there is one."""
         self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def keeping_damaged(folder: Path) -> Iterator[None]:
+    """A block that replaces `folder` as a whole; the damaged state files in it outlive that."""
+    moved = []
+    for path in sorted(folder.glob(f".*{DAMAGED}*")):
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}{path.name}")
+        os.replace(path, aside)
+        moved.append((aside, path))
+    try:
+        yield
+    finally:
+        for aside, path in moved:
+            os.replace(aside, path)

@@ -2,21 +2,20 @@
 
 import os
 import re
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gendef.errors import CheckpointError
 
 KEEP = 2
+"""Newest checkpoints of a stage that are kept: the last one, and one to fall back to."""
 OLD_KEYS = {"critic": "discriminator", "critic_optimiser": "discriminator_optimiser"}
 """Keys of a stage's state in checkpoints of version 0.1 -> their names today."""
-
-
-def with_current_keys(state: dict[str, Any]) -> dict[str, Any]:
-    """`state` with the key names of version 0.1 replaced by today's."""
-    return {OLD_KEYS.get(key, key): value for key, value in state.items()}
 
 
 def checkpoint_paths(folder: Path, stage: str) -> list[Path]:
@@ -29,16 +28,36 @@ def checkpoint_paths(folder: Path, stage: str) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def is_finite(state: Any) -> bool:
+    """Whether no floating-point tensor in `state` (nested dictionaries, lists and tuples) holds NaN or infinity."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(state) if tensor.is_floating_point())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
 def save_checkpoint(folder: Path, stage: str, step: int, state: dict[str, Any]) -> Path:
     """Write `state` as the newest checkpoint of `stage` and remove all but the last two.
 
+    The file is torch's zip format, which stores a CRC-32 checksum of every tensor; `load_checkpoint` verifies them.
+
     Raises:
-        CheckpointError: it cannot be written; older checkpoints stay as they are.
+        CheckpointError: the state holds NaN or infinity, or cannot be written; older checkpoints stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stage}-{step:08d}.pt"
+    if not is_finite(state):
+        raise CheckpointError(f"the state of {stage} at step {step} holds values that are not finite: {path} not saved")
     temporary = folder / f".{path.name}.tmp"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             torch.save(state, file)
             file.flush()
@@ -56,24 +75,55 @@ def save_checkpoint(folder: Path, stage: str, step: int, state: dict[str, Any]) 
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in `path`; nothing in the file is executed.
+    """The state in `path`, its checksums verified; nothing in the file is executed.
+
+    Keys of version 0.1 are replaced by today's (`OLD_KEYS`).
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is truncated, damaged, or no checkpoint.
     """
     try:
-        return with_current_keys(torch.load(path, map_location="cpu", weights_only=True))
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; delete it to continue from the one before") from error
+        # On a damaged file zipfile and torch raise nearly anything.
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} cannot be read: it holds a {type(state).__name__} and no state")
+    return {OLD_KEYS.get(str(key), str(key)): value for key, value in state.items()}
 
 
-def latest_checkpoint(folder: Path, stage: str) -> dict[str, Any] | None:
-    """The newest readable state of `stage`, or None; a damaged newest one is passed over."""
-    paths = checkpoint_paths(folder, stage)
-    for path in reversed(paths):
+def latest_checkpoint(
+    folder: Path, stage: str, on_skipped: Callable[[str], None] = lambda message: None
+) -> dict[str, Any] | None:
+    """The newest usable state of `stage`; None if it has no checkpoints.
+
+    Args:
+        folder: of the checkpoints.
+        stage: "pretrain" or "finetune".
+        on_skipped: called with a sentence for every newer checkpoint that is damaged or holds values that are not
+            finite.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none is usable.
+    """
+    problems: list[str] = []
+    for path in reversed(checkpoint_paths(folder, stage)):
         try:
-            return load_checkpoint(path)
-        except CheckpointError:
-            if path == paths[0]:
-                raise
+            state = load_checkpoint(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if is_finite(state):
+            for problem in problems:
+                on_skipped(f"{problem}; {path.name} is used instead")
+            return state
+        problems.append(f"{path} holds values that are not finite")
+    if problems:
+        raise CheckpointError("; ".join(problems) + f": delete them to start {stage} again")
     return None

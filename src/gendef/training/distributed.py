@@ -22,8 +22,8 @@ from gendef.errors import ConfigError, GendefError, PeerError
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-"""How long processes wait for one that is alive but silent (the first one writes previews); a dead one is noticed at
-once."""
+"""How long processes wait in a collective operation for one that is alive, such as the first one while it writes
+previews. A dead one is noticed at once."""
 LAUNCHER_PID = "GENDEF_LAUNCHER_PID"
 """Environment variable with the process id of `gendef.training.launch`, where that started this process."""
 CHUNK = 2**28
@@ -31,7 +31,7 @@ CHUNK = 2**28
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together, seen from one of them; alone, every method is free.
+    """The processes that train together, seen from one of them. With one process the methods do nothing.
 
     Attributes:
         rank: number of this process.
@@ -45,12 +45,12 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the first process, which alone reads and writes files and prints."""
         return self.rank == 0
 
     @property
     def share(self) -> slice:
-        """This process's places in what belongs to the whole batch: rank, rank + size, ...
+        """This process's rows of the whole batch: rank, rank + size, ...
 
         Interleaved, so that the groups of the minibatch standard deviation are those of one process.
         """
@@ -140,7 +140,7 @@ class Group:
 
     @contextmanager
     def collective_errors(self) -> Iterator[None]:
-        """What fails inside in one process ends all of them, with the message of the first that failed alone."""
+        """If the block raises in one process, all processes end; only the first one that failed shows its message."""
         if self.size == 1:
             yield
             return
@@ -159,7 +159,7 @@ class Group:
         raise SystemExit(2)
 
     def launcher_has_ended(self) -> bool:
-        """Whether whoever started this process is gone."""
+        """Whether the launcher of this process has ended."""
         return self.launcher_pid is not None and os.getppid() != self.launcher_pid
 
 

@@ -1,5 +1,6 @@
 """Training run of a latent model: an autoencoder, then the prior of its latents; resumable at any moment."""
 
+import logging
 import sys
 import threading
 import time
@@ -8,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
 from gendef.errors import ConfigError, TrainingError
 from gendef.metrics.lpips import load_lpips
 from gendef.model.latent_files import load_autoencoder, save_autoencoder, save_prior
-from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
-from gendef.training.checkpoint import latest_checkpoint, save_checkpoint
-from gendef.training.config import first_difference
+from gendef.training.checkpoint import is_finite, latest_checkpoint, save_checkpoint
 from gendef.training.latent_config import LatentTrainConfig
 from gendef.training.latent_data import encode_archive, images_of
 from gendef.training.latent_previews import preview_prior, preview_reconstruction
 from gendef.training.latent_stages import AutoencoderStage, PriorStage
-from gendef.training.logging import Reporter, count_parameters
-from gendef.training.trainer import CHECK_EVERY, Stopped, stop_signals
+from gendef.training.logging import Reporter, checkpoint_bytes, count_parameters, describe
+from gendef.training.run_folder import RunFolder, writing
+from gendef.training.stop_signals import StopSignals
+from gendef.training.trainer import CHECK_EVERY, Stopped
+
+_log = logging.getLogger(__name__)
 
 STAGES = ("autoencoder", "prior")
 MAY_CHANGE = ("images", "learning_rate", "batch_size", "crop", "decay_share", "freeze_encoder", "colour_weight")
@@ -66,38 +68,24 @@ class LatentTrainer:
             )
         self.device = choose_device(options.device)
         self._stop, self._deadline = threading.Event(), float("inf")
-        self._remember_config()
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
-
-    def _remember_config(self) -> None:
-        path = self.folder / "config.yaml"
-        ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
-        if path.exists():
-            theirs = yaml.safe_load(path.read_text())
-            theirs["training"] = LatentTrainConfig.from_dict(theirs["training"]).to_dict()
-            difference = first_difference(_fixed(ours), _fixed(theirs))
-            if difference:
-                raise ConfigError(
-                    f"{self.folder} holds a run with another {difference}:"
-                    " continue it with the same settings, or choose another --out"
-                )
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(ours), sort_keys=False))
+        fields = {name: f"{name}_stage" for name in STAGES}
+        self.run_folder = RunFolder(options.out, config, self.archive.fingerprint, fields, MAY_CHANGE)
+        self.run_folder.check_config()
 
     def run(self) -> None:
         """Train until the stages are done, the minutes are over, or the process is asked to stop.
 
         Raises:
-            Stopped: asked to stop; the state is saved. TrainingError: a loss is no longer finite.
+            Stopped: asked to stop; the state is saved.
+            TrainingError: a loss or a value of the state is no longer finite.
             ModelError: the prior has no autoencoder, or LPIPS has no weights.
+            ConfigError: another process trains into the same folder, or the disk cannot hold the checkpoints.
+            CheckpointError: a file cannot be written, or no checkpoint of a started stage can be read.
         """
         if self.options.minutes is not None:
             self._deadline = time.monotonic() + self.options.minutes * 60
-        with stop_signals(self._stop):
+        with self.run_folder.locked(_log.warning), StopSignals(self._stop):
+            self.run_folder.write_config()
             for name in self.options.stages:
                 torch.manual_seed(self.config.seed)
                 if name == "autoencoder":
@@ -140,14 +128,13 @@ class LatentTrainer:
         self._advance(stage, stage.step, save)
 
     def _restore(self, stage: AnyStage) -> None:
-        state = latest_checkpoint(self.checkpoints, stage.name)
+        state = latest_checkpoint(self.run_folder.checkpoints, stage.name, _log.warning)
         if state:
             stage.load_state_dict(state)
-        self._say(
-            f"data: {self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames\n"
-            f"parameters: {stage.name} {count_parameters(stage.network) / 1e6:.2f} M\n"
-            f"precision: {name_of(stage.dtype)}, threads: {torch.get_num_threads()}"
-        )
+        counts = {stage.name: count_parameters(stage.network)}
+        room = self.run_folder.check_room(checkpoint_bytes(counts[stage.name]))
+        data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
+        self._say(describe(counts, room, self.folder, data, name_of(stage.dtype)))
         if stage.images_seen:
             self._say(f"{stage.name} continues at {stage.images_seen} images")
 
@@ -155,7 +142,7 @@ class LatentTrainer:
         total = stage.settings.images
         if stage.images_seen >= total:
             save()  # a finished prior takes a decoder that has learned on
-        reporter = Reporter(self.folder, stage.name, total, stage.images_seen, "images", self.options.quiet)
+        reporter = Reporter(self.folder, stage.name, total, stage, "images", self.options.quiet)
         due = time.monotonic() + self.options.snapshot_minutes * 60
         try:
             while stage.images_seen < total:
@@ -165,15 +152,17 @@ class LatentTrainer:
                 stopping = self._stop.is_set() or time.monotonic() > self._deadline
                 done = stage.images_seen >= total
                 if stage.step_number % CHECK_EVERY == 0 or done or stopping:
-                    if not reporter.finite():
+                    saving = done or stopping or time.monotonic() > due
+                    if not (reporter.finite() and (not saving or is_finite(stage.state_dict()))):
                         raise TrainingError(
                             f"{stage.name} diverged at {stage.images_seen} images: continue with a lower"
                             f" --{stage.name}-stage.learning-rate (now {stage.settings.learning_rate})"
                         )
                     reporter.line(stage.images_seen, reporter.write(stage.images_seen, stage.step_number))
-                    if done or stopping or time.monotonic() > due:
-                        save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
-                        save()
+                    if saving:
+                        save_checkpoint(self.run_folder.checkpoints, stage.name, stage.step_number, stage.state_dict())
+                        with writing(self.folder):
+                            save()
                         due = time.monotonic() + self.options.snapshot_minutes * 60
                 if stopping and not done:
                     raise Stopped(f"stopped at {stage.images_seen} images; the same command continues")
@@ -195,19 +184,3 @@ class LatentTrainer:
     def _say(self, text: str) -> None:
         if not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
-
-
-def _fixed(values: dict[str, Any]) -> dict[str, Any]:
-    """What decides a run; the fields in MAY_CHANGE are left out."""
-    training = {name: dict(part) if isinstance(part, dict) else part for name, part in values["training"].items()}
-    for name in ("autoencoder_stage", "prior_stage"):
-        for field in MAY_CHANGE:
-            training[name].pop(field, None)
-    return {**values, "training": training}
-
-
-def _plain(value: Any) -> Any:
-    """Lists for tuples, which YAML's safe reader does not know."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,5 +1,10 @@
-"""Starting several processes of a program on this machine: what torchrun does, with the program's own last words."""
+"""`--processes`: starts several processes of a program on this machine, with torchrun's environment.
 
+It does not use torchrun's elastic agent, which kills processes 30 seconds after SIGTERM, before a large state is saved,
+and prints its own traceback after the message of the process that failed.
+"""
+
+import logging
 import os
 import signal
 import socket
@@ -14,8 +19,10 @@ import torch
 
 from gendef.training.distributed import LAUNCHER_PID
 
+_log = logging.getLogger(__name__)
+
 GRACE = 15.0
-"""Seconds that the others have to notice that one has failed, before they are killed."""
+"""Seconds after a failure until the other processes, which normally end by themselves, are killed."""
 
 
 def start_processes(command: list[str], count: int) -> int:
@@ -50,7 +57,7 @@ def start_processes(command: list[str], count: int) -> int:
 
 
 def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Wait for all, or for the first failure and what follows from it."""
+    """Exit status: 0 after all have ended well, else that of the first failure."""
     running = dict(enumerate(processes))
     status, deadline = 0, float("inf")
     while running and time.monotonic() < deadline:
@@ -61,7 +68,7 @@ def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
                 continue
             del running[rank]
             if code < 0:
-                print(_signal_message(rank, len(processes), -code), file=sys.stderr, flush=True)
+                _log.error(_signal_message(rank, len(processes), -code))
             if code and not status:
                 # As a shell reports a signal.
                 status, deadline = code if code > 0 else 128 - code, time.monotonic() + GRACE

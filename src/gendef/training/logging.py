@@ -1,26 +1,21 @@
-"""What a run tells: its start, its progress, scalars on file, and previews to look at."""
+"""The output of a run: first lines, progress, and scalars in metrics.jsonl and TensorBoard."""
 
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from torch import Tensor, nn
 
-from gendef.errors import ConfigError
-from gendef.media.images import to_uint8, write_image
-from gendef.media.video_writer import write_video
-from gendef.networks.baselines import AnyGenerator
-from gendef.networks.generator import Generator
-from gendef.training.config import TrainConfig
+from gendef.runtime.atomic_file import replacing
 from gendef.training.distributed import SINGLE_PROCESS, Group
-from gendef.visualization.drawing import contact_sheet
+from gendef.training.run_folder import writing
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -29,34 +24,60 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def checkpoint_bytes(parameters: int) -> int:
-    """About the bytes of one checkpoint: weights, two moments and the average, in float32."""
+    """Approximate size of one checkpoint: weights, Adam's two moments and the moving average, in float32."""
     return 4 * parameters * 4
 
 
 def describe(
-    config: TrainConfig, counts: dict[str, int], out: Path, data: str, precision: str, group: Group = SINGLE_PROCESS
+    counts: dict[str, int], room: int, out: Path, data: str, precision: str, group: Group = SINGLE_PROCESS
 ) -> str:
-    """What the run is about to use, for the first lines of its output.
+    """The first lines of a run's output: data, networks, precision, threads, and disk space.
 
-    Raises:
-        ConfigError: the disk cannot hold the checkpoints.
+    Args:
+        counts: parameters of each network, by its name.
+        room: bytes that the checkpoints need.
     """
-    size = checkpoint_bytes(sum(counts.values()))
-    free = shutil.disk_usage(out).free
-    if free < 3 * size:
-        raise ConfigError(f"{out} has {free / 1e6:.0f} MB left, but checkpoints need {3 * size / 1e6:.0f} MB")
     several = f" in each of {group.size} processes" if group.size > 1 else ""
     networks = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items())
     return (
         f"data: {data}\nparameters: {networks}\nprecision: {precision}, "
-        f"threads: {torch.get_num_threads()}{several}\ndisk: about {3 * size / 1e6:.0f} MB of checkpoints in {out}"
+        f"threads: {torch.get_num_threads()}{several}\ndisk: about {room / 1e6:.0f} MB of checkpoints in {out}"
     )
+
+
+def drop_rows_after(path: Path, stage: str, step: int) -> None:
+    """Remove the rows of `stage` after `step` from a metrics.jsonl, and a last line that was not written whole.
+
+    A run that was killed continues at its last checkpoint and computes those steps again.
+    """
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if _precedes(line, stage, step)]
+    if kept != lines:
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept))
+
+
+def _precedes(line: str, stage: str, step: int) -> bool:
+    try:
+        row = json.loads(line)
+        return bool(row["stage"] != stage or row["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False  # cut off by a kill
+
+
+class Progress(Protocol):
+    """What a report needs of a stage: `Stage` has it."""
+
+    step_number: int
+    images_seen: int
 
 
 class Reporter:
     """Progress line, metrics.jsonl and, where it is installed, TensorBoard.
 
-    In a group of processes all collect, scalars are means over them, and the first one writes.
+    In a group of processes all of them collect scalars; the first one writes their means over the processes.
     """
 
     def __init__(
@@ -64,7 +85,7 @@ class Reporter:
         folder: Path,
         stage: str,
         total: int,
-        done: int,
+        start: Progress,
         unit: str,
         quiet: bool = False,
         group: Group = SINGLE_PROCESS,
@@ -73,22 +94,25 @@ class Reporter:
         self.quiet = quiet or not group.is_main
         self._sums: dict[str, list[float]] = {}
         self._pending: list[dict[str, Tensor]] = []
-        self._start, self._start_images = time.monotonic(), done
+        self._start, self._start_images = time.monotonic(), start.images_seen
         self._last_line, self._written = 0.0, False
-        self._bar = _progress_bar(total, done, stage, self.quiet)
+        self._bar = _progress_bar(total, start.images_seen, stage, self.quiet)
         self._board = _summary_writer(folder) if group.is_main else None
-        self._file = (folder / "metrics.jsonl").open("a") if group.is_main else None
+        self._file: TextIO | None = None
+        if group.is_main:
+            drop_rows_after(folder / "metrics.jsonl", stage, start.step_number)
+            self._file = (folder / "metrics.jsonl").open("a")
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Collect one step's scalars."""
         self._pending.append(metrics)
 
     def due_estimate(self) -> bool:
-        """Whether this is the moment to state what the run needs: after a few steps, once."""
+        """Whether to print the estimate of time and memory now: once, after four steps."""
         return len(self._pending) == 4 and not self._sums and not self._written
 
     def estimate(self, images: int) -> str:
-        """Time and memory of the whole stage, from the first steps."""
+        """Estimated time of the rest of the stage and memory so far, from the first steps."""
         rate = (images - self._start_images) / max(time.monotonic() - self._start, 1e-9)
         left = clock((self.total - images) / rate)
         memory = resident_bytes() / 1e6
@@ -118,8 +142,9 @@ class Reporter:
         if self._file is None:
             return means
         row = {"stage": self.stage, "images": images, "step": step, "per_second": round(rate, 2), **means}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with writing(self.folder / "metrics.jsonl"):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in means.items():
                 self._board.add_scalar(f"{self.stage}/{name}", value, images)
@@ -169,20 +194,20 @@ SHOWN = {
 }
 
 
-def _progress_bar(total: int, done: int, stage: str, quiet: bool) -> tuple[Progress, TaskID] | None:
+def _progress_bar(total: int, done: int, stage: str, quiet: bool) -> tuple[ProgressBar, TaskID] | None:
     """A live bar where standard error is a terminal; elsewhere lines are printed instead."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         return None
     columns = ("{task.description}", BarColumn(), "{task.percentage:.1f} %", "{task.fields[rate]}")
-    bar = Progress(*columns, TimeRemainingColumn(), "{task.fields[shown]}", console=console)
+    bar = ProgressBar(*columns, TimeRemainingColumn(), "{task.fields[shown]}", console=console)
     task = bar.add_task(stage, total=total, completed=done, rate="", shown="")
     bar.start()
     return bar, task
 
 
 def resident_bytes() -> int:
-    """Largest memory the process has held so far; 0 where the system does not tell."""
+    """Peak resident memory of the process in bytes; 0 where the system does not report it."""
     try:
         import resource
     except ImportError:
@@ -205,40 +230,3 @@ def _summary_writer(folder: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder / "tensorboard"))
-
-
-@torch.no_grad()
-def preview(generator: AnyGenerator, folder: Path, stage: str, images: int, seed: int, fps: float = 25.0) -> None:
-    """Write a sheet of images (stage 1), or a sheet and an mp4 of clips (stage 2), from fixed seeds."""
-    device = next(generator.parameters()).device
-    noise = torch.Generator().manual_seed(seed)
-    count = 24 if stage == "pretrain" else 6
-    labels = None
-    if generator.num_classes:
-        labels = torch.eye(generator.num_classes)[torch.arange(count) % generator.num_classes].to(device)
-    z_content = torch.randn(count, generator.z_dim, generator=noise).to(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f"{stage}-{images:08d}"
-    if stage == "pretrain":
-        pictures = to_uint8(generator.images(z_content, labels))
-        write_image(name.with_suffix(".png"), contact_sheet([list(pictures[i : i + 8]) for i in range(0, count, 8)]))
-        return
-    frames = 48
-    z_motion = torch.randn(count, generator.z_dim, generator=noise).to(device)
-    rows_of_noise = generator.motion_noise_length(frames - 1)
-    motion = torch.randn(count, rows_of_noise, generator.motion_dim, generator=noise).to(device)
-    videos, first = [], None
-    for start in range(0, frames, 8):
-        times = torch.arange(start, start + 8.0, device=device).expand(count, -1)
-        if isinstance(generator, Generator):
-            out = generator(z_content, z_motion, motion, times, labels=labels)
-            first = to_uint8(out.canonical)
-            videos.append(to_uint8(out.video))
-        else:
-            videos.append(to_uint8(generator(z_content, motion, times, labels=labels)))
-    video = np.concatenate(videos, axis=1)
-    shown = video[:, :: frames // 8]
-    rows = [list(clip) if first is None else [first[i], *clip] for i, clip in enumerate(shown)]
-    write_image(name.with_suffix(".png"), contact_sheet(rows))
-    sheets = (contact_sheet([list(video[:3, t]), list(video[3:, t])]) for t in range(frames))
-    write_video(name.with_suffix(".mp4"), sheets, fps)

@@ -1,17 +1,14 @@
-"""The training run: both stages, resumable at any moment."""
+"""The training run: both stages (GenDeF, section 3.4), resumable at any moment."""
 
-import copy
-import signal
+import contextlib
+import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
@@ -19,40 +16,26 @@ from gendef.errors import ConfigError, TrainingError
 from gendef.model.checkpoint import save_generator
 from gendef.networks.baselines import AnyGenerator, PaintingGenerator, build_generator
 from gendef.networks.generator import Generator
-from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
-from gendef.training.checkpoint import checkpoint_paths, latest_checkpoint, save_checkpoint
-from gendef.training.config import TrainConfig, first_difference
+from gendef.training.checkpoint import is_finite, latest_checkpoint, save_checkpoint
+from gendef.training.config import TrainConfig
 from gendef.training.discriminators import build_discriminator
 from gendef.training.distributed import SINGLE_PROCESS, Group
-from gendef.training.logging import Reporter, count_parameters, describe, preview
+from gendef.training.logging import Reporter, checkpoint_bytes, count_parameters, describe
 from gendef.training.micro_batch import MicroBatches
 from gendef.training.presets import fit_to_data
+from gendef.training.preview import preview
+from gendef.training.run_folder import RunFolder, plain, writing
+from gendef.training.run_options import RunOptions, check_batch_sizes
 from gendef.training.stages import Stage, build_stage
+from gendef.training.stop_signals import StopSignals
 
-STAGES = ("pretrain", "finetune")
+_log = logging.getLogger(__name__)
+
 MAX_ROLLBACKS = 3
 CHECK_EVERY = 16
-"""Steps between two looks at the numbers: they stay on the device meanwhile."""
-MAY_CHANGE = ("images",)
-"""Stage fields that may differ when a run is continued."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where and how long to run; unlike the configuration, these may differ every time."""
-
-    out: Path
-    stages: tuple[str, ...] = STAGES
-    minutes: float | None = None
-    snapshot_minutes: float = 10.0
-    device: str = "auto"
-    quiet: bool = False
-    micro_batch: int | None = None
-    """Samples of a process that are computed at once (`MicroBatches`), None for all."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Stages that end when they have cost so many seconds (see `Stage.seconds`), however few images they saw."""
+"""Steps between two checks of the losses; until then they stay on the device, which need not wait."""
 
 
 class Stopped(Exception):
@@ -62,7 +45,7 @@ class Stopped(Exception):
 class Trainer:
     """Trains the configured stages into `options.out`; the same call continues an interrupted run.
 
-    In a group of processes each makes a Trainer; only the first reads checkpoints, writes and speaks.
+    In a group of processes each makes a Trainer; only the first one reads and writes files and prints.
     """
 
     def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = SINGLE_PROCESS) -> None:
@@ -71,28 +54,29 @@ class Trainer:
         self._stop = threading.Event()
         with group.collective_errors():
             self.micro_batches = MicroBatches(options.micro_batch)
-            self.archive = VideoArchive(data)
+            self.archive = VideoArchive(data, on_damage=self._warn)
             self.config = fit_to_data(config, self.archive.resolution, self.archive.num_classes)
             if not set(options.stages) & set(self.config.stages):
                 raise ConfigError(f"{self.config.generator.model} has no stage {options.stages[0]}: leave --stage out")
             check_batch_sizes(self.config, options.stages, group)
             self.device = choose_device(options.device)
+        self.run_folder = RunFolder(options.out, self.config, self.archive.fingerprint)
         with group.collective_errors():
             self._check_processes_agree()
             if group.is_main:
-                self._save_config()
+                self.run_folder.check_config()
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+        return self.run_folder.checkpoints
 
     def _check_processes_agree(self) -> None:
         """
         Raises:
-            ConfigError: another machine trains with other data or settings.
+            ConfigError: another process has other data or settings.
         """
-        ours = [self.archive.fingerprint, _plain(self.config.to_dict()), self.options.stages]
+        ours = [self.archive.fingerprint, plain(self.config.to_dict()), self.options.stages]
         for rank, theirs in enumerate(self.group.gather(ours)):
             for what, mine, other in zip(("data", "settings", "stages"), ours, theirs, strict=True):
                 if mine != other:
@@ -100,41 +84,23 @@ class Trainer:
                         f"process {rank} has other {what} than process {self.group.rank}: start all alike"
                     )
 
-    def _save_config(self) -> None:
-        """Save the configuration, or compare it with the one the run began with.
-
-        Raises:
-            ConfigError: it differs in something that would change the run.
-        """
-        path = self.folder / "config.yaml"
-        ours = {"training": self.config.to_dict(), "data": self.archive.fingerprint}
-        if path.exists():
-            theirs = yaml.safe_load(path.read_text())
-            # Fields that are younger than the run have their defaults.
-            theirs["training"] = TrainConfig.from_dict(theirs["training"]).to_dict()
-            started_stages = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
-            difference = first_difference(
-                _comparable_settings(ours, started_stages), _comparable_settings(theirs, started_stages)
-            )
-            if difference:
-                raise ConfigError(
-                    f"{self.folder} holds a run with another {difference}:"
-                    " continue it with the same settings, or choose another --out"
-                )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(ours), sort_keys=False))
-
     def run(self) -> None:
         """Train until the stages are done, the minutes are over, or the process is asked to stop.
 
         Raises:
-            Stopped: asked to stop; the state is saved. TrainingError: the run diverged again and again, or a step does
-                not fit the memory.
+            Stopped: asked to stop; the state is saved.
+            ConfigError: another process trains into the same folder, or the disk cannot hold the checkpoints.
+            TrainingError: the run diverged again after `MAX_ROLLBACKS` roll-backs, or a step does not fit the memory.
+            CheckpointError: a file cannot be written, or no checkpoint of a started stage can be read.
         """
         if self.options.minutes is not None:
             self._deadline = time.monotonic() + self.options.minutes * 60
-        with stop_signals(self._stop):
+        with contextlib.ExitStack() as stack:
+            with self.group.collective_errors():
+                if self.group.is_main:
+                    stack.enter_context(self.run_folder.locked(self._warn))
+                    self.run_folder.write_config()
+            stack.enter_context(StopSignals(self._stop))
             for name in self.options.stages:
                 if name in self.config.stages:
                     self._run_stage(name)
@@ -156,14 +122,14 @@ class Trainer:
                             f"{name} diverged at {stage.images_seen} images and {rollbacks - 1} roll-backs did not"
                             " help: lower the learning rates"
                         ) from None
-                self._print(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
+                self._warn(f"{name} diverged at {stage.images_seen} images: back to the last checkpoint")
                 stage.load_state_dict(state)
-                # Another path through the noise; the same one would end in the same place.
+                # Other noise: the same noise would diverge again.
                 stage.noise.manual_seed(self.config.seed + 1000 * rollbacks)
         self._print(f"{name} is complete: {stage.images_seen} {_unit(stage)}")
 
     def _complete(self, stage: Stage) -> bool:
-        """Whether `stage` has seen all its images, or cost all its seconds."""
+        """Whether `stage` has seen all its images or used up its seconds."""
         spent = stage.seconds >= self.options.seconds.get(stage.name, float("inf"))
         return spent or stage.images_seen >= stage.settings.images
 
@@ -184,10 +150,10 @@ class Trainer:
 
     def _latest(self, name: str) -> dict[str, Any]:
         """The newest state of a stage, read by the first process for all; empty before the first."""
-        return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name) or {})
+        return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name, self._warn) or {})
 
     def _announce(self, stage: Stage) -> None:
-        """Say what the run needs and where it is; a fresh stage is saved, so that a roll-back has a target."""
+        """Print what the run uses and where it stands. A new stage is saved, so that a roll-back has a target."""
         counts = {
             "generator": count_parameters(stage.generator),
             "discriminator": count_parameters(stage.discriminator),
@@ -195,7 +161,14 @@ class Trainer:
         data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
         precision = name_of(stage.dtype)
         with self.group.collective_errors():
-            self._print(describe(self.config, counts, self.folder, data, precision, self.group))
+            room = self.run_folder.check_room(checkpoint_bytes(sum(counts.values())))
+            self._print(describe(counts, room, self.folder, data, precision, self.group))
+            rates = sorted({round(fps, 3) for fps in self.archive.fps})
+            if len(rates) > 1 and stage.num_frames > 1:
+                self._warn(
+                    f"the clips have different frame rates, {rates[0]:g} to {rates[-1]:g} a second, and the"
+                    " model learns their motion per frame: prepare the data with --fps to bring them to one rate"
+                )
             if stage.images_seen:
                 self._print(f"{stage.name} continues at {stage.images_seen} {_unit(stage)}")
             elif self.group.is_main:
@@ -218,7 +191,7 @@ class Trainer:
         """Take the averaged canonical generator and the discriminator of stage 1, if it has run."""
         state = self._latest("pretrain")
         if not state:
-            self._print("finetune starts without pretraining")
+            self._warn("finetune starts without pretraining")
             return
         content = ("mapping.", "canonical.", "canonical_motion_encoder.", "motion_mask")
         known = {name: value for name, value in state["average"].items() if name.startswith(content)}
@@ -230,12 +203,14 @@ class Trainer:
         """Train `stage` to its end.
 
         Raises:
-            FloatingPointError: a loss is no longer finite. Stopped: asked to stop. TrainingError: a step does not fit.
+            FloatingPointError: a loss or a value of the state is no longer finite.
+            Stopped: asked to stop.
+            TrainingError: a step does not fit the memory.
         """
         settings = stage.settings
         stream = self.stream(stage, attempt)
         reporter = Reporter(
-            self.folder, stage.name, settings.images, stage.images_seen, _unit(stage), self.options.quiet, self.group
+            self.folder, stage.name, settings.images, stage, _unit(stage), self.options.quiet, self.group
         )
         snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
         batches = stream.iterate(stage.step_number)
@@ -250,7 +225,7 @@ class Trainer:
                     if not _out_of_memory(error):
                         raise
                     raise TrainingError(self._too_large(stage.name)) from error
-                stopping, spent = self._agree(clock() - began)
+                stopping, due, spent = self._agree(time.monotonic() > snapshot_due, clock() - began)
                 stage.seconds = before + spent
                 if reporter.due_estimate():
                     self._print(reporter.estimate(stage.images_seen))
@@ -259,7 +234,10 @@ class Trainer:
                     if not reporter.finite():
                         raise FloatingPointError
                     reporter.line(stage.images_seen, reporter.write(stage.images_seen, stage.step_number))
-                if done or stopping or time.monotonic() > snapshot_due:
+                if done or stopping or due:
+                    # Weights can hold NaN although the last losses, which were computed before, are finite.
+                    if not (reporter.finite() and self._all_finite(stage)):
+                        raise FloatingPointError
                     self._snapshot(stage)
                     snapshot_due = time.monotonic() + self.options.snapshot_minutes * 60
                 if stopping and not done:
@@ -268,11 +246,24 @@ class Trainer:
             batches.close()  # type: ignore[attr-defined]
             reporter.close()
 
-    def _agree(self, spent: float) -> tuple[bool, float]:
-        """Whether any process was asked to stop, and what all have spent: seconds of processors, or of the clock."""
+    def _agree(self, due: bool, spent: float) -> tuple[bool, bool, float]:
+        """Decisions that all processes take together.
+
+        Args:
+            due: whether this process finds a snapshot due; that of the first process counts.
+            spent: seconds that this process has trained.
+
+        Returns:
+            Whether to stop, whether to save, and the seconds spent: the sum of processor seconds on a CPU, the mean of
+            wall-clock seconds elsewhere.
+        """
         asked = self._stop.is_set() or time.monotonic() > self._deadline or self.group.launcher_has_ended()
-        stops, total = self.group.total([float(asked), spent])
-        return stops > 0, total if self.device.type == "cpu" else total / self.group.size
+        stops, dues, total = self.group.total([float(asked), float(due and self.group.is_main), spent])
+        return stops > 0, dues > 0, total if self.device.type == "cpu" else total / self.group.size
+
+    def _all_finite(self, stage: Stage) -> bool:
+        """Whether the state of `stage` is finite in all processes."""
+        return self.group.total([float(not is_finite(stage.state_dict()))])[0] == 0
 
     def _snapshot(self, stage: Stage) -> None:
         if not self.group.is_main:
@@ -288,11 +279,12 @@ class Trainer:
             "fps": sum(self.archive.fps) / len(self.archive.fps),
             "classes": self.archive.classes,
         }
-        save_generator(self.folder / ("model" if stage.name == "finetune" else "pretrained"), average, info)
-        preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
+        with writing(self.folder):
+            save_generator(self.folder / ("model" if stage.name == "finetune" else "pretrained"), average, info)
+            preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
 
     def _too_large(self, name: str) -> str:
-        """What to do about a step of stage `name` that does not fit the memory."""
+        """Error message for a step of stage `name` that does not fit the memory, with the cure."""
         share = self.group.local_batch_size(f"{name}.batch_size", getattr(self.config, name).batch_size)
         now = min(self.options.micro_batch or share, share)
         if now > 1:
@@ -302,18 +294,13 @@ class Trainer:
             )
         return f"one {'image' if name == 'pretrain' else 'clip'} does not fit the memory of {self.device}"
 
+    def _warn(self, text: str) -> None:
+        if self.group.is_main:
+            _log.warning(text)
+
     def _print(self, text: str) -> None:
         if self.group.is_main and not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
-
-
-def check_batch_sizes(config: TrainConfig, stages: tuple[str, ...], group: Group) -> None:
-    """
-    Raises:
-        ConfigError: the batch of a stage cannot be shared by the group.
-    """
-    for name in set(stages) & set(config.stages):
-        group.local_batch_size(f"{name}.batch_size", getattr(config, name).batch_size)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -322,45 +309,3 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 def _unit(stage: Stage) -> str:
     return "images" if stage.num_frames == 1 else "clips"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _comparable_settings(saved: dict[str, Any], started_stages: list[str]) -> dict[str, Any]:
-    """Settings without stages that have not started and without fields that may change (`MAY_CHANGE`)."""
-    comparable = copy.deepcopy(saved)
-    for stage in STAGES:
-        if stage not in started_stages:
-            comparable["training"].pop(stage)
-            continue
-        for name in MAY_CHANGE:
-            comparable["training"][stage].pop(name, None)
-    return comparable
-
-
-class stop_signals:
-    """While active, the first Ctrl-C or SIGTERM sets the event; a second one interrupts as usual."""
-
-    def __init__(self, event: threading.Event) -> None:
-        self.event = event
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-
-        def handle(number: int, frame: Any) -> None:
-            if self.event.is_set():
-                raise KeyboardInterrupt
-            self.event.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, handle)
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

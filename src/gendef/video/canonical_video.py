@@ -1,27 +1,24 @@
 """The representation: one canonical image, and where every pixel of every frame looks in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.geometry import canonical_flow, image_flow, jacobian_determinant, resize_field, warp
+from gendef.geometry import jacobian_determinant, resize_field, warp
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import Video
+from gendef.video.base import CHUNK_PIXELS, Video
 from gendef.video.clip_format import read_clip, write_clip
 from gendef.video.illumination import checked_illumination, lit
-
-if TYPE_CHECKING:
-    from gendef.video.point_tracks import Tracks
-
-CHUNK_PIXELS = 2**22
-"""Pixels that are rendered at a time."""
+from gendef.video.label_transfer import canonical_labels, segment
+from gendef.video.layer import Layer
+from gendef.video.point_tracks import Tracks, track
 
 
 class CanonicalVideo(Video):
@@ -86,14 +83,20 @@ class CanonicalVideo(Video):
             f"CanonicalVideo({self.num_frames} frames of {width}x{height}, canonical {wide}x{tall}, {self.fps:g} fps)"
         )
 
-    def iter_frames(self, size: tuple[int, int] | None = None, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
-        """Rendered frames in chunks (n, 3, H, W), so that memory does not grow with the video; see `render`."""
-        height, width = self._checked_size(size)
-        canonical = self.filtered_canonical((height, width))
-        step = max(CHUNK_PIXELS // (height * width), 1)
-        chosen = self._checked_frames(frames)
-        for start in range(0, len(chosen), step):
-            yield self.warped(canonical, chosen[start : start + step], (height, width))
+    @property
+    def layers(self) -> tuple[Layer["CanonicalVideo"]]:
+        """The video itself, as the only layer."""
+        return (Layer(self),)
+
+    @property
+    def canonical_images(self) -> list[tuple[str, Tensor]]:
+        """A title and the canonical image (3, h, w)."""
+        return [("canonical image", self.canonical)]
+
+    @property
+    def canonical_size(self) -> tuple[int, int]:
+        """Height and width of the canonical image."""
+        return self.canonical.shape[1], self.canonical.shape[2]
 
     def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`, in
@@ -118,7 +121,14 @@ class CanonicalVideo(Video):
             return self.canonical
         return resized(self.canonical, (max(round(tall / step), 1), max(round(wide / step), 1)))
 
-    def with_canonical(self, image: Any) -> "CanonicalVideo":
+    def with_layer(self, number: int, video: Any) -> "CanonicalVideo":
+        """Another video of the same frames; see `Video.with_layer`."""
+        self.checked_layer(number)
+        if (video.num_frames, video.size) != (self.num_frames, self.size):
+            raise InputError(f"the clip is {self}, and {video} does not fit in its place")
+        return video
+
+    def with_canonical(self, image: Any, layer: int = 0) -> "CanonicalVideo":
         """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
 
         The illumination stays, so that the edit is seen in the light of each frame.
@@ -126,55 +136,39 @@ class CanonicalVideo(Video):
         Args:
             image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
                 its size, so that nothing is lost around the edit.
+            layer: 0, the only one.
         """
-        edited = copy(self)  # the field is shared, and need not be checked again
+        self.checked_layer(layer)
+        edited = self._copy()
         edited.canonical = over(self.canonical, image)
-        edited.info, edited.report = dict(self.info), dict(self.report)
         return edited
 
     def without_illumination(self) -> "CanonicalVideo":
         """The same video, in the light of the canonical image throughout."""
-        plain = copy(self)
+        plain = self._copy()
         plain.illumination = None
-        plain.info, plain.report = dict(self.info), dict(self.report)
         return plain
 
-    def track(self, points: Any, frame: int | None = None) -> "Tracks":
-        """Follow points (x, y) in pixels through the video; see `gendef.video.point_tracks`.
+    def _copy(self) -> "CanonicalVideo":
+        """The same video; the field is shared, and need not be checked again."""
+        same = copy(self)
+        same.info, same.report = dict(self.info), dict(self.report)
+        return same
 
-        Args:
-            points: (N, 2), on the canonical image, or on a frame.
-            frame: that frame; None means the canonical image.
-        """
-        from gendef.video.point_tracks import track
+    def track(self, points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
+        """Follow points (x, y) in pixels through the video; see `Video.track` and `gendef.video.point_tracks`."""
+        self.checked_layer(layer)
+        return track(self.deformation, points, self.canonical_size, frame, self.visibility)
 
-        return track(self, points, frame)
+    def segment(self, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
+        """Carry a mask or label map to all frames; see `Video.segment` and `gendef.video.label_transfer`."""
+        self.checked_layer(layer)
+        return segment(self.deformation, mask, self.canonical_size, frame)
 
-    def segment(self, mask: Any, frame: int | None = None) -> Tensor:
-        """Carry a mask or label map to all frames, (T, H, W); see `gendef.video.label_transfer`.
-
-        Args:
-            mask: (H, W), on the canonical image, or on a frame.
-            frame: that frame; None means the canonical image.
-        """
-        from gendef.video.label_transfer import segment
-
-        return segment(self, mask, frame)
-
-    def flow(self, kind: Literal["canonical", "image"] = "image") -> Tensor:
-        """Optical flow from each frame to the next, (T - 1, H, W, 2), x then y.
-
-        "canonical" is the paper's flow m_{t+1} - m_t, the change of the sampling positions, in pixels of the canonical
-        image. "image" says where each pixel of a frame goes in the next frame, in pixels of the frames; it inverts the
-        field, and is not a number (NaN) where that has no solution.
-        """
-        if kind == "canonical":
-            return canonical_flow(self.deformation, self.canonical.shape[1:])
-        if kind == "image":
-            flow, valid = image_flow(self.deformation)
-            flow[~valid] = float("nan")
-            return flow
-        raise InputError(f"kind must be canonical or image, got {kind!r}")
+    def canonical_labels(self, mask: Any, frame: int | None = None, layer: int = 0) -> list[Tensor]:
+        """A mask or label map on the canonical image: a list with one (Hc, Wc); see `Video.canonical_labels`."""
+        self.checked_layer(layer)
+        return [canonical_labels(self.deformation, mask, self.canonical_size, frame)]
 
     def save(self, folder: str | Path) -> None:
         """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""

@@ -276,7 +276,7 @@ def _untouched(image: Image.Image, meta: dict[str, Any]) -> bool:
     """Whether the PNG has the pixels that were saved."""
     if image.mode != "RGB" or image.size != (meta["canonical_width"], meta["canonical_height"]):
         return False
-    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"]
+    return bool(hashlib.sha256(np.asarray(image).tobytes()).hexdigest() == meta["canonical_sha256"])
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ lies beyond the canonical image included. So it has no holes, and what the frame
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, jacobian_determinant, resize_field, to_normalised, to_pixels
 from gendef.video.point_tracks import checked_frame
-
-if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
 
 SAMPLES = 3
 """Places along each side of a pixel that vote on its label; odd, so that two labels never tie along an edge."""
@@ -39,13 +36,14 @@ ASPECT_TOLERANCE = 0.02
 """Relative difference of the shapes of a mask and its picture up to which it is stretched."""
 
 
-def segment(video: "CanonicalVideo", mask: Any, frame: int | None = None) -> Tensor:
-    """Carry a mask or a label map to all frames.
+def segment(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame: int | None = None) -> Tensor:
+    """Carry a mask or a label map to all frames of a video of one canonical image.
 
     Args:
-        video: of T frames of (H, W).
+        deformation: (T, H, W, 2), the field.
         mask: (h, w), boolean or integer labels with 0 the background, of the canonical image's or the frame's size or
             of that shape at another resolution; see `to_labels`.
+        canonical_size: height and width of the canonical image.
         frame: the frame on which the mask lies; None means the canonical image.
 
     Returns:
@@ -56,27 +54,32 @@ def segment(video: "CanonicalVideo", mask: Any, frame: int | None = None) -> Ten
     Raises:
         InputError: the mask cannot be used, is of another shape, or there is no such frame.
     """
-    labels = _fitting_labels(video, mask, frame)
-    plane = _Plane(labels) if frame is None else _plane_of_frame(video, labels, frame)
-    height, width = video.size
-    result = torch.empty(video.num_frames, height, width, dtype=labels.dtype)
+    count, height, width = deformation.shape[:3]
+    if frame is None:
+        labels = fitting_labels(mask, canonical_size, "the canonical image")
+        plane = _Plane(labels)
+    else:
+        labels = fitting_labels(mask, (height, width), f"frame {checked_frame(frame, count)}")
+        plane = _plane_of_frame(deformation[frame], labels)
+    result = torch.empty(count, height, width, dtype=labels.dtype)
     step = max(CHUNK_PIXELS // (height * width), 1)
-    for first in range(0, video.num_frames, step):
-        result[first : first + step] = _voted(plane, video.deformation[first : first + step])
+    for first in range(0, count, step):
+        result[first : first + step] = _voted(plane, deformation[first : first + step])
     if frame is not None:
-        result[frame] = resized_labels(labels, video.size)
+        result[frame] = resized_labels(labels, (height, width))
     return result
 
 
-def canonical_labels(video: "CanonicalVideo", mask: Any, frame: int) -> Tensor:
-    """A mask or label map (h, w) of a frame on the canonical image, (Hc, Wc); background where the frame sees nothing.
+def canonical_labels(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame: int | None = None) -> Tensor:
+    """A mask or label map (h, w) on the canonical image, (Hc, Wc); background where the frame does not show the image.
 
-    Raises:
-        InputError: as `segment`.
+    Args and raises: as `segment`.
     """
-    plane = _plane_of_frame(video, _fitting_labels(video, mask, frame), frame)
-    tall, wide = video.canonical.shape[1:]
-    return _voted(plane, torch.zeros(1, tall, wide, 2))[0]
+    tall, wide = canonical_size
+    if frame is None:
+        return resized_labels(fitting_labels(mask, canonical_size, "the canonical image"), (tall, wide))
+    labels = fitting_labels(mask, deformation.shape[1:3], f"frame {checked_frame(frame, len(deformation))}")
+    return _voted(_plane_of_frame(deformation[frame], labels), torch.zeros(1, tall, wide, 2))[0]
 
 
 def to_labels(mask: Any) -> Tensor:
@@ -153,12 +156,6 @@ def resized_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return _voted(_Plane(labels), torch.zeros(1, *size, 2))[0]
 
 
-def _fitting_labels(video: "CanonicalVideo", mask: Any, frame: int | None) -> Tensor:
-    if frame is None:
-        return fitting_labels(mask, video.canonical.shape[1:], "the canonical image")
-    return fitting_labels(mask, video.size, f"frame {checked_frame(video, frame)}")
-
-
 def fitting_labels(mask: Any, size: Sequence[int], place: str) -> Tensor:
     """A mask or label map (h, w) as by `to_labels`, of the shape of a picture of `size` (height, width).
 
@@ -199,9 +196,9 @@ class _Plane:
         return found
 
 
-def _plane_of_frame(video: "CanonicalVideo", labels: Tensor, frame: int) -> _Plane:
-    """Labels (h, w) of a frame on the part of the canonical plane that it shows."""
-    field, (height, width) = video.deformation[frame], video.size
+def _plane_of_frame(field: Tensor, labels: Tensor) -> _Plane:
+    """Labels (h, w) of a frame with a field (H, W, 2), on the part of the canonical plane that it shows."""
+    size = height, width = field.shape[:2]
     positions = identity_grid(2 * height, 2 * width) + resize_field(field[None], (2 * height, 2 * width))[0]
     margin = 2 / torch.tensor([width, height])
     lowest, highest = positions.amin(dim=(0, 1)) - margin, positions.amax(dim=(0, 1)) + margin
@@ -212,9 +209,9 @@ def _plane_of_frame(video: "CanonicalVideo", labels: Tensor, frame: int) -> _Pla
 
     def found(grid: Tensor) -> Tensor:
         """Labels at places (N, 2) of the raster, which spans -1 to 1."""
-        places = to_pixels((grid + 1) / 2 * (highest - lowest) + lowest, video.size)
-        inverse = invert_points(field[None], places, video.size)
-        where = to_normalised(inverse.positions[:, 0], video.size)
+        places = to_pixels((grid + 1) / 2 * (highest - lowest) + lowest, size)
+        inverse = invert_points(field[None], places, size)
+        where = to_normalised(inverse.positions[:, 0], size)
         values = seen.at(where)
         values[~inverse.valid[:, 0]] = 0
         return values

@@ -1,11 +1,11 @@
-"""Tracking and segmenting videos of several layers (`gendef.video.layered_video`).
+"""Tracking and segmenting videos of several layers (`gendef.video.layer`).
 
 A point belongs to the layer that shows at its place, and is hidden where another layer covers it. Labels are carried in
 each layer apart, and each pixel of a frame takes the label of the layer that shows there. Where a thing is made of
 several layers, one after the other in time, points and labels pass from one to the next in the frames that both have.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,23 +13,28 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.geometry import invert_points
 from gendef.video.label_transfer import canonical_labels, fitting_labels, resized_labels, segment
+from gendef.video.layer import Layer, Layers, frame_count, owners, parts, shown_by
 from gendef.video.point_tracks import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
-
-if TYPE_CHECKING:
-    from gendef.video.layered_video import LayeredVideo
 
 OF_LABEL, OF_LAYER = 0.7, 0.55
 """Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
 label means."""
 
 
-def track_layers(video: "LayeredVideo", points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
+def track_layers(
+    layers: Layers,
+    points: Any,
+    frame: int | None = None,
+    layer: int = 0,
+    visibility: Tensor | None = None,
+) -> Tracks:
     """Follow points through a video of layers.
 
     Args:
         points: (N, 2), x then y in pixels, on a frame or on a layer's canonical image.
         frame: that frame; None means a canonical image.
         layer: number of the layer whose canonical image it is.
+        visibility: (T, H, W) bool, where the layers explain the frames; None if unknown.
 
     Returns:
         Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. Beside what hides a point of
@@ -39,65 +44,73 @@ def track_layers(video: "LayeredVideo", points: Any, frame: int | None = None, l
     Raises:
         InputError: the points cannot be used, or there is no such frame or layer.
     """
+    count, size = frame_count(layers), layers[0].video.size
     if frame is None:
-        part = video.layers[video.checked_layer(layer)]
-        size = (part.video.canonical.shape[1], part.video.canonical.shape[2])
-        canonical = checked_points(points, size, f"the canonical image of layer {layer}")
+        canonical = checked_points(points, layers[layer].canonical_size, f"the canonical image of layer {layer}")
         which = torch.full((len(canonical),), layer)
         start = None
     else:
-        start = checked_points(points, video.size, f"frame {checked_frame(video, frame)}")
-        owners = video.owners(frame)
+        start = checked_points(points, size, f"frame {checked_frame(frame, count)}")
         column, row = start.round().long().clamp(min=0).unbind(dim=1)
-        which = owners[row.clamp(max=video.size[0] - 1), column.clamp(max=video.size[1] - 1)]
-        which = torch.where(which < 0, _any_layer(video, frame), which)
+        which = owners(layers, frame)[row.clamp(max=size[0] - 1), column.clamp(max=size[1] - 1)]
+        which = torch.where(which < 0, _any_layer(layers, frame), which)
         canonical = torch.zeros_like(start)
         for number in which.unique().tolist():
-            chosen, part = which == number, video.layers[number]
-            canonical[chosen] = canonical_points(part.video, start[chosen], frame - part.start)
-    positions = torch.zeros(len(canonical), video.num_frames, 2)
-    found = torch.zeros(len(canonical), video.num_frames, dtype=torch.bool)
-    residual = torch.zeros(len(canonical), video.num_frames)
+            chosen, part = which == number, layers[number]
+            canonical[chosen] = _canonical_points(part, start[chosen], frame)
+    positions = torch.zeros(len(canonical), count, 2)
+    found = torch.zeros(len(canonical), count, dtype=torch.bool)
+    residual = torch.zeros(len(canonical), count)
     for number in which.unique().tolist():
         chosen = which == number
         begin = None if frame is None or start is None else (frame, start[chosen])
-        positions[chosen], found[chosen], residual[chosen] = _followed(video, number, canonical[chosen], begin)
+        positions[chosen], found[chosen], residual[chosen] = _followed(layers, number, canonical[chosen], begin)
     if frame is not None and start is not None:
         positions[:, frame], residual[:, frame], found[:, frame] = start, 0, True
-    if video.visibility is not None:
-        found &= shown_at(video.visibility, positions)
+    if visibility is not None:
+        found &= shown_at(visibility, positions)
     return Tracks(positions, found, residual, canonical, which)
 
 
-def _any_layer(video: "LayeredVideo", frame: int) -> int:
+def _canonical_points(layer: Layer[Any], points: Tensor, frame: int) -> Tensor:
+    """Where points (N, 2) of a frame of the clip lie on a layer's canonical image, in pixels: (N, 2)."""
+    return canonical_points(layer.video.deformation[frame - layer.start], points, layer.canonical_size)
+
+
+def _carried(layer: Layer[Any], mask: Tensor, frame: int | None = None) -> Tensor:
+    """Labels on a layer's canonical image or on a frame of the clip, in all frames of the layer: (n, H, W)."""
+    field = layer.video.deformation
+    return segment(field, mask, layer.canonical_size, None if frame is None else frame - layer.start)
+
+
+def _any_layer(layers: Layers, frame: int) -> int:
     """A layer that has the frame, for places that no layer covers."""
-    have = [k for k, layer in enumerate(video.layers) if layer.start <= frame < layer.end]
+    have = [k for k, layer in enumerate(layers) if layer.start <= frame < layer.end]
     if not have:
         raise InputError(f"no layer has frame {frame}")
     return have[0]
 
 
 def _followed(
-    video: "LayeredVideo", number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
+    layers: Layers, number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Positions (N, T, 2), where they are found and not covered (N, T), and residuals (N, T), of points of one layer
     and of those that go on where it ends."""
-    name = video.layers[number].name
-    parts = video.parts(name)
-    here = parts.index(number)
-    uncovered = torch.stack([shown_by(video, video.owners(t), name) for t in range(video.num_frames)])
+    name, length = layers[number].name, frame_count(layers)
+    same = parts(layers, name)
+    here = same.index(number)
+    uncovered = torch.stack([shown_by(layers, owners(layers, t), name) for t in range(length)])
     count = len(canonical)
-    positions = torch.zeros(count, video.num_frames, 2)
-    found = torch.zeros(count, video.num_frames, dtype=torch.bool)
-    residual = torch.full((count, video.num_frames), float(max(video.size)))
-    covered = torch.zeros(video.num_frames, dtype=torch.bool)
+    positions = torch.zeros(count, length, 2)
+    found = torch.zeros(count, length, dtype=torch.bool)
+    residual = torch.full((count, length), float(max(layers[0].video.size)))
+    covered = torch.zeros(length, dtype=torch.bool)
 
     def follow(k: int, places: Tensor, at: tuple[int, Tensor] | None, frames: range) -> tuple[Tensor, Tensor]:
         """Fill in what a layer says about `frames`; returns its positions and where they close, in its own frames."""
-        layer = video.layers[k]
-        size = layer.video.canonical.shape[1:]
+        layer = layers[k]
         start = None if at is None else (at[0] - layer.start, at[1])
-        inverse = invert_points(layer.video.deformation, places, size, start=start)
+        inverse = invert_points(layer.video.deformation, places, layer.canonical_size, start=start)
         seen = inverse.valid & (local_area(layer.video.deformation, inverse.positions) > 0)
         if layer.video.visibility is not None:
             seen &= shown_at(layer.video.visibility, inverse.positions)
@@ -108,13 +121,13 @@ def _followed(
         residual[:, frames.start : frames.stop] = inverse.residual[:, local]
         return inverse.positions, inverse.valid
 
-    first = video.layers[number]
+    first = layers[number]
     ways = follow(number, canonical, begin, range(first.start, first.end))
-    for later, order in ((True, parts[here + 1 :]), (False, parts[:here][::-1])):
+    for later, order in ((True, same[here + 1 :]), (False, same[:here][::-1])):
         last, (places, closed) = number, ways
         sure = torch.ones(count, dtype=torch.bool)
         for k in order:
-            one, two = video.layers[last], video.layers[k]
+            one, two = layers[last], layers[k]
             both = range(max(one.start, two.start), min(one.end, two.end))
             if not both:
                 break
@@ -125,7 +138,7 @@ def _followed(
             goes_on = torch.stack([places[n, t - one.start] for n, t in enumerate(frame.tolist())])
             there = torch.zeros(count, 2)
             for t in frame.unique().tolist():
-                there[frame == t] = canonical_points(two.video, goes_on[frame == t], t - two.start)
+                there[frame == t] = _canonical_points(two, goes_on[frame == t], t)
             middle = (both.start + both.stop) // 2
             frames = range(middle, two.end) if later else range(two.start, middle)
             places, closed = follow(k, there, (middle, places[:, middle - one.start]), frames)
@@ -159,7 +172,7 @@ def _hold(positions: Tensor, covered: Tensor) -> None:
     positions.copy_(positions[:, nearest])
 
 
-def segment_layers(video: "LayeredVideo", mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
+def segment_layers(layers: Layers, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
     """Carry a mask or label map to all frames of a video of layers.
 
     A label that is a layer (see `OF_LABEL`) is carried as that layer: where the layer shows, there is the label, also
@@ -176,55 +189,50 @@ def segment_layers(video: "LayeredVideo", mask: Any, frame: int | None = None, l
     Raises:
         InputError: the mask cannot be used, or there is no such frame or layer.
     """
-    count = video.num_frames
-    owners = torch.stack([video.owners(t) for t in range(count)])
+    count, size = frame_count(layers), layers[0].video.size
+    owner = torch.stack([owners(layers, t) for t in range(count)])
     if frame is None:
-        part = video.layers[video.checked_layer(layer)]
-        carried = segment(part.video, mask)
-        result = torch.zeros(count, *video.size, dtype=carried.dtype)
-        _paint(video, result, owners, layer, carried, part.name)
+        carried = _carried(layers[layer], mask)
+        result = torch.zeros(count, *size, dtype=carried.dtype)
+        _paint(layers, result, owner, layer, carried, layers[layer].name)
         return result
-    labels = fitting_labels(mask, video.size, f"frame {checked_frame(video, frame)}")
-    labels = resized_labels(labels, video.size)
-    result = torch.zeros(count, *video.size, dtype=labels.dtype)
-    here = owners[frame]
-    names = {video.layers[k].name: k for k in here.unique().tolist() if k >= 0}
-    whole = _whole_layers(labels, {name: shown_by(video, here, name) for name in names})
+    labels = fitting_labels(mask, size, f"frame {checked_frame(frame, count)}")
+    labels = resized_labels(labels, size)
+    result = torch.zeros(count, *size, dtype=labels.dtype)
+    here = owner[frame]
+    names = {layers[k].name: k for k in here.unique().tolist() if k >= 0}
+    whole = _whole_layers(labels, {name: shown_by(layers, here, name) for name in names})
     for name, number in names.items():
-        mine = shown_by(video, here, name)
+        mine = shown_by(layers, here, name)
         inside = labels * mine if labels.dtype != torch.bool else labels & mine
         for label in whole.values():
             inside = torch.where(inside == label, torch.zeros_like(inside), inside)
-        part = video.layers[number]
         if inside.any():
-            _paint(video, result, owners, number, segment(part.video, inside, frame - part.start), name)
+            _paint(layers, result, owner, number, _carried(layers[number], inside, frame), name)
         if name in whole:
-            shown = torch.stack([shown_by(video, owner, name) for owner in owners])
+            shown = torch.stack([shown_by(layers, in_frame, name) for in_frame in owner])
             result[shown & (result == 0)] = whole[name]
     result[frame] = labels
     return result
 
 
-def canonical_labels_of_layers(
-    video: "LayeredVideo", mask: Any, frame: int | None = None, layer: int = 0
-) -> list[Tensor]:
+def canonical_labels_of_layers(layers: Layers, mask: Any, frame: int | None = None, layer: int = 0) -> list[Tensor]:
     """A mask or label map on each layer's canonical image, (Hc, Wc) each; arguments as for `segment_layers`."""
-    planes = []
-    owners = None if frame is None else video.owners(frame)
-    for number, part in enumerate(video.layers):
-        tall, wide = part.video.canonical.shape[1:]
-        if frame is None or owners is None:
-            labels = fitting_labels(mask, video.layers[layer].video.canonical.shape[1:], "the canonical image")
-            planes.append(
-                resized_labels(labels, (tall, wide)) if number == layer else torch.zeros(tall, wide, dtype=labels.dtype)
-            )
-            continue
-        labels = resized_labels(fitting_labels(mask, video.size, f"frame {frame}"), video.size)
-        inside = torch.where(owners == number, labels, torch.zeros_like(labels))
+    if frame is None:
+        labels = canonical_labels(layers[layer].video.deformation, mask, layers[layer].canonical_size)
+        planes = [torch.zeros(part.canonical_size, dtype=labels.dtype) for part in layers]
+        planes[layer] = labels
+        return planes
+    size, planes = layers[0].video.size, []
+    checked_frame(frame, frame_count(layers))
+    labels = resized_labels(fitting_labels(mask, size, f"frame {frame}"), size)
+    owner = owners(layers, frame)
+    for number, part in enumerate(layers):
+        inside = torch.where(owner == number, labels, torch.zeros_like(labels))
         if inside.any():
-            planes.append(canonical_labels(part.video, inside, frame - part.start))
+            planes.append(canonical_labels(part.video.deformation, inside, part.canonical_size, frame - part.start))
         else:
-            planes.append(torch.zeros(tall, wide, dtype=labels.dtype))
+            planes.append(torch.zeros(part.canonical_size, dtype=labels.dtype))
     return planes
 
 
@@ -241,40 +249,33 @@ def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
     return whole
 
 
-def shown_by(video: "LayeredVideo", owner: Tensor, name: str) -> Tensor:
-    """Pixels (H, W) that layers of one name show, by the numbers of the layers that show in a frame (H, W)."""
-    own = torch.tensor([layer.name == name for layer in video.layers])
-    return own[owner.clamp(min=0)] & (owner >= 0)
-
-
 def _share(mask: Tensor, shown: Tensor) -> float:
     """Share of a mask (H, W) that shows; 0 for an empty one."""
     return float((mask & shown).sum() / mask.sum().clamp(min=1))
 
 
-def _paint(video: "LayeredVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor, name: str) -> None:
+def _paint(layers: Layers, result: Tensor, owner: Tensor, number: int, carried: Tensor, name: str) -> None:
     """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
-    parts = video.parts(name)
-    here = parts.index(number)
-    _put(video, result, owners, number, carried)
-    for order in (parts[here + 1 :], parts[:here][::-1]):
+    same = parts(layers, name)
+    here = same.index(number)
+    _put(layers[number], result, owner == number, carried)
+    for order in (same[here + 1 :], same[:here][::-1]):
         last, now = number, carried
         for k in order:
-            one, two = video.layers[last], video.layers[k]
+            one, two = layers[last], layers[k]
             both = range(max(one.start, two.start), min(one.end, two.end))
             if not both:
                 break
             middle = (both.start + both.stop) // 2
             # In the frame that hides least of it, for what is behind other things both layers only guess.
-            shares = [_share(now[t - one.start].bool(), shown_by(video, owners[t], name)) for t in both]
+            shares = [_share(now[t - one.start].bool(), shown_by(layers, owner[t], name)) for t in both]
             _, _, frame = max((round(share, 2), -abs(t - middle), t) for t, share in zip(both, shares, strict=True))
-            now = segment(two.video, now[frame - one.start], frame - two.start)
-            _put(video, result, owners, k, now)
+            now = _carried(two, now[frame - one.start], frame)
+            _put(two, result, owner == k, now)
             last = k
 
 
-def _put(video: "LayeredVideo", result: Tensor, owners: Tensor, number: int, carried: Tensor) -> None:
-    """Put labels (n, H, W) into the frames, where that very layer shows."""
-    layer = video.layers[number]
+def _put(layer: Layer[Any], result: Tensor, shown: Tensor, carried: Tensor) -> None:
+    """Put labels (n, H, W) into the frames (T, H, W), where that very layer shows (T, H, W)."""
     part = slice(layer.start, layer.end)
-    result[part] = torch.where(owners[part] == number, carried, result[part])
+    result[part] = torch.where(shown[part], carried, result[part])

@@ -4,8 +4,9 @@ A point belongs to a place of the canonical image; where a frame shows that plac
 found exactly (`gendef.geometry.field_inverse`). No appearance is compared: a track is as good as the field.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,6 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import invert_points, sample, to_normalised
-from gendef.video.base import Video
-
-if TYPE_CHECKING:
-    from gendef.video.canonical_video import CanonicalVideo
 
 
 @dataclass(frozen=True)
@@ -44,32 +41,39 @@ class Tracks:
         return self.positions.shape[0]
 
 
-def track(video: "CanonicalVideo", points: Any, frame: int | None = None) -> Tracks:
-    """Follow points through a video.
+def track(
+    deformation: Tensor,
+    points: Any,
+    canonical_size: Sequence[int],
+    frame: int | None = None,
+    visibility: Tensor | None = None,
+) -> Tracks:
+    """Follow points through a video of one canonical image.
 
     Args:
-        video: of T frames.
+        deformation: (T, H, W, 2), the field.
         points: (N, 2), x then y in pixels, on the canonical image or on a frame.
+        canonical_size: height and width of the canonical image.
         frame: that frame; None means the canonical image. In it the positions are the points as given.
+        visibility: (T, H, W) bool, where the canonical image explains the frames; None if unknown.
 
     Raises:
         InputError: the points have another shape, are not finite or lie outside the picture, or there is no such frame.
     """
-    size = video.size if frame is not None else (video.canonical.shape[1], video.canonical.shape[2])
-    given = checked_points(points, size, "the canonical image" if frame is None else f"frame {frame}")
     if frame is None:
-        canonical = given
-        found = invert_points(video.deformation, canonical, size)
+        canonical = checked_points(points, canonical_size, "the canonical image")
+        found = invert_points(deformation, canonical, canonical_size)
     else:
-        checked_frame(video, frame)
-        canonical = canonical_points(video, given, frame)
-        found = invert_points(video.deformation, canonical, video.canonical.shape[1:], start=(frame, given))
+        given = checked_points(points, deformation.shape[1:3], f"frame {frame}")
+        checked_frame(frame, len(deformation))
+        canonical = canonical_points(deformation[frame], given, canonical_size)
+        found = invert_points(deformation, canonical, canonical_size, start=(frame, given))
         found.positions[:, frame] = given
         found.residual[:, frame] = 0
         found.valid[:, frame] = True
-    visible = found.valid & (local_area(video.deformation, found.positions) > 0)
-    if video.visibility is not None:
-        visible &= shown_at(video.visibility, found.positions)
+    visible = found.valid & (local_area(deformation, found.positions) > 0)
+    if visibility is not None:
+        visible &= shown_at(visibility, found.positions)
     return Tracks(found.positions, visible, found.residual, canonical)
 
 
@@ -79,18 +83,18 @@ def shown_at(shown: Tensor, positions: Tensor) -> Tensor:
     return sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
 
 
-def checked_frame(video: Video, frame: int) -> int:
-    """The number of a frame.
+def checked_frame(frame: int, count: int) -> int:
+    """The number of a frame in a video of `count` frames.
 
     Raises:
         InputError: the video has no such frame.
     """
-    if not 0 <= frame < video.num_frames:
-        raise InputError(f"frame must be between 0 and {video.num_frames - 1}, got {frame}")
+    if not 0 <= frame < count:
+        raise InputError(f"frame must be between 0 and {count - 1}, got {frame}")
     return int(frame)
 
 
-def checked_points(points: Any, size: tuple[int, int], place: str) -> Tensor:
+def checked_points(points: Any, size: Sequence[int], place: str) -> Tensor:
     """Points as float32 (N, 2).
 
     Args:
@@ -116,12 +120,17 @@ def checked_points(points: Any, size: tuple[int, int], place: str) -> Tensor:
     return torch.from_numpy(given.astype(np.float32))
 
 
-def canonical_points(video: "CanonicalVideo", points: Tensor, frame: int) -> Tensor:
-    """Where points (N, 2) of a frame, in its pixels, lie on the canonical image, in its pixels: (N, 2)."""
-    (height, width), (tall, wide) = video.size, video.canonical.shape[1:]
-    scale = torch.tensor([wide / width, tall / height])
-    offsets = video.deformation[frame].movedim(-1, 0)[None] * torch.tensor([wide / 2, tall / 2])[:, None, None]
-    return (points + 0.5) * scale - 0.5 + sample(offsets, to_normalised(points, video.size)[None])[0].T
+def canonical_points(field: Tensor, points: Tensor, canonical_size: Sequence[int]) -> Tensor:
+    """Where points (N, 2) of a frame, in its pixels, lie on the canonical image, in its pixels: (N, 2).
+
+    Args:
+        field: (H, W, 2), the frame's.
+        canonical_size: height and width of the canonical image.
+    """
+    size, (tall, wide) = field.shape[:2], canonical_size
+    scale = torch.tensor([wide / size[1], tall / size[0]])
+    offsets = field.movedim(-1, 0)[None] * torch.tensor([wide / 2, tall / 2])[:, None, None]
+    return (points + 0.5) * scale - 0.5 + sample(offsets, to_normalised(points, size)[None])[0].T
 
 
 def local_area(deformation: Tensor, positions: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ import torch
 
 from gendef.media.images import to_uint8
 from gendef.video.base import Video
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.visualization.drawing import (
     contact_sheet,
     spread_frames,
@@ -27,27 +25,26 @@ def comparison_frames(videos: Sequence[Video], columns: int | None = None) -> It
     """
     columns = columns or max(math.ceil(math.sqrt(len(videos))), 2)
     size = scaled_size(videos[0].size, max(LEAST_SIDE, min(videos[0].size)) if len(videos) <= columns else LEAST_SIDE)
-    streams = [(frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk)) for video in videos]
-    for pictures in zip(*streams, strict=True):
+    for pictures in zip(*(video.iter_pictures(size) for video in videos), strict=True):
         rows = [list(pictures[start : start + columns]) for start in range(0, len(pictures), columns)]
         yield contact_sheet(rows, 4)
 
 
-def comparison_sheet(
-    videos: Sequence[CanonicalVideo | LayeredVideo], names: Sequence[str], count: int = 6
-) -> np.ndarray:
-    """A picture with a row for each clip: its canonical image or those of its layers, and frames spread over the clip.
+def comparison_sheet(videos: Sequence[Video], names: Sequence[str], count: int = 6) -> np.ndarray:
+    """A picture with a row for each clip: the canonical images of its layers, and frames spread over the clip.
 
-    The clips have equally many layers. Returns uint8 (H, W, 3).
+    Clips with fewer layers have white pictures in their place. Returns uint8 (H, W, 3).
     """
     length = min(video.num_frames for video in videos)
     chosen = spread_frames(length, count)
     size = scaled_size(videos[0].size, SHEET_SIDE)
+    titles = max(([title for title, _ in video.canonical_images] for video in videos), key=len)
     rows = []
     for video in videos:
-        canonicals = [_centred(fitted(picture, size), size) for _, picture in canonical_pictures(video)]
+        canonicals = [_centred(fitted(picture, size), size) for _, picture in video.canonical_images]
+        canonicals += [np.full((*size, 3), 255, np.uint8)] * (len(titles) - len(canonicals))
         rows.append([*canonicals, *to_uint8(video.render(size, chosen))])
-    labels = [*(name for name, _ in canonical_pictures(videos[0])), *(f"frame {t}" for t in chosen)]
+    labels = [*titles, *(f"frame {t}" for t in chosen)]
     return contact_sheet(rows, 4, row_labels=names, column_labels=labels)
 
 

@@ -6,10 +6,13 @@ Pictures are uint8 RGB (H, W, 3); flows and positions are x then y.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gendef.video.flow import field_scale
 
 INK = (30, 30, 30)
 SMOOTH = 3
@@ -113,6 +116,13 @@ def flow_colours(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     share = (position - low)[..., None]
     hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
     return np.round(255 * (1 - radius * (1 - hue)) * known[..., None]).astype(np.uint8)
+
+
+def field_pictures(deformation: Tensor) -> Iterator[np.ndarray]:
+    """The fields (T, H, W, 2) of a clip in the colours of a flow, on one scale: uint8 (H, W, 3) for each frame."""
+    height, width = deformation.shape[1:3]
+    half, scale = np.array([width / 2, height / 2], np.float32), field_scale(deformation)
+    return (flow_colours(field.numpy() * half, scale) for field in deformation)
 
 
 def flow_legend(side: int, background: int = 255) -> np.ndarray:

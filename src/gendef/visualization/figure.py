@@ -9,8 +9,10 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, resize_field
 from gendef.media.images import resized, to_uint8
+from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import Layer, LayeredVideo
+from gendef.video.flow import field_scale
+from gendef.video.layer import Layer
 from gendef.visualization.drawing import (
     bent_grid,
     contact_sheet,
@@ -26,8 +28,11 @@ VISIBLE = 0.5
 """How much of a frame shows through under its grid."""
 
 
-def figure(video: CanonicalVideo, count: int = 6, side: int = 176) -> np.ndarray:
-    """Canonical image at the left; for frames spread over the clip, the frame, its field and the bent grid.
+def figure(video: Video, count: int = 6, side: int = 176) -> np.ndarray:
+    """What a clip is made of, at frames spread over it.
+
+    One layer: its canonical image at the left, and for each frame the frame, its field and the bent grid. Several: a
+    row of frames, and below it a row for each layer: its canonical image, and the layer alone.
 
     Args:
         count: number of frames, fewer for shorter clips.
@@ -41,6 +46,11 @@ def figure(video: CanonicalVideo, count: int = 6, side: int = 176) -> np.ndarray
     """
     if count < 1 or side < 16:
         raise InputError(f"a figure needs at least 1 frame and 16 pixels a side, got {count} and {side}")
+    return _figure_of_layers(video, count, side) if len(video.layers) > 1 else _figure_of_image(video, count, side)
+
+
+def _figure_of_image(clip: Video, count: int, side: int) -> np.ndarray:
+    video: CanonicalVideo = clip.layers[0].video
     chosen = spread_frames(video.num_frames, count)
     size, text_size = scaled_size(video.size, side), max(side // 13, 11)
     painter = _FieldPainter(video)
@@ -62,8 +72,10 @@ def figure(video: CanonicalVideo, count: int = 6, side: int = 176) -> np.ndarray
     return np.pad(side_by_side([left, right], 4 * GAP), ((GAP, GAP), (2 * GAP, GAP), (0, 0)), constant_values=255)
 
 
-def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray]:
-    """The same as a moving picture: canonical image, frame, field and bent grid side by side, one image a frame.
+def figure_frames(video: Video, side: int = 256) -> Iterator[np.ndarray]:
+    """The same as a moving picture, one image a frame.
+
+    One layer: canonical image, frame, field and bent grid side by side. Several: the frame, and each layer alone.
 
     Raises:
         InputError: `side` is too small.
@@ -71,28 +83,19 @@ def figure_frames(video: CanonicalVideo, side: int = 256) -> Iterator[np.ndarray
     if side < 16:
         raise InputError(f"a moving figure needs at least 16 pixels a side, got {side}")
     size, text_size = scaled_size(video.size, side), max(side // 16, 11)
+    return (_layers_frames if len(video.layers) > 1 else _image_frames)(video, size, text_size)
+
+
+def _image_frames(clip: Video, size: tuple[int, int], text_size: int) -> Iterator[np.ndarray]:
+    video: CanonicalVideo = clip.layers[0].video
     painter = _FieldPainter(video)
     canonical = _titled(fitted(video.canonical, (size[0], 4 * size[1])), "canonical image", text_size)
-    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
-    for frame, field in zip(frames, video.deformation, strict=True):
+    for frame, field in zip(video.iter_pictures(size), video.deformation, strict=True):
         pictures = zip((frame, *painter.paint(field, frame)), ("frame", "field", "grid"), strict=True)
         yield side_by_side([canonical, *(_titled(picture, title, text_size) for picture, title in pictures)], GAP)
 
 
-def layers_figure(video: LayeredVideo, count: int = 6, side: int = 176) -> np.ndarray:
-    """A row of frames spread over the clip, and below it a row for each layer: its canonical image, and it alone.
-
-    Args:
-        count, side: as for `figure`.
-
-    Returns:
-        uint8 (H, W, 3).
-
-    Raises:
-        InputError: `count` or `side` is too small.
-    """
-    if count < 1 or side < 16:
-        raise InputError(f"a figure needs at least 1 frame and 16 pixels a side, got {count} and {side}")
+def _figure_of_layers(video: Video, count: int, side: int) -> np.ndarray:
     chosen, size = spread_frames(video.num_frames, count), scaled_size(video.size, side)
     white = np.full((*size, 3), 255, np.uint8)
     rows, names = [[white, *to_uint8(video.render(size, chosen))]], ["all layers"]
@@ -105,24 +108,15 @@ def layers_figure(video: LayeredVideo, count: int = 6, side: int = 176) -> np.nd
     return contact_sheet(rows, GAP, row_labels=names, column_labels=labels, text_size=max(side // 13, 11))
 
 
-def layers_figure_frames(video: LayeredVideo, side: int = 256) -> Iterator[np.ndarray]:
-    """The same as a moving picture: the frame and each layer alone side by side, one image a frame.
-
-    Raises:
-        InputError: `side` is too small.
-    """
-    if side < 16:
-        raise InputError(f"a moving figure needs at least 16 pixels a side, got {side}")
-    size, text_size = scaled_size(video.size, side), max(side // 16, 11)
-    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
-    for t, frame in enumerate(frames):
+def _layers_frames(video: Video, size: tuple[int, int], text_size: int) -> Iterator[np.ndarray]:
+    for t, frame in enumerate(video.iter_pictures(size)):
         pictures = [_titled(frame, "all layers", text_size)]
         for number, layer in enumerate(video.layers):
             pictures.append(_titled(_alone(layer, t, size), f"{number}: {layer.name}", text_size))
         yield side_by_side(pictures, GAP)
 
 
-def _alone(layer: Layer, frame: int, size: tuple[int, int]) -> np.ndarray:
+def _alone(layer: Layer[CanonicalVideo], frame: int, size: tuple[int, int]) -> np.ndarray:
     """A frame of a layer on white, uint8 (H, W, 3)."""
     if not layer.start <= frame < layer.end:
         return np.full((*size, 3), 255, np.uint8)
@@ -139,8 +133,7 @@ class _FieldPainter:
 
     def __init__(self, video: CanonicalVideo) -> None:
         self._half = torch.tensor([video.size[1] / 2, video.size[0] / 2])
-        few = video.deformation[:: max(video.num_frames // 16, 1)] * self._half
-        self.scale = max(float(np.percentile(few.norm(dim=-1).numpy(), 99)), 1e-6)
+        self.scale = field_scale(video.deformation)
 
     def paint(self, field: Tensor, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A field (h, w, 2) at the size of a frame: in the usual colours, and as a bent grid on the faded frame."""

@@ -1,20 +1,20 @@
-"""Optical flow read off a canonical video, in a stream, as files and as a drawing (GenDeF, section 4.4)."""
+"""Optical flow of a clip, written pair by pair as files and as a drawing (GenDeF, section 4.4)."""
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from PIL import Image
 
 from gendef.errors import InputError
 from gendef.media.flow_files import write_flo, write_flow_npz
-from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
-from gendef.video.flow import Clip, Kind, _pair, iter_flow
+from gendef.runtime.atomic_folder import staged
+from gendef.video.base import Video
+from gendef.video.flow import SCALE_FRAMES, Kind, vector_scale
 from gendef.visualization.drawing import (
     draw_arrows,
     flow_colours,
@@ -23,22 +23,17 @@ from gendef.visualization.drawing import (
 )
 
 Format = Literal["flo", "npz"]
-SCALE_PAIRS = 16
-"""Pairs of frames from which the scale of a drawing is taken."""
 DRAWING = "flow.mp4"
 
 
-def flow_scale(video: Clip, kind: Kind) -> float:
-    """Speed in pixels to draw in full colour: what 99 of 100 pixels do not exceed."""
-    step = (video.num_frames - 1) // SCALE_PAIRS + 1
-    speeds = [_pair(video, kind, t).norm(dim=-1).numpy().ravel() for t in range(0, video.num_frames - 1, step)]
-    known = np.concatenate(speeds)
-    known = known[np.isfinite(known)]
-    return max(float(np.percentile(known, 99)) if known.size else 0.0, 1e-6)
+def flow_scale(video: Video, kind: Kind) -> float:
+    """`vector_scale` of a clip's flow, in pixels, from at most `SCALE_FRAMES` pairs of frames."""
+    step = (video.num_frames - 1) // SCALE_FRAMES + 1
+    return vector_scale(torch.stack([video.pair_flow(t, kind) for t in range(0, video.num_frames - 1, step)]))
 
 
 def write_flow(
-    video: Clip,
+    video: Video,
     folder: str | Path,
     kind: Kind,
     form: Format,
@@ -57,31 +52,22 @@ def write_flow(
     Raises:
         InputError: the video has one frame only, or `folder` is a file.
     """
-    folder = Path(folder)
+    folder, summary = Path(folder), _Summary()
     if video.num_frames < 2:
         raise InputError("flow goes from a frame to the next, and the clip has one frame only")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a folder")
-    temporary = folder / f".{os.getpid()}.tmp"
-    temporary.mkdir(parents=True)
-    summary = _Summary()
-    try:
-        writer = VideoWriter(temporary / DRAWING, video.fps)
+    with staged(folder) as stage:
+        writer = VideoWriter(stage / DRAWING, video.fps)
         try:
             flows = _drawn(video, kind, writer, summary, on_pair)
             if form == "npz":
-                write_flow_npz(temporary / "flow.npz", flows, (video.num_frames - 1, *video.size, 2))
+                write_flow_npz(stage / "flow.npz", flows, (video.num_frames - 1, *video.size, 2))
             else:
                 for t, flow in enumerate(flows):
-                    write_flo(temporary / f"flow_{t:06d}.flo", flow)
+                    write_flo(stage / f"flow_{t:06d}.flo", flow)
         finally:
             writer.close()
         for old in [*folder.glob("flow_[0-9]*.flo"), folder / "flow.npz"]:
             old.unlink(missing_ok=True)
-        for new in temporary.iterdir():
-            os.replace(new, folder / new.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return summary.values()
 
 
@@ -108,7 +94,7 @@ class _Summary:
 
 
 def _drawn(
-    video: Clip,
+    video: Video,
     kind: Kind,
     writer: VideoWriter,
     summary: _Summary,
@@ -120,8 +106,9 @@ def _drawn(
     # The longest arrows reach from one to the next.
     stretch = min(size) / 16 / (scale * size[0] / video.size[0])
     legend = flow_legend(min(size) // 5)
-    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
-    for frame, tensor in zip(frames, iter_flow(video, kind), strict=False):  # the last frame has no next one
+    for frame, tensor in zip(
+        video.iter_pictures(size), video.iter_flow(kind), strict=False
+    ):  # the last frame has no next one
         flow = tensor.numpy()
         colours = flow_colours(flow, scale)
         large = np.asarray(Image.fromarray(colours).resize(size[::-1], Image.Resampling.BICUBIC))

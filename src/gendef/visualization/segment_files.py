@@ -12,41 +12,39 @@ from gendef.media.images import resized, to_uint8
 from gendef.runtime.atomic_file import replacing
 from gendef.runtime.atomic_folder import staged
 from gendef.video.base import Video
-from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_format import layer_name
-from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.visualization.overlays import draw_labels, label_palette
 from gendef.visualization.sheets import drawing_size, enlarged_frames, write_drawings
 
 
 def write_masks(
-    video: CanonicalVideo | LayeredVideo,
+    video: Video,
     masks: Tensor,
-    canonical: Tensor | Sequence[Tensor],
+    canonical: Sequence[Tensor],
     folder: str | Path,
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
     """Write masks of a clip into a folder, all of the files or none.
 
     - `masks/00000.png` and so on: one for each frame; masks are black and white, labels the indices of a palette.
-    - `canonical_mask.png`: the same on the canonical image; in a video of layers `canonical_mask_layer00.png` and on.
+    - `canonical_mask.png`: the same on the canonical image; in a video of several layers `canonical_mask_layer00.png`
+      and so on.
     - `overlay.mp4`: the video with the labels as coloured overlays with an outline.
     - `segments.png`: a sheet, the canonical image and frames spread over the video.
 
     Args:
         masks: (T, H, W), bool or integer.
-        canonical: (Hc, Wc), the same on the canonical image, or on that of each layer.
+        canonical: the same on the canonical image (Hc, Wc) of each layer; see `Video.canonical_labels`.
         on_frame: called after every drawn frame.
 
     Raises:
         InputError: `folder` is a file, or labels exceed 65535.
     """
-    planes = [canonical] if isinstance(canonical, Tensor) else list(canonical)
     size = drawing_size(video.size)
     with staged(Path(folder)) as stage:
         sheet = {}
-        for number, ((name, picture), plane) in enumerate(zip(canonical_pictures(video), planes, strict=True)):
-            suffix = "" if isinstance(video, CanonicalVideo) else f"_{layer_name(number)}"
+        for number, ((name, picture), plane) in enumerate(zip(video.canonical_images, canonical, strict=True)):
+            suffix = "" if len(canonical) == 1 else f"_{layer_name(number)}"
             write_labels(stage / f"canonical_mask{suffix}.png", plane.numpy())
             sheet[name] = draw_labels(to_uint8(resized(picture, size)), plane.numpy())
         drawn = drawn_masks(video, masks, size)
@@ -91,8 +89,7 @@ def _write_frames(
 
 def drawn_masks(video: Video, masks: Tensor, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3) of `size`, with labels as overlays."""
-    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
-    for frame, mask in zip(frames, masks, strict=True):
+    for frame, mask in zip(video.iter_pictures(size), masks, strict=True):
         yield draw_labels(frame, mask.numpy())
 
 

@@ -12,8 +12,6 @@ from gendef.correspondence.point_tracking import FollowedPoints
 from gendef.media.images import resized, to_uint8
 from gendef.runtime.atomic_folder import staged
 from gendef.video.base import Video
-from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.layered_video import LayeredVideo, canonical_pictures
 from gendef.video.point_tracks import Tracks
 from gendef.visualization.overlays import draw_tracks, point_colours
 from gendef.visualization.sheets import drawing_size, enlarged_frames, write_drawings
@@ -24,7 +22,7 @@ VIDEO, SHEET = "tracks.mp4", "tracks.png"
 
 
 def write_tracks(
-    video: CanonicalVideo | LayeredVideo,
+    video: Video,
     tracks: Tracks,
     folder: str | Path,
     on_frame: Callable[[], None] = lambda: None,
@@ -102,9 +100,14 @@ def _write_npz(
 def drawn_tracks(video: Video, tracks: Tracks, length: int = TRAIL) -> Iterator[np.ndarray]:
     """Frames, uint8 (H, W, 3), with points and their trails over the last `length` frames."""
     size = drawing_size(video.size)
-    frames = (frame for chunk in video.iter_frames(size) for frame in to_uint8(chunk))
     colours = point_colours(tracks.canonical.numpy())
-    return _drawn(frames, _enlarged(tracks.positions, video.size, size), tracks.visible.numpy(), colours, length)
+    return _drawn(
+        video.iter_pictures(size),
+        _enlarged(tracks.positions, video.size, size),
+        tracks.visible.numpy(),
+        colours,
+        length,
+    )
 
 
 def _drawn(
@@ -120,11 +123,11 @@ def _enlarged(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     return (positions.numpy() + 0.5) * np.array([new[1] / old[1], new[0] / old[0]]) - 0.5
 
 
-def _canonical_drawings(video: CanonicalVideo | LayeredVideo, tracks: Tracks) -> dict[str, np.ndarray]:
+def _canonical_drawings(video: Video, tracks: Tracks) -> dict[str, np.ndarray]:
     """The points on the canonical image, or on those of the layers."""
     size = drawing_size(video.size)
     colours, pictures = point_colours(tracks.canonical.numpy()), {}
-    for number, (name, canonical) in enumerate(canonical_pictures(video)):
+    for number, (name, canonical) in enumerate(video.canonical_images):
         places = _enlarged(tracks.canonical, (canonical.shape[1], canonical.shape[2]), size)[:, None]
         there = np.ones(len(places), bool) if tracks.layer is None else (tracks.layer == number).numpy()
         pictures[name] = draw_tracks(to_uint8(resized(canonical, size)), places, there[:, None], colours)

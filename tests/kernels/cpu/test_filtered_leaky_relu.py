@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from gendef.kernels.cpu import filtered_leaky_relu as filtered
-from gendef.kernels.cpu.filtered_leaky_relu import Taps, taps_of
+from gendef.kernels.taps import Taps, taps_of
 from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass
 
 

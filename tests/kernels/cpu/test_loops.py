@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gendef.kernels.cpu import winograd, winograd_transposed
-from gendef.networks import modulated
+from gendef.kernels import convolution
+from gendef.kernels.cpu import filtered_leaky_relu, winograd
 from gendef.networks.canonical_generator import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
@@ -15,11 +15,9 @@ from gendef.networks.generator import (
 
 @pytest.fixture(autouse=True)
 def _loops_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "MIN_CHANNELS", 16)
-    monkeypatch.setattr(winograd, "MIN_TILES", 1)
+    monkeypatch.setattr(convolution, "WINOGRAD_CHANNELS", 16)
+    monkeypatch.setattr(convolution, "WINOGRAD_TILES", 1)
     monkeypatch.setattr(winograd, "BLOCK_TILES", 7)
-    monkeypatch.setattr(winograd_transposed, "MIN_IN_CHANNELS", 16)
-    monkeypatch.setattr(winograd_transposed, "GROUP_TILES", 30)
     monkeypatch.setattr("gendef.kernels.cpu.threads.LEAST_OPERATIONS", 0)
 
 
@@ -62,10 +60,11 @@ def _inputs(generator: Generator, videos: int) -> list[torch.Tensor]:
 def test_videos_and_gradients(kind: str, mtm: tuple[int, ...], videos: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = _generator(kind, mtm)
     inputs = _inputs(generator, videos)
-    calls = set()
-    sampling = (modulated, "convolve_transformed"), (modulated, "upsampled_with")
-    training = (winograd, "convolve_transformed"), (winograd_transposed, "transposed_conv2d")
-    for place in (*sampling, *training):
+    calls: set[object] = set()
+    places = [(winograd, "convolve_transformed")]
+    if kind == "stylegan3":
+        places.append((filtered_leaky_relu, "apply_layer"))
+    for place in places:
         original = getattr(*place)
         monkeypatch.setattr(*place, lambda *a, p=place, f=original, **k: calls.add(p) or f(*a, **k))
     weight = generator.deformation.blocks[-1].conv0.conv.weight  # type: ignore[union-attr, operator]
@@ -76,8 +75,10 @@ def test_videos_and_gradients(kind: str, mtm: tuple[int, ...], videos: int, monk
 
     with torch.no_grad():
         sampled = generator(*inputs).video
+    assert calls == set(places)
+    calls.clear()
     trained, gradient = video_and_gradient(inputs)
-    assert calls == {*sampling, *training}
+    assert calls == set(places)
     generator.double()
     exact, exact_gradient = video_and_gradient([value.double() for value in inputs])
     torch.testing.assert_close(sampled.double(), exact, atol=1e-4, rtol=0)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from gendef.kernels.buffers import workspace
 from gendef.kernels.cpu import threads as module
-from gendef.kernels.cpu.buffers import workspace
 from gendef.kernels.cpu.threads import LEAST_OPERATIONS, for_each, useful_threads
 
 OPENMP = pytest.param("openmp", marks=pytest.mark.skipif(module._openmp() is None, reason="torch has other threads"))

@@ -8,23 +8,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendef.kernels.cpu import winograd, winograd_transposed
-from gendef.kernels.cpu.conv_epilogue import Epilogue
-from gendef.kernels.cpu.winograd import convolve_transformed, transform_kernel, winograd_conv2d, worthwhile
-from gendef.kernels.cpu.winograd_transposed import (
-    conv_transpose2d,
-    transform_transposed,
-    transposed_conv2d,
-    upsampled_with,
-)
-from gendef.networks.resample import upsampled_conv2d
+from gendef.kernels.convolution import conv2d, winograd_suits
+from gendef.kernels.cpu import winograd
+from gendef.kernels.cpu.winograd import convolve_transformed, transform_kernel, winograd_conv2d
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several blocks even in small maps: of several rows, and of several frames."""
     monkeypatch.setattr(winograd, "BLOCK_TILES", 5)
-    monkeypatch.setattr(winograd_transposed, "GROUP_TILES", 3)
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,52 +32,10 @@ def test_any_size_gives_the_direct_convolution(batch: int, height: int, width: i
     )
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 23), st.integers(1, 23))
-def test_any_size_gives_the_transposed_convolution(batch: int, height: int, width: int) -> None:
-    x, weight = _random(batch, 9, height, width), _random(11, 9, 3, 3, seed=1)
-    torch.testing.assert_close(
-        transposed_conv2d(x, transform_transposed(weight)),
-        F.conv_transpose2d(x, weight.transpose(0, 1), stride=2),
-    )
-
-
-def _epilogue(videos: int, channels: int, height: int, width: int) -> Epilogue:
-    return Epilogue(
-        _random(channels, seed=2),
-        _random(videos, channels, seed=3),
-        _random(videos, channels, height, width, seed=4),
-        0.2,
-        2.0,
-    )
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.sampled_from([(1, 1), (4, 1), (4, 2), (6, 3)]), st.integers(3, 19), st.integers(3, 19), st.integers(0, 2))
-def test_the_epilogue_is_that_of_torchs_operators(
-    frames: tuple[int, int], height: int, width: int, padding: int
-) -> None:
-    x, weight = _random(frames[0], 9, height, width), _random(11, 9, 3, 3, seed=1)
-    direct = F.conv2d(x, weight, padding=padding)
-    epilogue = _epilogue(frames[1], 11, *direct.shape[2:])
-    ours = convolve_transformed(x, transform_kernel(weight), padding, epilogue)
-    torch.testing.assert_close(ours, epilogue(direct))
-
-
-@pytest.mark.parametrize("transformed", [True, False])
-@settings(max_examples=15, deadline=None)
-@given(st.sampled_from([(1, 1), (4, 1), (4, 2), (6, 3)]), st.integers(1, 19), st.integers(1, 19))
-def test_upsampling_with_an_epilogue(transformed: bool, frames: tuple[int, int], height: int, width: int) -> None:
-    x, weight = _random(frames[0], 9, height, width), _random(11, 9, 3, 3, seed=1)
-    epilogue = _epilogue(frames[1], 11, 2 * height, 2 * width)
-    ours = upsampled_with(x, weight, transform_transposed(weight) if transformed else (), epilogue)
-    torch.testing.assert_close(ours, epilogue(upsampled_conv2d(x, weight)))
-
-
 def test_nan_stays_where_a_convolution_puts_it() -> None:
     x, weight = _random(1, 9, 9, 9), _random(11, 9, 3, 3, seed=1)
     x[0, 0, 4, 4] = torch.nan
-    ours = convolve_transformed(x, transform_kernel(weight), 1, Epilogue(slope=0.2, clamp=1.0))
+    ours = convolve_transformed(x, transform_kernel(weight), 1)
     direct = F.conv2d(x, weight, padding=1)
     assert bool(ours[direct.isnan()].isnan().all())
 
@@ -94,38 +44,21 @@ def test_nan_stays_where_a_convolution_puts_it() -> None:
 def test_more_threads_give_the_same_values(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gendef.kernels.cpu.threads.LEAST_OPERATIONS", 0)
     x, weight = _random(3, 9, 17, 9), _random(11, 9, 3, 3, seed=1)
-    kernel, up = transform_kernel(weight), transform_transposed(weight)
+    kernel = transform_kernel(weight)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        wanted = convolve_transformed(x, kernel, 1), upsampled_with(x, weight, up)
+        wanted = convolve_transformed(x, kernel, 1)
         torch.set_num_threads(threads)
-        ours = convolve_transformed(x, kernel, 1), upsampled_with(x, weight, up)
+        ours = convolve_transformed(x, kernel, 1)
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(ours, wanted)
 
 
-@pytest.mark.parametrize("scales", [None, (1, 11)])
-def test_scales_of_all_videos_with_added_maps_of_each(scales: tuple[int, int] | None) -> None:
-    x, weight, added = _random(4, 9, 8, 8), _random(11, 9, 3, 3, seed=1), _random(2, 11, 8, 8, seed=2)
-    epilogue = Epilogue(scales=None if scales is None else _random(*scales, seed=3), added=added)
-    ours = convolve_transformed(x, transform_kernel(weight), 1, epilogue)
-    torch.testing.assert_close(ours, epilogue(F.conv2d(x, weight, padding=1)))
-
-
-def test_parts_that_do_not_fit_are_refused() -> None:
-    x, kernel = _random(3, 9, 8, 8), transform_kernel(_random(11, 9, 3, 3, seed=1))
-    for wrong in (
-        Epilogue(bias=_random(9)),
-        Epilogue(scales=_random(2, 11)),
-        Epilogue(added=_random(3, 11, 8, 7)),
-        Epilogue(added=_random(2, 11, 8, 8)),
-    ):
-        with pytest.raises(ValueError, match=r"shape|fit"):
-            convolve_transformed(x, kernel, 1, wrong)
+def test_a_kernel_for_other_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="9 channels"):
-        convolve_transformed(x[:, :8], kernel, 1)
+        convolve_transformed(_random(3, 8, 8, 8), transform_kernel(_random(11, 9, 3, 3, seed=1)), 1)
 
 
 def test_gradients_are_the_same_in_every_run_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,22 +99,11 @@ def test_gradients_of_first_and_second_order_are_those_of_the_direct_convolution
         torch.testing.assert_close(own, wanted)
 
 
-def test_gradients_of_the_transposed_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd_transposed, "transposed_worthwhile", lambda *_: True)
-    ours = _gradients(conv_transpose2d)
-    direct = _gradients(lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1), stride=2))
-    for own, wanted in zip(ours, direct, strict=True):
-        torch.testing.assert_close(own, wanted)
-
-
 def test_float32_is_exact_to_a_ten_thousandth_of_the_outputs_deviation() -> None:
     x, weight = _random(1, 256, 16, 16), _random(256, 256, 3, 3, seed=1)
     exact = F.conv2d(x, weight, padding=1)
     ours = convolve_transformed(x.float(), transform_kernel(weight.float()), 1)
     assert float((ours - exact).abs().max()) < 1e-4 * float(exact.std())
-    exact = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    up = transposed_conv2d(x.float(), transform_transposed(weight.float()))
-    assert float((up - exact).abs().max()) < 1e-4 * float(exact.std())
 
 
 def test_results_are_channels_last_and_their_own_memory() -> None:
@@ -201,17 +123,18 @@ def test_results_may_be_overwritten_in_training() -> None:
 
 
 def test_few_channels_few_tiles_and_other_precisions_are_left_to_the_direct_convolution() -> None:
-    wide = torch.zeros(2, 128, 32, 32)
-    assert worthwhile(wide, 128)
-    assert not worthwhile(wide, 3)
-    assert not worthwhile(wide[..., :16, :16], 128)
-    assert not worthwhile(wide.double(), 128)
+    wide, weight = torch.zeros(2, 128, 32, 32), torch.zeros(128, 128, 3, 3)
+    assert winograd_suits(wide, weight, 1)
+    assert not winograd_suits(wide, weight[:3], 1)
+    assert not winograd_suits(wide, weight[..., :1, :1])
+    assert not winograd_suits(wide[..., :16, :16], weight, 1)
+    assert not winograd_suits(wide.double(), weight.double(), 1)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not worthwhile(wide, 128)
+        assert not winograd_suits(wide, weight, 1)
 
 
 def test_a_compiled_graph_has_torchs_operators() -> None:
     weight = _random(128, 128, 3, 3).float()
     x = _random(1, 128, 32, 32, seed=1).float()
-    compiled = torch.compile(lambda x: winograd.conv2d(x, weight, padding=1), backend="eager", fullgraph=True)
+    compiled = torch.compile(lambda x: conv2d(x, weight, 1), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), F.conv2d(x, weight, padding=1), atol=1e-3, rtol=0)

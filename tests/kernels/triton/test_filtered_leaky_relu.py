@@ -7,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.kernels.triton import autotune as choice
-from gendef.networks import resample
+from gendef.kernels import autotune as choice
 from gendef.networks.resample import FilteredLeakyReLU, Filters, design_lowpass
 
 NAME = "gendef.kernels.triton.filtered_leaky_relu"
@@ -98,7 +97,7 @@ def test_maps_of_another_size_are_an_error(kernels):
         own.gradient(torch.zeros(1, 1, 20, 20), torch.zeros(1, 1, 21, 21))
 
 
-def test_a_tile_that_cannot_hold_the_taps_is_no_way(kernels):
+def test_a_tile_that_cannot_hold_the_taps_is_refused(kernels):
     falling = design_lowpass(40, 6.0, 4.0, 64.0)
     layer = FilteredLeakyReLU(30, Filters(falling, falling, 2, 2, 20, 20), gain=GAIN, slope=SLOPE, clamp=None)
     assert not _filter(kernels, layer, 32).possible and _filter(kernels, layer, 64).possible
@@ -111,14 +110,11 @@ def test_a_layer_takes_the_kernel_that_is_faster(kernels, monkeypatch):
     torch.manual_seed(0)
     given = {"products": 3.0, "Triton, tiles of 32": 1.0}
     monkeypatch.setattr(choice, "_trials", {})
-    monkeypatch.setattr(choice, "_milliseconds", lambda way, inputs, seed: given[way.name])
-    monkeypatch.setattr(resample, "worth_trying", lambda x: True)
-    monkeypatch.setattr(resample, "has_vectors", lambda x: False)
-    monkeypatch.setattr(resample, "kernels", lambda name: kernels)
+    monkeypatch.setattr(choice, "_milliseconds", lambda candidate, inputs, seed: given[candidate.name])
     layer = _layer(20)
     x = torch.randn(2, 3, 20, 20, requires_grad=True)
     value, seed, gradient = _exact(layer, x)
-    found = layer(x)
+    found = kernels.filtered_leaky_relu(x, layer.up_matrix, layer.down_matrix, GAIN, SLOPE, layer.clamp)
     assert choice.trials() == [("filtered leaky ReLU by 40 to 15, 2x3x20x20, float32", given)]
     assert type(found.grad_fn).__name__ == "_FilteredBackward"
     torch.testing.assert_close(found.double(), value, rtol=0, atol=2e-6)

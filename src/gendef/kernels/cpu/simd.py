@@ -1,8 +1,8 @@
 """Vectors of floats for loops that numba compiles: `load`, `store`, arithmetic, comparisons, weighted sums.
 
-Numba alone leaves it to the compiler whether a loop over channels becomes vector instructions, and mostly it does not
-where several arrays are read and written. Here a vector is a type of its own: 64 bytes, 16 values of float32 or 8 of
-float64, which every processor splits into its own registers. Scalars beside a vector are rounded to its type.
+Numba leaves vectorisation to LLVM, which rarely vectorises loops that read and write several arrays. Here a vector is a
+type of its own: 64 bytes, 16 values of float32 or 8 of float64, which LLVM splits into the processor's registers. A
+scalar in an operation with a vector is rounded to the vector's type.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import models, overload, register_model
 
-VECTOR_BYTES = 64
+from gendef.kernels.buffers import VECTOR_BYTES
 
 # Typed anew: those who call the function leave out its first argument.
 intrinsic = cast(Callable[[Callable[..., Any]], Callable[..., Any]], numba.extending.intrinsic)
@@ -184,17 +184,17 @@ _least, _greatest = _selected("<"), _selected(">")
 
 def smallest(bound: Any, vector: Any) -> Any:
     """The smaller value of both, value by value; NaN where `vector` is."""
-    raise NotImplementedError("compiled code only")
+    raise TypeError("this function works in compiled code only")
 
 
 def largest(bound: Any, vector: Any) -> Any:
     """The larger value of both, value by value; NaN where `vector` is."""
-    raise NotImplementedError("compiled code only")
+    raise TypeError("this function works in compiled code only")
 
 
 def lanes_of(array: Any) -> int:
     """How many values of the array's type a vector has."""
-    raise NotImplementedError("compiled code only")
+    raise TypeError("this function works in compiled code only")
 
 
 @overload(lanes_of)
@@ -227,39 +227,49 @@ for _name, _function in (
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, compiled at its first call for the types of its arguments, without Python's lock.
+    """`function`, compiled at its first call for the types of its arguments; it runs without the GIL.
 
-    The machine code is kept in a file for the next process, where there is a place for it.
+    The machine code is kept in a file for the next process, where a folder for it can be written.
     """
     try:
         dispatcher = njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
-        return cast(Callable[..., Any], njit(function, nogil=True, error_model="numpy"))
-    _keep_carefully(dispatcher)
+        dispatcher = None
+    if dispatcher is None or not _guard_cache(dispatcher):
+        dispatcher = njit(function, nogil=True, error_model="numpy")
     return cast(Callable[..., Any], dispatcher)
 
 
-def _keep_carefully(dispatcher: Any) -> None:
-    """Machine code is of all sources that it may have parts of, and need not be written (a full disk, a quota).
+def _guard_cache(dispatcher: Any) -> bool:
+    """Make numba's file cache of `dispatcher` depend on all sources of the loops, and survive a full disk.
 
-    numba asks for the time and size of the function's own file only.
+    numba compares the time and size of the function's own file only, though machine code contains functions of other
+    files, and an OSError while saving ends the call. It has no public setting for either, so this is the one place
+    that changes private attributes of numba.
+
+    Returns:
+        Whether this numba has these attributes. If not, nothing was changed, and the cache must not be used.
     """
-    cache = dispatcher._cache
-    cache._cache_file._source_stamp = (cache._cache_file._source_stamp, _sources())
-    save = cache.save_overload
+    cache = getattr(dispatcher, "_cache", None)
+    file = getattr(cache, "_cache_file", None)
+    save = getattr(cache, "save_overload", None)
+    if cache is None or not hasattr(file, "_source_stamp") or not callable(save):
+        return False
 
     def save_if_possible(*arguments: Any) -> None:
         with contextlib.suppress(OSError):
             save(*arguments)
 
+    file._source_stamp = (file._source_stamp, _sources())
     cache.save_overload = save_if_possible
+    return True
 
 
 @functools.cache
 def _sources() -> str:
-    """A digest of the files that loops are made of."""
-    folder = Path(__file__).parent
+    """A digest of all files that the loops are compiled from."""
+    folder = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted((*folder.glob("*.py"), *folder.glob("cpu/*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()

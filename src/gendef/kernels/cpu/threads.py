@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from gendef.kernels.cpu.buffers import Table, workspaces
+from gendef.kernels.buffers import Table, workspaces
 
 Item = TypeVar("Item")
 

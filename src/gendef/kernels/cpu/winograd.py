@@ -1,9 +1,9 @@
 """3x3 convolutions by Winograd's minimal filtering F(4x4, 3x3): a quarter of the products (Lavin and Gray 2016).
 
 A tile of 4x4 outputs reads 6x6 inputs. Tile and kernel are transformed to 36 values each; these are multiplied value
-by value, summed over the input channels (36 matrix products), and transformed back. On a CPU in float32 that is the
-faster way from 96 channels on. Errors are about 5 times those of a direct convolution, at most 1e-4 of
-the output's standard deviation. Blocks of tiles go through all steps one after the other, in the processor's cache.
+by value, summed over the input channels (36 matrix products), and transformed back. Rounding errors are about 5 times
+those of a direct convolution, at most 1e-4 of the output's standard deviation (`benchmarks/fast_paths.py`). A block of
+tiles goes through all steps before the next one, so that it stays in the processor's cache.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from gendef.kernels.buffers import VECTOR_BYTES, empty, empty_map, rows_of, workspace
 from gendef.kernels.cpu import winograd_loops as loops
-from gendef.kernels.cpu.buffers import empty, empty_map, readable, rows_of, workspace
-from gendef.kernels.cpu.conv_epilogue import NOTHING, Epilogue
-from gendef.kernels.cpu.simd import VECTOR_BYTES
 from gendef.kernels.cpu.threads import for_each, useful_threads
 
 TILE = 4
@@ -27,26 +24,11 @@ TILE = 4
 READ = 6
 """Inputs of a tile, per axis."""
 BLOCK_TILES = 96
-"""Tiles that are worked on together, about."""
+"""Tiles of a block, about. Not tuned."""
 VECTOR = VECTOR_BYTES // 4
 """Values of a vector of float32, the least number of channels; float64 has half as many."""
-MIN_CHANNELS = 96
-MIN_TILES = 48
 
 _KERNEL = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))  # divided by 24
-
-
-def loops_take(x: Tensor, out_channels: int) -> bool:
-    """Whether the compiled loops can convolve x (N, I, H, W) to so many channels as torch's own convolution would."""
-    if torch.is_autocast_enabled("cpu"):  # only torch's own convolutions are cast
-        return False
-    return readable(x) and x.dtype == torch.float32 and min(x.shape[1], out_channels) >= VECTOR
-
-
-def worthwhile(x: Tensor, out_channels: int) -> bool:
-    """Whether this is the faster way to give x (N, I, H, W) so many channels by a 3x3 convolution."""
-    tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
-    return loops_take(x, out_channels) and min(x.shape[1], out_channels) >= MIN_CHANNELS and tiles >= MIN_TILES
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
@@ -66,14 +48,7 @@ def transform_kernel(weight: Tensor) -> Tensor:
     return kernel
 
 
-def conv2d(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
-    """`torch.nn.functional.conv2d` of stride 1, the faster way."""
-    if weight.shape[2:] != (3, 3) or not worthwhile(x, len(weight)):
-        return F.conv2d(x, weight, padding=padding)
-    return winograd_conv2d(x, weight, padding)
-
-
-def winograd_conv2d(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+def winograd_conv2d(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
     """Convolve x (N, I, H, W), zero outside, with weight (O, I, 3, 3): (N, O, H + 2 padding - 2, W + 2 padding - 2).
 
     Channels last in memory; differentiable to any order.
@@ -119,11 +94,11 @@ def _adjoint(weight: Tensor) -> Tensor:
     return weight.transpose(0, 1).flip(2, 3)
 
 
-def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epilogue = NOTHING) -> Tensor:
-    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave, then `epilogue`; not differentiable.
+def convolve_transformed(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """`winograd_conv2d` with a kernel (36, I, O) that `transform_kernel` gave; not differentiable.
 
     Raises:
-        ValueError: the kernel is for another number of channels, or a part of the epilogue for another result.
+        ValueError: the kernel is for another number of channels.
     """
     batch, channels = len(x), kernel.shape[2]
     if kernel.shape[1] != x.shape[1]:
@@ -132,7 +107,6 @@ def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epil
     y = empty_map(batch, channels, height, width, x.dtype)
     maps, source = rows_of(y).numpy(), rows_of(x).numpy()
     zero = np.zeros_like(source[0, 0])
-    final = epilogue.arrays(y)
     kernel = kernel.detach()
     threads = useful_threads(5 * y.numel() * x.shape[1])
 
@@ -142,7 +116,7 @@ def convolve_transformed(x: Tensor, kernel: Tensor, padding: int, epilogue: Epil
         torch.bmm(tiles, kernel, out=products)
         half = workspace("half", x, READ * TILE * VECTOR).numpy()
         shaped = products.view(READ, READ, block.tiles, channels).numpy()
-        loops.write_tiles(shaped, maps, block.frame, block.frames, block.row, block.rows, block.columns, half, *final)
+        loops.write_tiles(shaped, maps, block.frame, block.frames, block.row, block.rows, block.columns, half)
 
     for_each(convolve, blocks(batch, height, width, threads), threads)
     return y

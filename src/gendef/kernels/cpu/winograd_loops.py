@@ -1,18 +1,16 @@
 """The steps around the matrix products of Winograd's F(4x4, 3x3), compiled: reading tiles, writing outputs.
 
-Maps are (frames, rows, values of a row), channels last: a row has `channels` values of each column. Vectors go over the
-channels; the last one ends with the channels and overlaps the one before, so there are no single values left over.
+Maps are (frames, rows, values of a row), channels last: a row has `channels` values of each column. Vectors cover the
+channels; the last vector ends with the last channel and overlaps the one before, so that no single values remain.
 """
 
 # mypy: ignore-errors
-# Types are numba's, found when it compiles.
+# numba infers the types when it compiles.
 
-import numpy as np
+from gendef.kernels.cpu.simd import compiled, lanes_of, load, prefetch, store
 
-from gendef.kernels.cpu.simd import compiled, lanes_of, largest, load, prefetch, smallest, store
-
-AHEAD = 8
-"""Columns from those that are written to those whose memory is asked for."""
+PREFETCH_COLUMNS = 8
+"""Columns between those that are written and those whose memory is fetched ahead. Not tuned."""
 
 
 @compiled
@@ -195,33 +193,13 @@ def read_gradients(grad, frame, frames, row, rows, columns, half, zero, tiles):
 
 
 @compiled
-def finish(value, added, at, scale, bias, slope, clamp):
-    """A vector of the convolution's result -> leaky ReLU of (value + added[at, ...]) scale + bias, clamped.
-
-    No `added` is an array of no values.
-    """
-    if added.size > 0:
-        value = value + load(added, at)
-    value = value * scale + bias
-    value = largest(value * slope, value)
-    return smallest(clamp, largest(-clamp, value))
-
-
-@compiled
-def write_tiles(products, y, frame, frames, row, rows, columns, half, added, scales, bias, slope, clamp):
-    """Transform products (6, 6, count, O) back to y (N, H', W' O), through `finish`.
-
-    half (4 * 6 * lanes) is overwritten; added (B, H', W' O) or (0, 0, 0), scales (B, O), bias (O) for videos of N / B
-    frames.
-    """
+def write_tiles(products, y, frame, frames, row, rows, columns, half):
+    """Transform products (6, 6, count, O) back to y (N, H', W' O); half (4 * 6 * lanes) is overwritten."""
     channels = products.shape[3]
     lanes = lanes_of(y)
     wide = y.shape[2] // channels
-    per_video = y.shape[0] // scales.shape[0]
-    nothing = np.empty(0, y.dtype)
     tile = 0
     for n in range(frame, frame + frames):
-        video = n // per_video
         for r in range(row, row + rows):
             for column in range(columns):
                 for start in range(0, channels, lanes):
@@ -239,7 +217,6 @@ def write_tiles(products, y, frame, frames, row, rows, columns, half, added, sca
                         store(half, (6 + j) * lanes, z1)
                         store(half, (12 + j) * lanes, z2)
                         store(half, (18 + j) * lanes, z3)
-                    scale, offset = load(scales[video], k), load(bias, k)
                     for i in range(min(4, y.shape[1] - 4 * r)):
                         at = 6 * i * lanes
                         z0, z1, z2, z3 = output_axis(
@@ -251,22 +228,21 @@ def write_tiles(products, y, frame, frames, row, rows, columns, half, added, sca
                             load(half, at + 5 * lanes),
                         )
                         out = y[n, 4 * r + i]
-                        ahead = (4 * column + AHEAD) * channels + k
+                        ahead = (4 * column + PREFETCH_COLUMNS) * channels + k
                         prefetch(out, ahead)
                         prefetch(out, ahead + channels)
                         prefetch(out, ahead + 2 * channels)
                         prefetch(out, ahead + 3 * channels)
-                        more = added[video, 4 * r + i] if added.size > 0 else nothing
                         left = wide - 4 * column
                         at = 4 * column * channels + k
-                        store(out, at, finish(z0, more, at, scale, offset, slope, clamp))
+                        store(out, at, z0)
                         if left > 1:
                             at += channels
-                            store(out, at, finish(z1, more, at, scale, offset, slope, clamp))
+                            store(out, at, z1)
                         if left > 2:
                             at += channels
-                            store(out, at, finish(z2, more, at, scale, offset, slope, clamp))
+                            store(out, at, z2)
                         if left > 3:
                             at += channels
-                            store(out, at, finish(z3, more, at, scale, offset, slope, clamp))
+                            store(out, at, z3)
                 tile += 1

@@ -14,6 +14,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gendef.kernels.autotune import Candidate, autotune
+from gendef.kernels.deformable import grid_sampled
+
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 CHANNELS = (16, 64)
 """Fewest and most channels that a program has in hand at a time."""
@@ -22,6 +25,21 @@ FORWARD, MAP_GRADIENT, PLACE_GRADIENT = 2048, 512, 1024
 ALIGNED, UNALIGNED = 16, 512
 """Without a multiple of so many channels, threads read value by value, of many rows: at most so many values then."""
 WARPS = 4
+
+
+def sampled_columns(x: Tensor, y: Tensor, x_position: Tensor, masks: Tensor) -> Tensor:
+    """The fast form of `gendef.kernels.deformable.sampled_columns` on a GPU: grid_sample or kernels, by autotuning."""
+
+    def between_pixels() -> list[Tensor]:
+        """Offsets start at zero, where positions lie on kinks and rounding decides about their gradient."""
+        return [x, y.floor() + 0.37, x_position.floor() + 0.37, masks]
+
+    plain = Candidate("grid_sample", grid_sampled)
+    inputs = x, y, x_position, masks
+    chosen = autotune(
+        "samples at displaced taps", plain, lambda: [Candidate("Triton", sampled)], *inputs, tried_on=between_pixels
+    )
+    return chosen.run(*inputs)
 
 
 @triton.jit

@@ -4,6 +4,7 @@ The map at the higher resolution is made tile by tile and never leaves the chip.
 products, for which GPUs have units of their own: what it reads of the banded matrices is a few dozen rows and columns.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gendef.kernels.cpu.filtered_leaky_relu import Taps, taps_of
+from gendef.kernels.autotune import Candidate, autotune
+from gendef.kernels.filtered_leaky_relu import apply_layer, plain
+from gendef.kernels.taps import Taps, taps_of
 
 MIDDLE = (32, 64)
 """Sides of a tile at the higher resolution that may be the best."""
@@ -31,6 +34,25 @@ def sides_for(dtype: torch.dtype) -> tuple[int, ...]:
 def warps_for(side: int) -> int:
     """Groups of 32 threads of a program with tiles of `side`."""
     return 4 if side == MIDDLE[0] else 8
+
+
+def filtered_leaky_relu(
+    x: Tensor, up_matrix: Tensor, down_matrix: Tensor, gain: float, slope: float, clamp: float | None
+) -> Tensor:
+    """The fast form of `gendef.kernels.filtered_leaky_relu` on a GPU: the plain form or a kernel, by autotuning."""
+    own = up_matrix, down_matrix, gain, slope, clamp
+
+    def candidates() -> list[Candidate]:
+        layers = [TritonFilter(*own, side) for side in sides_for(x.dtype)]
+        return [
+            Candidate(f"Triton, tiles of {layer.side}", functools.partial(apply_layer, layer))
+            for layer in layers
+            if layer.possible
+        ]
+
+    products = Candidate("products", lambda x: plain(x, *own))
+    kind = f"filtered leaky ReLU by {len(up_matrix)} to {len(down_matrix)}"
+    return autotune(kind, products, candidates, x).run(x)
 
 
 @triton.jit
@@ -181,7 +203,7 @@ _known = WeakTensorKeyDictionary()
 
 @dataclass(frozen=True)
 class TritonFilter:
-    """`gendef.kernels.cpu.filtered_leaky_relu.FilteredActivation` for maps on a GPU, with the same results.
+    """fall @ clamp(leaky ReLU(gain * rise @ x @ rise^T)) @ fall^T for every map of x on a GPU, and its gradient.
 
     float32 is multiplied with nearly all of its digits (three products of TF32), 16 bits by way of TF32, which has
     more digits than they have. Maps that do not fit the matrices, and sides that are not `possible`, are a ValueError.
@@ -189,7 +211,7 @@ class TritonFilter:
     Attributes:
         rise: (M, H), float32, not written to after the first call.
         fall: (O, M), likewise; the same for every filter with this `rise`.
-        gain, slope, clamp: as there.
+        gain, slope, clamp: see `gendef.kernels.filtered_leaky_relu.plain`.
         side: of a tile at the higher resolution, one of `MIDDLE`.
     """
 

@@ -1,5 +1,6 @@
 // A brush on a picture: with mouse, pen, finger or keyboard. `place` turns a share of the picture's width and height
-// into a pixel of the paint layers; the way between two places is taken in small steps, for `place` may bend it.
+// into a pixel of the paint layers; the way between two places is taken in small steps, for `place` may bend it. `before`
+// is called with the place at which a stroke begins, and may choose another painter.
 
 const STEP = 0.01;
 
@@ -11,7 +12,7 @@ class Brush {
   }
 
   down(share) {
-    this.before();
+    this.before(share, this);
     this.at = share;
     this.painter.begin(...this.place(share));
   }

@@ -1,6 +1,6 @@
-// What the exporter wrote (html_export.py): the deformation field as whole numbers of `step` at the nodes of a coarse
+// What the exporter wrote for each layer (field_codec.py): the deformation field as whole numbers of `step` at the nodes of a coarse
 // grid, and the light of the frames likewise; differences from frame to frame and from left to right, low bytes before
-// high bytes, deflate, base64.
+// high bytes, deflate, base64. Alpha is bytes: differences from frame to frame, deflate, base64.
 
 function bytesOf(base64) {
   const text = atob(base64);
@@ -90,5 +90,31 @@ class Light {
       for (let c = 0; c < 3; c++) this.texels[4 * i + c] = this.values[(frame * 3 + c) * plane + i] * this.step;
     }
     return this.texels;
+  }
+}
+
+// Where the layer hides what is below, 0 to 255 at each pixel of a frame. A layer that covers everything has one pixel.
+class Alpha {
+  constructor(values, size) {
+    Object.assign(this, { values, size });
+  }
+
+  static async decode(base64, meta, size) {
+    if (!meta.alpha) return new Alpha(null, [1, 1]);
+    const values = await inflated(bytesOf(base64)), plane = size[0] * size[1];
+    if (values.length !== meta.frames * plane) throw new Error("the alpha in this file is damaged");
+    for (let i = plane; i < values.length; i++) values[i] += values[i - plane]; // bytes wrap around
+    return new Alpha(values, size);
+  }
+
+  texture(frame) {
+    const plane = this.size[0] * this.size[1];
+    return this.values ? this.values.subarray(frame * plane, (frame + 1) * plane) : new Uint8Array([255]);
+  }
+
+  // At a share of the frame's width and height.
+  at(frame, [x, y]) {
+    const place = (share, pixels) => Math.min(Math.max(Math.floor(share * pixels), 0), pixels - 1);
+    return this.texture(frame)[place(y, this.size[0]) * this.size[1] + place(x, this.size[1])];
   }
 }

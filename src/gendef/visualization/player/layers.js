@@ -1,11 +1,18 @@
-// The list of layers, the uppermost first: which one is painted on, which ones are seen.
+// The list of paint layers, the uppermost first: which one is painted on, which ones are seen.
 
 class LayerList {
   constructor(list, painter) {
     Object.assign(this, { list, painter, drawn: "" });
-    $("addLayer").addEventListener("click", () => painter.add());
-    $("raiseLayer").addEventListener("click", () => painter.raise());
-    $("removeLayer").addEventListener("click", () => painter.remove());
+    $("addLayer").addEventListener("click", () => this.painter.add());
+    $("raiseLayer").addEventListener("click", () => this.painter.raise());
+    $("removeLayer").addEventListener("click", () => this.painter.remove());
+  }
+
+  // Shows the paint layers of another painter.
+  of(painter) {
+    this.painter = painter;
+    this.drawn = "";
+    this.update();
   }
 
   // Written anew only where something changed, for the keyboard's focus is in it.

@@ -4,12 +4,12 @@ const UNDO_STEPS = 40;
 const MAX_LAYERS = 8;
 
 class Painter {
-  constructor(canvas, changed) {
+  // changed: called after every change; remembered: called when there is one more step to take back.
+  constructor(canvas, tool, changed, remembered) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { willReadFrequently: true });
-    this.changed = changed;
+    Object.assign(this, { changed, remembered, tool });
     this.history = []; // functions that take back one step each
-    this.tool = { erase: false, colour: "#e4002b", size: 12 };
     this.last = null;
     this.named = 0;
     this.layers = [this.fresh()]; // the lowest first
@@ -33,6 +33,7 @@ class Painter {
 
   remember(back) {
     this.history.push(back);
+    this.remembered();
     if (this.history.length > UNDO_STEPS) this.history.shift();
   }
 
@@ -69,7 +70,7 @@ class Painter {
     context.save();
     context.globalCompositeOperation = tool.erase ? "destination-out" : "source-over";
     context.strokeStyle = tool.colour;
-    context.lineWidth = tool.size;
+    context.lineWidth = tool.size * Math.min(this.canvas.width, this.canvas.height);
     context.lineCap = context.lineJoin = "round";
     const [fromX, fromY] = this.last ?? [x, y];
     context.beginPath();

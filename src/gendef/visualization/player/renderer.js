@@ -1,5 +1,6 @@
 // Draws frames with WebGL 2: the same sampling as CanonicalVideo.render(), that is bilinear with clamped borders and
 // pixel i of N at (2i + 1) / N - 1. All sampling is by hand: filters of graphics cards have only 8 bits of fraction.
+// Layers are drawn from the back to the front, each over what is below by its alpha.
 
 const VERTEX = `#version 300 es
 void main() {
@@ -12,7 +13,7 @@ precision highp float;
 precision highp int;
 precision highp isampler2D;
 uniform isampler2D nodes;
-uniform sampler2D canonical, paint, wheel, light;
+uniform sampler2D canonical, paint, wheel, light, alpha;
 uniform vec2 viewSize, fieldSize, offsetStep;
 uniform float largest;
 uniform int mode;
@@ -76,11 +77,11 @@ void main() {
     vec2 cover = clamp(max(min(viewSize.x, viewSize.y) / 256.0, 1.2) * 0.5 + 0.5 - away, 0.0, 1.0);
     shown = mix(1.0 - 0.5 * (1.0 - shown), vec3(0.08, 0.35, 0.63), max(cover.x, cover.y));
   }
-  colour = vec4(shown, 1.0);
+  colour = vec4(shown, read(alpha, here).r);
 }`;
 
 const MODES = ["video", "field", "grid"];
-const [NODES, CANONICAL, PAINT, WHEEL, LIGHT] = [0, 1, 2, 3, 4];
+const UNITS = { nodes: 0, canonical: 1, paint: 2, wheel: 3, light: 4, alpha: 5 };
 
 // 55 hues: from one pure colour to the next, one channel stays full and another rises or falls.
 function colourWheel() {
@@ -97,40 +98,46 @@ function colourWheel() {
 }
 
 class Renderer {
-  constructor(canvas, field, light, canonicalPixels, canonicalSize) {
-    const { meta } = field;
+  // layers: each with meta, field, light, alpha, canonicalPixels (RGBA bytes) and canonicalSize.
+  constructor(canvas, meta, layers) {
     [canvas.height, canvas.width] = meta.view;
     // The buffer is kept so that a picture of the canvas can be taken at any time.
     const gl = canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true, alpha: false });
     if (!gl) throw new Error("this browser cannot draw the video: it has no WebGL 2");
     this.gl = gl;
-    this.field = field;
-    this.light = light;
-    this.shown = -1;
+    this.layers = layers;
     this.program = this.link();
     gl.useProgram(this.program);
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    [NODES, CANONICAL, PAINT, WHEEL, LIGHT].forEach((unit) => this.texture(unit));
-    gl.activeTexture(gl.TEXTURE0 + NODES);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RG16I, meta.nodes[1], meta.nodes[0], 0, gl.RG_INTEGER, gl.SHORT, null);
-    gl.activeTexture(gl.TEXTURE0 + CANONICAL);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, canonicalSize[1], canonicalSize[0], 0, gl.RGBA, gl.UNSIGNED_BYTE, canonicalPixels);
-    gl.activeTexture(gl.TEXTURE0 + WHEEL);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
+    gl.clearColor(0, 0, 0, 1);
+    const wheel = this.texture("wheel");
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 55, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, colourWheel());
-    gl.activeTexture(gl.TEXTURE0 + LIGHT);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, light.size[1], light.size[0], 0, gl.RGBA, gl.FLOAT, null);
+    this.textures = layers.map((layer) => ({ ...this.texturesOf(layer), wheel }));
+    this.shown = layers.map(() => -1);
     const at = (name) => gl.getUniformLocation(this.program, name);
-    gl.uniform1i(at("nodes"), NODES);
-    gl.uniform1i(at("canonical"), CANONICAL);
-    gl.uniform1i(at("paint"), PAINT);
-    gl.uniform1i(at("wheel"), WHEEL);
-    gl.uniform1i(at("light"), LIGHT);
+    for (const [name, unit] of Object.entries(UNITS)) gl.uniform1i(at(name), unit);
     gl.uniform2f(at("viewSize"), meta.view[1], meta.view[0]);
     gl.uniform2f(at("fieldSize"), meta.size[1], meta.size[0]);
-    gl.uniform2f(at("offsetStep"), meta.step[0], meta.step[1]);
     gl.uniform1f(at("largest"), meta.largest);
+    this.offsetStep = at("offsetStep");
     this.mode = at("mode");
+  }
+
+  texturesOf({ meta, light, alpha, canonicalPixels, canonicalSize }) {
+    const { gl } = this, textures = { nodes: this.texture("nodes") };
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RG16I, meta.nodes[1], meta.nodes[0], 0, gl.RG_INTEGER, gl.SHORT, null);
+    textures.canonical = this.texture("canonical");
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, canonicalSize[1], canonicalSize[0], 0, gl.RGBA, gl.UNSIGNED_BYTE, canonicalPixels);
+    textures.paint = this.texture("paint");
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+    textures.light = this.texture("light");
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, light.size[1], light.size[0], 0, gl.RGBA, gl.FLOAT, null);
+    textures.alpha = this.texture("alpha");
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, alpha.size[1], alpha.size[0], 0, gl.RED, gl.UNSIGNED_BYTE, null);
+    return textures;
   }
 
   link() {
@@ -147,17 +154,24 @@ class Renderer {
   }
 
   texture(unit) {
-    const { gl } = this;
-    gl.activeTexture(gl.TEXTURE0 + unit);
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    const { gl } = this, texture = gl.createTexture();
+    gl.activeTexture(gl.TEXTURE0 + UNITS[unit]);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.NEAREST);
     for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, name, gl.CLAMP_TO_EDGE);
+    return texture;
   }
 
-  // Takes the strokes from a 2D canvas.
-  setPaint(canvas) {
+  bind(number, unit) {
     const { gl } = this;
-    gl.activeTexture(gl.TEXTURE0 + PAINT);
+    gl.activeTexture(gl.TEXTURE0 + UNITS[unit]);
+    gl.bindTexture(gl.TEXTURE_2D, this.textures[number][unit]);
+  }
+
+  // Takes the strokes on a layer from a 2D canvas.
+  setPaint(number, canvas) {
+    const { gl } = this;
+    this.bind(number, "paint");
     gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, true);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, canvas);
     gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
@@ -165,16 +179,29 @@ class Renderer {
 
   draw(frame, mode) {
     const { gl } = this;
-    if (frame !== this.shown) {
-      const [tall, wide] = this.field.meta.nodes;
-      gl.activeTexture(gl.TEXTURE0 + NODES);
-      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, wide, tall, gl.RG_INTEGER, gl.SHORT, this.field.texture(frame));
-      gl.activeTexture(gl.TEXTURE0 + LIGHT);
-      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, this.light.size[1], this.light.size[0], gl.RGBA, gl.FLOAT, this.light.texture(frame));
-      this.shown = frame;
-    }
+    gl.clear(gl.COLOR_BUFFER_BIT);
     gl.uniform1i(this.mode, MODES.indexOf(mode));
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    this.layers.forEach((layer, number) => {
+      const local = frame - layer.meta.start;
+      if (local < 0 || local >= layer.meta.frames) return;
+      for (const unit of Object.keys(UNITS)) this.bind(number, unit);
+      if (local !== this.shown[number]) this.upload(number, local);
+      gl.uniform2f(this.offsetStep, layer.meta.step[0], layer.meta.step[1]);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    });
+  }
+
+  // A layer's field, light and alpha in one of its frames.
+  upload(number, frame) {
+    const { gl } = this, { meta, field, light, alpha } = this.layers[number];
+    const into = (unit, [tall, wide], format, type, values) => {
+      gl.activeTexture(gl.TEXTURE0 + UNITS[unit]);
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, wide, tall, format, type, values);
+    };
+    into("nodes", meta.nodes, gl.RG_INTEGER, gl.SHORT, field.texture(frame));
+    into("light", light.size, gl.RGBA, gl.FLOAT, light.texture(frame));
+    into("alpha", alpha.size, gl.RED, gl.UNSIGNED_BYTE, alpha.texture(frame));
+    this.shown[number] = frame;
   }
 
   // RGBA bytes of what was drawn, rows from the top.

@@ -1,13 +1,11 @@
-"""Ways to compute the same: tried once, the fastest that agrees is taken. Nothing is timed here, times are given."""
-
-from types import SimpleNamespace
+"""Autotuning: candidates are tried once, the fastest correct one is taken. Times are given here, not measured."""
 
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from gendef.kernels.triton import autotune as choice
-from gendef.kernels.triton.autotune import Way, fastest, trials, worth_trying
+from gendef.kernels import autotune as choice
+from gendef.kernels.autotune import Candidate, autotune, can_autotune, trials
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 
@@ -18,7 +16,7 @@ def times(monkeypatch):
     given: dict[str, float] = {}
     monkeypatch.setattr(choice, "_trials", {})
     choice._warn.cache_clear()
-    monkeypatch.setattr(choice, "_milliseconds", lambda way, inputs, seed: given[way.name])
+    monkeypatch.setattr(choice, "_milliseconds", lambda candidate, inputs, seed: given[candidate.name])
     return given
 
 
@@ -38,11 +36,11 @@ def test_the_fastest_way_is_tried_once_and_kept(times):
         calls.append(x.shape)
         return _other_cube(x)
 
-    plain, others = Way("plain", _cube), [Way("quick", quick), Way("slow", _other_cube)]
+    plain, others = Candidate("plain", _cube), [Candidate("quick", quick), Candidate("slow", _other_cube)]
     x = X.clone().requires_grad_()
 
     def chosen(kind, *inputs):
-        return fastest(kind, plain, lambda: others, *inputs).name
+        return autotune(kind, plain, lambda: others, *inputs).name
 
     assert chosen("cube", x) == "quick"
     assert trials() == [("cube, 3x4, float32", times)]
@@ -59,11 +57,11 @@ def test_the_fastest_way_is_tried_once_and_kept(times):
 def test_the_plain_way_stays_where_it_is_fastest(times):
     times.update(plain=1.0, slow=1.1)
     x = X.clone().requires_grad_()
-    assert fastest("cube", Way("plain", _cube), lambda: [Way("slow", _other_cube)], x).name == "plain"
+    assert autotune("cube", Candidate("plain", _cube), lambda: [Candidate("slow", _other_cube)], x).name == "plain"
 
 
 def test_where_there_is_no_other_way_nothing_is_measured(times):
-    assert fastest("cube", Way("plain", _cube), list, X.clone().requires_grad_()).name == "plain"
+    assert autotune("cube", Candidate("plain", _cube), list, X.clone().requires_grad_()).name == "plain"
     assert trials() == [("cube, 3x4, float32", {})]
 
 
@@ -71,9 +69,9 @@ def test_a_trial_may_be_on_other_inputs(times):
     """At a kink, where ways have different gradients, none would agree."""
     times.update(plain=3.0, quick=1.0)
     x = torch.zeros(4, requires_grad=True)
-    ways = Way("plain", lambda x: x.clamp(min=0)), lambda: [Way("quick", torch.relu)]
+    ways = Candidate("plain", lambda x: x.clamp(min=0)), lambda: [Candidate("quick", torch.relu)]
     assert x.clamp(min=0).sum().backward() is None and x.grad.sum() == 4  # relu's is 0 there
-    assert fastest("ramp", *ways, x, tried_on=lambda: [x + 0.5]).name == "quick"
+    assert autotune("ramp", *ways, x, tried_on=lambda: [x + 0.5]).name == "quick"
 
 
 def _raises(x):
@@ -116,17 +114,17 @@ def _not_a_number(x):
 )
 def test_a_way_that_fails_or_does_not_agree_is_left_out_with_a_warning(times, run, why):
     times.update(plain=3.0, broken=0.5, quick=1.0)
-    others = [Way("broken", run), Way("quick", _other_cube)]
+    others = [Candidate("broken", run), Candidate("quick", _other_cube)]
     with pytest.warns(UserWarning, match=why):
-        assert fastest("cube", Way("plain", _cube), lambda: others, X.clone().requires_grad_()).name == "quick"
+        assert autotune("cube", Candidate("plain", _cube), lambda: others, X.clone().requires_grad_()).name == "quick"
     assert trials() == [("cube, 3x4, float32", {"plain": 3.0, "quick": 1.0})]
 
 
 def test_coarse_products_are_no_measure_of_finer_ones(times, monkeypatch):
     times.update(plain=3.0, quick=1.0)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
-    ways = Way("plain", _wrong_value), lambda: [Way("quick", _cube)]
-    assert fastest("cube", *ways, X.clone().requires_grad_()).name == "quick"
+    ways = Candidate("plain", _wrong_value), lambda: [Candidate("quick", _cube)]
+    assert autotune("cube", *ways, X.clone().requires_grad_()).name == "quick"
 
 
 def _too_large(x):
@@ -135,45 +133,32 @@ def _too_large(x):
 
 def test_where_memory_does_not_suffice_the_plain_way_stays(times):
     times.update(plain=3.0, quick=1.0)
-    ways = Way("plain", _cube), lambda: [Way("large", _too_large), Way("quick", _other_cube)]
-    with pytest.warns(UserWarning, match="too little memory to try other ways than plain for the cube"):
-        assert fastest("cube", *ways, X.clone().requires_grad_()).name == "plain"
-    assert fastest("cube", *ways, X.clone().requires_grad_()).name == "plain"  # also in a checkpoint's second pass
+    ways = Candidate("plain", _cube), lambda: [Candidate("large", _too_large), Candidate("quick", _other_cube)]
+    with pytest.warns(UserWarning, match="too little memory"):
+        assert autotune("cube", *ways, X.clone().requires_grad_()).name == "plain"
+    assert autotune("cube", *ways, X.clone().requires_grad_()).name == "plain"  # also in a checkpoint's second pass
 
 
 def test_a_dead_device_is_not_the_kernels_fault(times, monkeypatch):
     times.update(plain=3.0)
     monkeypatch.setattr(choice, "_DEAD_DEVICE", RuntimeError)
     with pytest.raises(RuntimeError, match="no such kernel"):
-        fastest("cube", Way("plain", _cube), lambda: [Way("broken", _raises)], X.clone().requires_grad_())
-
-
-def test_a_broken_triton_is_a_warning(monkeypatch):
-    def broken(name):
-        raise ImportError("no language")
-
-    choice._warn.cache_clear()
-    there = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: "a folder of that name"), import_module=broken)
-    monkeypatch.setattr(choice, "importlib", there)
-    with pytest.warns(UserWarning, match="Triton cannot be used here \\(ImportError: no language\\)"):
-        assert choice.kernels.__wrapped__("some_kernels") is None
-    there.util.find_spec = lambda name: None
-    assert choice.kernels.__wrapped__("some_kernels") is None
+        autotune("cube", Candidate("plain", _cube), lambda: [Candidate("broken", _raises)], X.clone().requires_grad_())
 
 
 def test_errors_of_the_plain_way_are_the_callers(times):
     with pytest.raises(RuntimeError, match="no such kernel"):
-        fastest("cube", Way("plain", _raises), lambda: [Way("quick", _cube)], X.clone().requires_grad_())
+        autotune("cube", Candidate("plain", _raises), lambda: [Candidate("quick", _cube)], X.clone().requires_grad_())
     assert not trials()
 
 
 def test_a_trial_inside_a_checkpoint_leaves_its_gradient_alone(times):
     times.update(plain=3.0, quick=1.0)
-    ways = Way("plain", _cube), lambda: [Way("quick", _other_cube)]
+    ways = Candidate("plain", _cube), lambda: [Candidate("quick", _other_cube)]
 
     def layer(x):
         y = torch.sin(x)
-        return fastest("cube", *ways, y).run(y)
+        return autotune("cube", *ways, y).run(y)
 
     x = X.clone().requires_grad_()
     checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False).sum().backward()
@@ -190,32 +175,28 @@ def test_inputs_that_want_no_gradient_get_none_in_a_trial(times):
 
     factor = torch.tensor(2.0)
     x = X.clone().requires_grad_()
-    assert fastest("scale", Way("plain", scaled), lambda: [Way("quick", scaled)], x, factor).name == "quick"
+    assert (
+        autotune("scale", Candidate("plain", scaled), lambda: [Candidate("quick", scaled)], x, factor).name == "quick"
+    )
 
 
 def test_on_a_processor_and_without_gradients_nothing_is_tried(monkeypatch):
     x = X.clone().requires_grad_()
-    assert not worth_trying(x)
+    assert not can_autotune(x)
 
     class OnGpu(torch.Tensor):
         is_cuda = True
 
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     x = X.as_subclass(OnGpu)
-    assert not worth_trying(x)
+    assert not can_autotune(x)
     x.requires_grad_()
-    assert worth_trying(x)
+    assert can_autotune(x)
     with torch.no_grad():
-        assert not worth_trying(x)
-    assert not worth_trying(X.double().as_subclass(OnGpu).requires_grad_())
+        assert not can_autotune(x)
+    assert not can_autotune(X.double().as_subclass(OnGpu).requires_grad_())
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    assert not worth_trying(x)
+    assert not can_autotune(x)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    assert not worth_trying(x)
-
-
-@pytest.mark.parametrize("name", ["filtered_leaky_relu", "deformable"])
-def test_the_kernels_are_found_by_the_names_that_layers_ask_for(name):
-    pytest.importorskip("triton", reason="kernels for GPUs are written in Triton, which is not installed")
-    assert choice.kernels.__wrapped__(name).__name__ == f"gendef.kernels.triton.{name}"
+    assert not can_autotune(x)

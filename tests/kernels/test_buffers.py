@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gendef.kernels.cpu.buffers import ALIGNMENT, empty_map, rows_of
+from gendef.kernels.buffers import ALIGNMENT, empty_map, rows_of
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
