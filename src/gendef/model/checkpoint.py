@@ -1,6 +1,7 @@
 """Model folders: `model.safetensors` and `config.json`."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from gendef.runtime.atomic_file import replacing
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+OTHER_KINDS = {"latent": "gendef.animation.generated:LatentGenDeF"}
+"""Kinds of models that need rooms above this one: a key of config.json, and the class with a `load` that is looked up
+when such a folder is opened."""
 
 
 def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, Any], *, half: bool = False) -> None:
@@ -75,6 +79,20 @@ def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
     generator = build_generator(generator_config)
     generator.load_state_dict(state)
     return generator.eval().requires_grad_(False), dict(config.get("info") or {})
+
+
+def load_other_kind(folder: Path, name: str, device: torch.device) -> Any:
+    """The model in a folder, if it is of a kind in OTHER_KINDS; None if it holds a generator.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another format.
+    """
+    config = read_config(folder)
+    for key, place in OTHER_KINDS.items():
+        if key in config:
+            module, _, cls = place.partition(":")
+            return getattr(import_module(module), cls).load(folder, name, device)
+    return None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

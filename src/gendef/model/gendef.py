@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gendef._version import __version__
 from gendef.errors import InputError, ModelError
-from gendef.model.checkpoint import load_generator, save_generator
+from gendef.model.checkpoint import load_generator, load_other_kind, save_generator
 from gendef.model.compiled_fields import CompiledFields
 from gendef.model.hub import find_model
 from gendef.networks.generator import (
@@ -156,7 +156,11 @@ class GenDeF:
             ConfigError: there is no such precision.
         """
         name = str(name_or_folder)
-        generator, info = load_generator(find_model(name))
+        folder = find_model(name)
+        other = load_other_kind(folder, name, torch.device(device))
+        if other is not None:
+            return other  # type: ignore[no-any-return]
+        generator, info = load_generator(folder)
         if not isinstance(generator, Generator):
             raise ModelError(
                 f"{name} is a {generator.config.model} model: it paints every frame and has no canonical image and no"

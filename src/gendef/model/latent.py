@@ -55,6 +55,11 @@ class LatentImages:
         return self.prior.config.size * FACTOR
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.prior.mean.device
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hexadecimal digits."""
         return hash_of_weights(torch.nn.ModuleList([self.autoencoder, self.prior]))
@@ -73,10 +78,10 @@ class LatentImages:
         config = self.prior.config
         noise = torch.randn((1, config.channels, config.size, config.size), generator=random_numbers("content", seed))
         # One image at a time: other sizes of a batch would round differently.
-        return self.prior.sample(truncation * noise.to(self.prior.mean.device), steps)[0].cpu()
+        return self.prior.sample(truncation * noise.to(self.device), steps)[0].cpu()
 
     @torch.no_grad()
     def image(self, seed: int, *, truncation: float = 1.0, steps: int = STEPS) -> Tensor:
         """The image (3, R, R) of `seed` in [-1, 1], on the CPU; the arguments are those of `latents`."""
         latents = self.latents(seed, truncation=truncation, steps=steps)
-        return self.autoencoder.decode_tiled(latents[None].to(self.prior.mean.device))[0].clamp(-1, 1).cpu()
+        return self.autoencoder.decode_tiled(latents[None].to(self.device))[0].clamp(-1, 1).cpu()
