@@ -259,3 +259,33 @@ def test_a_decoder_learns_on_for_the_latents_of_a_prior(archive_path, tmp_path):
         assert torch.equal(value, after.encoder.state_dict()[name])
     assert not torch.equal(before.decoder[0].weight, after.decoder[0].weight)
     assert all(torch.equal(a, b) for a, b in zip(prior.parameters(), same_prior.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "prior"])
+def test_a_new_run_starts_from_a_model(archive_path, tmp_path, stage):
+    LatentTrainer(tiny(), archive_path, options(tmp_path / "first", motion="sky")).run()
+    autoencoder, prior, info = load_latent(tmp_path / "first" / "model")
+    assert info["motion"] == "sky"
+    config = tiny(images=4)
+    still = {"learning_rate": 0.0}
+    config = replace(
+        config,
+        autoencoder_stage=replace(config.autoencoder_stage, **still),
+        prior_stage=replace(config.prior_stage, **still),
+    )
+    folder = tmp_path / "first" / "model"
+    chosen = options(tmp_path / "second", stages=(stage,), start=folder, autoencoder=folder)
+    LatentTrainer(config, archive_path, chosen).run()
+    found = state(tmp_path / "second", stage)["average"]
+    expected = {"autoencoder": autoencoder, "prior": prior}[stage].state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
+def test_a_start_that_does_not_fit(archive_path, tmp_path):
+    save_autoencoder(tmp_path / "a", Autoencoder(tiny().autoencoder), {})
+    with pytest.raises(ModelError, match="prior"):
+        chosen = options(tmp_path / "x", stages=("prior",), autoencoder=tmp_path / "a", start=tmp_path / "a")
+        LatentTrainer(tiny(), archive_path, chosen).run()
+    wider = replace(tiny(), autoencoder=AutoencoderConfig(2, (4, 6, 16), (1, 1), (1, 1, 1)))
+    with pytest.raises(ConfigError, match="autoencoder"):
+        LatentTrainer(wider, archive_path, options(tmp_path / "y", stages=("autoencoder",), start=tmp_path / "a")).run()

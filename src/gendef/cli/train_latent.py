@@ -36,6 +36,10 @@ def main(argv: list[str]) -> int | None:
         """Run one stage alone, or both."""
         autoencoder_folder: Annotated[Path | None, tyro.conf.arg(name="from-autoencoder")] = None
         """Folder of a trained autoencoder for the prior; default the run's own."""
+        start_from: Path | None = None
+        """Model folder whose weights a new run starts from, such as checkpoints/sky256."""
+        motion: str | None = None
+        """Built-in motion prior that moves the images, such as sky; its name is kept in the model."""
         minutes: float | None = None
         """Stop after this many minutes, with everything saved."""
         snapshot_minutes: float = 10.0
@@ -51,6 +55,8 @@ def main(argv: list[str]) -> int | None:
         out=arguments.out,
         stages=STAGES if arguments.stage == "both" else (arguments.stage,),
         autoencoder=arguments.autoencoder_folder,
+        start=arguments.start_from,
+        motion=arguments.motion,
         minutes=arguments.minutes,
         snapshot_minutes=arguments.snapshot_minutes,
         device=arguments.device,

@@ -23,8 +23,8 @@ FACTOR = 8
 class AutoencoderConfig:
     """Widths and depths. Raises ConfigError for an impossible value."""
 
-    latent_channels: int = 4
-    """Channels of the latents."""
+    latent_channels: int = 6
+    """Channels of the latents. With 4, the colour axis from green to red was not learned (docs/models.md)."""
     widths: tuple[int, int, int] = (16, 48, 96)
     """Channels at a half, a quarter and an eighth of the image size."""
     encoder_blocks: tuple[int, int] = (1, 2)

@@ -22,7 +22,7 @@ GROUPS = 8
 class LatentPriorConfig:
     """Widths and depths of the U-Net. Raises ConfigError for an impossible value."""
 
-    channels: int = 4
+    channels: int = 6
     """Channels of the latents."""
     size: int = 32
     """Side of the latents."""

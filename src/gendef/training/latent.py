@@ -12,9 +12,9 @@ import torch
 
 from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
-from gendef.errors import ConfigError, TrainingError
+from gendef.errors import ConfigError, ModelError, TrainingError
 from gendef.metrics.lpips import load_lpips
-from gendef.model.latent_files import load_autoencoder, save_autoencoder, save_prior
+from gendef.model.latent_files import load_autoencoder, load_latent, save_autoencoder, save_prior
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
 from gendef.training.checkpoint import is_finite, latest_checkpoint, save_checkpoint
@@ -44,6 +44,10 @@ class LatentOptions:
     stages: tuple[str, ...] = STAGES
     autoencoder: Path | None = None
     """Folder of a trained autoencoder for the prior; None for the run's own."""
+    start: Path | None = None
+    """Model folder whose weights a new run starts from; None for random ones."""
+    motion: str | None = None
+    """Built-in motion prior that moves the images; its name is kept in the model."""
     minutes: float | None = None
     snapshot_minutes: float = 10.0
     device: str = "auto"
@@ -131,12 +135,30 @@ class LatentTrainer:
         state = latest_checkpoint(self.run_folder.checkpoints, stage.name, _log.warning)
         if state:
             stage.load_state_dict(state)
+        elif self.options.start is not None:
+            self._start(stage, self.options.start)
         counts = {stage.name: count_parameters(stage.network)}
         room = self.run_folder.check_room(checkpoint_bytes(counts[stage.name]))
         data = f"{self.archive.path}, {self.archive.num_clips} clips, {self.archive.num_frames} frames"
         self._say(describe(counts, room, self.folder, data, name_of(stage.dtype)))
         if stage.images_seen:
             self._say(f"{stage.name} continues at {stage.images_seen} images")
+
+    def _start(self, stage: AnyStage, folder: Path) -> None:
+        """Take the weights of a model folder.
+
+        Raises:
+            ModelError: it holds no such network. ConfigError: the network has other widths or depths.
+        """
+        autoencoder, prior, _ = load_latent(folder)
+        found = autoencoder if stage.name == "autoencoder" else prior
+        if found is None:
+            raise ModelError(f"{folder} holds an autoencoder and no prior to start from")
+        if found.config != stage.network.config:
+            raise ConfigError(f"{folder} has a {stage.name} of {found.config}: set --{stage.name}.* as there")
+        for network in (stage.network, stage.average):
+            network.load_state_dict(found.state_dict())
+        self._say(f"{stage.name} starts from {folder}")
 
     def _advance(self, stage: AnyStage, step: Any, save: Any) -> None:
         total = stage.settings.images
@@ -176,6 +198,7 @@ class LatentTrainer:
             "images_seen": stage.images_seen,
             "data_fingerprint": self.archive.fingerprint,
             "fps": sum(self.archive.fps) / len(self.archive.fps),
+            **({"motion": self.options.motion} if self.options.motion else {}),
         }
 
     def _preview(self, stage: AnyStage) -> Path:
