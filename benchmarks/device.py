@@ -36,7 +36,7 @@ KERNELS = 12
 def sampled(
     name: str, precision: str, compiled: bool, options: argparse.Namespace, device: torch.device
 ) -> dict[str, Any]:
-    """`bench_sampling` of a preset's networks, and its kernels; the literal path once, in float32."""
+    """`bench_sampling` of a preset's networks, and its kernels; the plain forms once, in float32."""
     torch.manual_seed(0)
     generator = Generator(preset(name).generator).eval().requires_grad_(False).to(device)
     generator.compute_dtype = PRECISIONS[precision]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     Generator,
@@ -89,7 +89,7 @@ def generated_clip():
     from gendef.model.gendef import GenDeF
 
     torch.manual_seed(0)
-    return GenDeF(Generator(tiny_config()).eval(), fps=12.5).sample(seed=3, num_frames=6)
+    return GenDeF(Generator(tiny_config()).eval()).sample(seed=3, num_frames=6)
 
 
 CLIPS = {"generated": generated_clip, "layered": layered_clip, "segmented": segmented_clip}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from gendef.data.clips import ClipBatch
 from gendef.kernels.deformable import gathered
 from gendef.model.compiled_fields import CompiledFields
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     Generator,

@@ -84,9 +84,7 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     from gendef.correspondence.prompt_segmentation import Method
     from gendef.editing.filters import LOOKS
     from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL
-    from gendef.fitting.fit import Quality
-    from gendef.fitting.layered_fit import Layers
-    from gendef.fitting.segments import SEGMENT
+    from gendef.fitting.options import SEGMENT, Layers, Quality
     from gendef.video.flow import Kind
     from gendef.visualization.flow import Format
     from gendef.visualization.html_export import DEFAULT_LIMIT

@@ -4,7 +4,7 @@ import torch
 
 from gendef.fitting.camera import canvas_positions, find_camera
 from gendef.geometry.sampling import pixel_grid
-from gendef.optical_flow.pairwise_flow import flow_trust
+from gendef.optical_flow.consistency import flow_trust
 
 
 def flows_of(matrices, height, width):

@@ -10,7 +10,7 @@ from gendef.kernels.convolution import conv2d
 from gendef.kernels.filtered_leaky_relu import filtered_leaky_relu
 from gendef.kernels.registry import FastForm, Kernel, kernels, plain_forms
 from gendef.model.gendef import GenDeF
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import Generator, GeneratorConfig
 from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig

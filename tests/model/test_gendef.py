@@ -36,7 +36,7 @@ def test_same_seed_same_video_and_longer_begins_with_shorter(model, monkeypatch)
     short, long = model.sample(seed=5, num_frames=9), model.sample(seed=5, num_frames=70)
     torch.testing.assert_close(long.deformation[:9], short.deformation, atol=1e-5, rtol=1e-4)
     assert torch.equal(long.canonical, short.canonical)
-    monkeypatch.setattr("gendef.model.gendef.CHUNK_PIXELS", 3 * 16 * 16)
+    monkeypatch.setattr("gendef.model.sampling.CPU_CHUNK_PIXELS", 3 * 16 * 16)
     chunked = model.sample(seed=5, num_frames=70)
     torch.testing.assert_close(chunked.deformation, long.deformation, atol=1e-5, rtol=1e-4)
 

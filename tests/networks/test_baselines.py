@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from gendef.errors import ConfigError
-from gendef.networks.baselines import PaintingGenerator, RecurrentMotion, build_generator
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.baselines import BaselineGenerator, RecurrentMotion, build_generator
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.generator import (
     Generator,
     GeneratorConfig,
@@ -28,7 +28,7 @@ def inputs(generator, batch=2, times=(0.0, 2.5, 9.0)):
 def test_frames_move_and_contents_differ(model):
     torch.manual_seed(0)
     generator = build_generator(tiny_config(model=model)).eval()
-    assert isinstance(generator, PaintingGenerator)
+    assert isinstance(generator, BaselineGenerator)
     with torch.no_grad():
         video = generator(*inputs(generator))
     assert video.shape == (2, 3, 3, 16, 16) and torch.isfinite(video).all()
@@ -54,15 +54,15 @@ def test_stylesv_is_gendef_without_the_field(kind):
     shape = {"resolution": 32, "z_dim": 16, "w_dim": 16, "motion": MotionConfig(8, 3, num_features=8)}
     canonical = CanonicalConfig(kind=kind, channel_base=256, channel_max=16)
     gendef = Generator(GeneratorConfig(canonical=canonical, **shape)).eval()
-    rival = PaintingGenerator(GeneratorConfig(model="stylesv-mtm", canonical=canonical, **shape)).eval()
-    missing, unexpected = rival.load_state_dict(gendef.state_dict(), strict=False)
+    baseline = BaselineGenerator(GeneratorConfig(model="stylesv-mtm", canonical=canonical, **shape)).eval()
+    missing, unexpected = baseline.load_state_dict(gendef.state_dict(), strict=False)
     assert {name.split(".")[0] for name in missing} <= {"motion_style"}
     assert {name.split(".")[0] for name in unexpected} <= {"deformation", "motion_mapping"}
     with torch.no_grad():
-        z, noise, times = inputs(rival)
-        moving = rival(z, noise, times)
-        rival.motion_style.weight.zero_()
-        video = rival(z, noise, times)
+        z, noise, times = inputs(baseline)
+        moving = baseline(z, noise, times)
+        baseline.motion_style.weight.zero_()
+        video = baseline(z, noise, times)
         image = gendef.images(z)
     torch.testing.assert_close(video, image[:, None].expand_as(video), atol=1e-5, rtol=1e-4)
     assert (moving - video).abs().mean() > 1e-4

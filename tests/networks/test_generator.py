@@ -4,7 +4,8 @@ import torch.nn.functional as F
 
 from gendef.errors import ConfigError
 from gendef.geometry import folded_share, warp
-from gendef.networks.canonical_generator import CanonicalConfig, build_canonical, plan_layers
+from gendef.networks.canonical_config import CanonicalConfig, plan_layers
+from gendef.networks.canonical_generator import build_canonical
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     Generator,

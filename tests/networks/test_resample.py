@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 import torch.nn.functional as F
 
@@ -42,6 +43,14 @@ def test_lowpass_sums_to_one_and_is_symmetric():
     assert taps.sum() == pytest.approx(1)
     np.testing.assert_allclose(taps, taps[::-1])
     assert design_lowpass(1, 8.0, 4.0, 64.0).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("num_taps", [2, 6, 12, 24, 48])
+@pytest.mark.parametrize(("cutoff", "width"), [(2.0, 4.6), (16.0, 8.0), (100.0, 60.0), (128.0, 1.0)])
+def test_lowpass_is_that_of_scipy(num_taps, cutoff, width):
+    """The attenuation is below 21 dB, between 21 and 50, and above, so that all of Kaiser's formulas are met."""
+    expected = scipy.signal.firwin(num_taps, cutoff, width=width, fs=512.0)
+    np.testing.assert_allclose(design_lowpass(num_taps, cutoff, width, 512.0), expected, rtol=0, atol=1e-15)
 
 
 def test_filtered_leaky_relu_equals_the_literal_pipeline():

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import GeneratorConfig
 from gendef.networks.motion_encoder import MotionConfig

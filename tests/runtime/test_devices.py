@@ -17,7 +17,9 @@ from torch.overrides import TorchFunctionMode
 from gendef.bench.sampling import SampledVideo
 from gendef.data.clips import ClipBatch
 from gendef.errors import ConfigError
-from gendef.inversion.invert import Options, Target, _Search
+from gendef.inversion.objective import Objective
+from gendef.inversion.stages import STAGES
+from gendef.inversion.target import Target
 from gendef.kernels.registry import plain_forms
 from gendef.networks.baselines import build_generator
 from gendef.networks.generator import Generator
@@ -182,8 +184,8 @@ def test_sampling_waits_for_nothing(pretended, name, dtype):
         assert moves.waits == 0
 
 
-@pytest.mark.parametrize("stage", range(4))
-def test_a_step_of_inversion(pretended, stage):
+@pytest.mark.parametrize("kind", STAGES)
+def test_a_step_of_inversion(pretended, kind):
     generator = Generator(_config("mini64").generator).eval()
     side, count = generator.resolution, 3
     fields = torch.zeros(count, side, side, 2)
@@ -191,11 +193,13 @@ def test_a_step_of_inversion(pretended, stage):
         torch.zeros(count, 3, side, side), torch.zeros(3, side, side), fields, fields[..., 0], 0, 25.0, [], []
     )
     with pretended():
-        search = _Search(generator.to(GPU), target, Options())
-        search.tuned, search.spread = copy.deepcopy(generator), torch.ones(1, generator.config.w_dim, device=GPU)
-        latents = search._with_motion(torch.zeros(1, generator.config.w_dim, device=GPU))
-        search.pivot = latents.clone()
-        search._parameters(stage, latents)
-        loss, _ = search._loss(stage, latents, 0)
+        objective = Objective(generator.to(GPU), target, 0)
+        objective.spread = torch.ones(1, generator.config.w_dim, device=GPU)
+        stage = kind(objective, copy.deepcopy(generator))
+        latents = objective.with_nearest_motion(torch.zeros(1, generator.config.w_dim, device=GPU))
+        latents = stage.prepare(latents, resumed=False)
+        for value in stage.variables(latents):
+            value.requires_grad_(True)
+        loss, _ = stage.loss(latents, 0)
         assert loss.device == GPU
         loss.backward()

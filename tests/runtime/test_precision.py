@@ -9,7 +9,7 @@ from tests.conftest import tiny_config
 import gendef
 from gendef.errors import ConfigError
 from gendef.networks.baselines import build_generator
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.generator import Generator
 from gendef.networks.modulated import ModulatedConv2d
 from gendef.runtime.precision import autocast, compute_dtype, name_of

@@ -119,7 +119,7 @@ def test_kill_minus_nine_loses_nothing_but_the_last_minutes(archive_path, tmp_pa
     command += ["--out", str(tmp_path / "run"), "--stage", "pretrain", "--snapshot-minutes", "0.02", "--device", "cpu"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     checkpoints = tmp_path / "run" / "checkpoints"
-    for _ in range(600):
+    for _ in range(2400):
         if len(list(checkpoints.glob("pretrain-*.pt"))) >= 2:
             break
         time.sleep(0.1)

@@ -14,7 +14,7 @@ from gendef.kernels.registry import plain_forms
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
 from gendef.model.compiled_fields import CompiledFields
-from gendef.model.gendef import frames_at_once
+from gendef.model.sampling import frames_at_once
 from gendef.networks.generator import (
     Content,
     Generator,

@@ -97,7 +97,7 @@ def _show(report: dict[str, Any]) -> None:
         literal = report["reference"]
         whole = literal["canonical_seconds"] + literal["fields_seconds"]
         console.print(
-            f"literal path: canonical image {literal['canonical_seconds']:.2f} s, {literal['canonical_ratio']:.1f} "
+            f"plain kernels: canonical image {literal['canonical_seconds']:.2f} s, {literal['canonical_ratio']:.1f} "
             f"times ours; with fields {whole:.1f} s, {literal['ratio']:.1f} times ours "
             f"(from {literal['timed_frames']} frames)"
         )

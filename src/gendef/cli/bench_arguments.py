@@ -9,8 +9,8 @@ import tyro
 from gendef.cli.common import COMMON, CommonOptions
 
 DESCRIPTION = (
-    "Time the sampling of a video, phase by phase, beside a literal path without short cuts (grouped convolutions for "
-    "every frame, zero insertion) and beside the rate at which this machine multiplies matrices.\n\n"
+    "Time the sampling of a video, phase by phase, beside the plain torch forms of all "
+    "kernels and beside the rate at which this machine multiplies matrices.\n\n"
     "example: gendef bench --model sky --frames 128\n\n"
     "example: gendef bench --preset sky256 --frames 16 --out bench.json"
 )
@@ -29,15 +29,15 @@ class Arguments:
     runs: int = 3
     """Videos whose median is taken, after one to warm up."""
     reference: bool = True
-    """Time the literal path, too."""
+    """Time the plain torch forms of the kernels, too."""
     threads: int | None = None
     """Threads of the processor; default all."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the feature maps, of the literal path too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
+    """Of the feature maps, with the plain forms too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
     compile: bool = False
-    """Have torch compile the network of the fields; not the literal path."""
+    """Have torch compile the network of the fields; not with the plain forms."""
     out: Path | None = None
     """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
     json: bool = False

@@ -12,7 +12,7 @@ import tyro
 
 from gendef.cli import eval_single_arguments as single
 from gendef.cli.common import set_up_logging
-from gendef.cli.eval_arguments import FID, FVD, MOTION, PROTOCOL, Comparison, Distance, Frames, Protocol
+from gendef.cli.eval_sets_arguments import FID, FVD, MOTION, PROTOCOL, Comparison, Distance, Frames, Protocol
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError

@@ -49,9 +49,12 @@ def _usage() -> str:
 def _run(command: str, argv: list[str]) -> int:
     """Parse the arguments, then import what the command works with: torch takes longer than `--help` may."""
     module = COMMANDS[command][0]
-    if find_spec(f"{module}_arguments") is None:
+    parse = None
+    if find_spec(f"{module}_arguments") is not None:
+        parse = getattr(import_module(f"{module}_arguments"), "parse", None)
+    if parse is None:  # a command of several subcommands parses for itself
         return import_module(module).main(argv) or 0
-    arguments = import_module(f"{module}_arguments").parse(argv)
+    arguments = parse(argv)
     from gendef.cli.common import set_up_logging
 
     set_up_logging(arguments.common)

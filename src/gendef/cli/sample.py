@@ -14,7 +14,7 @@ from gendef.cli.values import parse_seeds
 from gendef.errors import InputError, ModelError
 from gendef.media.images import to_uint8, write_image
 from gendef.media.video_writer import write_video
-from gendef.model.baseline import PaintedVideo, PaintingModel, load_model
+from gendef.model.baseline import BaselineModel, BaselineVideo, load_model
 from gendef.model.gendef import GenDeF
 from gendef.runtime.devices import choose_device
 from gendef.video.canonical_video import CanonicalVideo
@@ -47,8 +47,8 @@ def run(arguments: Arguments) -> int | None:
         raise InputError(f"--truncation must be between 0 and 2, got {arguments.truncation}")
     model = load_model(arguments.model, device=choose_device(arguments.device), precision=arguments.precision)
     if arguments.compile:
-        if isinstance(model, PaintingModel):
-            raise InputError(f"--compile: {arguments.model} paints every frame and has no field: leave it out")
+        if isinstance(model, BaselineModel):
+            raise InputError(f"--compile: {arguments.model} outputs frames directly and has no field: leave it out")
         model.compile()
     fps = arguments.fps or model.fps
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ def run(arguments: Arguments) -> int | None:
         task = progress.add_task("generating", total=len(seeds) * arguments.frames)
         for seed in seeds:
             folder = arguments.out / f"seed{seed:04d}"
-            if isinstance(model, PaintingModel):
+            if isinstance(model, BaselineModel):
                 video = model.sample(seed, times=times, **shared)
-                written.append({**_painted_files(video, folder, arguments, fps), **video.info})
+                written.append({**_baseline_files(video, folder, arguments, fps), **video.info})
                 rows.append([*to_uint8(video.frames[spread_frames(arguments.frames, SHEET_FRAMES)])])
                 progress.advance(task, arguments.frames)
                 continue
@@ -86,10 +86,10 @@ def run(arguments: Arguments) -> int | None:
     return 0
 
 
-def _painted_files(video: PaintedVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
+def _baseline_files(video: BaselineVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
     """The mp4 of a video without a field, and what else was asked for."""
     if arguments.draw:
-        raise ModelError(f"{arguments.model} paints every frame and has no field: leave --draw out")
+        raise ModelError(f"{arguments.model} outputs frames directly and has no field: leave --draw out")
     video.fps = fps
     mp4 = path.with_suffix(".mp4")
     video.to_mp4(mp4, enlarge=True)
@@ -138,7 +138,7 @@ def _sheet_row(clip: CanonicalVideo) -> list[np.ndarray]:
     return [to_uint8(still)[0], flow_colours(clip.deformation[-1].numpy() * half), *to_uint8(frames)]
 
 
-def _write_grid(model: GenDeF | PaintingModel, seeds: list[int], arguments: Arguments, fps: float) -> None:
+def _write_grid(model: GenDeF | BaselineModel, seeds: list[int], arguments: Arguments, fps: float) -> None:
     """The content x motion table as one video."""
     times = torch.arange(arguments.frames) / arguments.slow_motion
     table = []

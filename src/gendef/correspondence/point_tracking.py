@@ -19,11 +19,9 @@ from gendef.correspondence.lucas_kanade import Texture
 from gendef.correspondence.mask_propagation import FeatureMap, efficientnet_features
 from gendef.errors import InputError
 from gendef.geometry.sampling import look_up
+from gendef.optical_flow.consistency import flow_trust
 from gendef.optical_flow.dis import FlowMethod, dis_flow
-from gendef.optical_flow.pairwise_flow import (
-    flow_trust,
-    found_flow,
-)
+from gendef.optical_flow.pairwise_flow import found_flow
 from gendef.video.point_tracks import checked_points
 
 HOP = 0.01

@@ -54,8 +54,8 @@ def with_motion_of(content: Video, motion: Video) -> Video:
     - One field moves all: if `motion` has one layer, every layer of `content` gets its field, and its alpha is carried
       along (from the frame that shows most of the layer).
     - Layer by layer: otherwise the result has the layers of `motion`, each with its field, its frames and its alpha. It
-      shows the canonical image of the layer of `content` that has the same name, or else the same number, or else is
-      at the back.
+      shows the canonical image of the layer of `content` that has the same name (and, of several of that name, the same
+      place in time), or else the same number, or else is at the back.
 
     Fields are in units of the image's sides, so sizes may differ: frames have the size of `motion` where that is of the
     canonical image's shape, and else the size of the canonical image at the back, so that nothing is squeezed.
@@ -74,7 +74,7 @@ def with_motion_of(content: Video, motion: Video) -> Video:
         layers = []
         for number, layer in enumerate(motion.layers):
             video = CanonicalVideo(
-                _counterpart(content, layer.name, number).video.canonical, _of_size(layer.video.deformation, size)
+                _counterpart(content, motion, number).video.canonical, _of_size(layer.video.deformation, size)
             )
             alpha = layer.alpha
             if alpha is not None and motion.size != size:
@@ -88,11 +88,15 @@ def _of_size(field: Tensor, size: tuple[int, int]) -> Tensor:
     return field if tuple(field.shape[1:3]) == size else resize_field(field, size)
 
 
-def _counterpart(content: Video, name: str, number: int) -> Layer[CanonicalVideo]:
-    """The layer of that name, or else of that number, or else at the back."""
+def _counterpart(content: Video, motion: Video, number: int) -> Layer[CanonicalVideo]:
+    """The layer of `content` with the name of a layer of `motion`, or else its number, or else at the back.
+
+    Of several layers of that name, the one with the same place in time; the last one where there are fewer.
+    """
+    name = motion.layers[number].name
     named = content.parts(name)
     if named:
-        return content.layers[named[0]]
+        return content.layers[named[min(motion.parts(name).index(number), len(named) - 1)]]
     return content.layers[number if number < len(content.layers) else 0]
 
 

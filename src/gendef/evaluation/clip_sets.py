@@ -233,14 +233,14 @@ class CanonicalImages(ModelClips):
         """See `ClipSet`.
 
         Raises:
-            DataError: clips are longer than one frame, or the model paints frames and has no canonical images.
+            DataError: clips are longer than one frame, or the model is a baseline without canonical images.
         """
         if sampling.frames != 1:
             raise DataError(f"canonical images are clips of one frame, not of {sampling.frames}")
         for seed, _ in windows:
             clip = self._model.sample(seed, 1, truncation=sampling.truncation)
             if not isinstance(clip, CanonicalVideo):
-                raise DataError(f"{self.name} paints every frame and has no canonical images")
+                raise DataError(f"{self.name} outputs frames directly and has no canonical images")
             yield square(to_uint8(clip.canonical), sampling)[None]
 
 

@@ -11,7 +11,7 @@ from gendef.video.clip_format import META
 
 
 def open_clips(name: str, device: str | torch.device = "cpu") -> ClipSet:
-    """The clips of `name`: a data archive, a folder of videos or saved clips, a video file, or a model (name or folder).
+    """The clips of `name`: a data archive, a folder of videos or clips, a video file, or a model (name or folder).
 
     Raises:
         DataError, ModelError, ClipError: it is none of them, or damaged.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.fitting.conjugate_gradients import conjugate_gradients
+from gendef.geometry.sampling import bilinear_cell
 
 MOMENTS = 9 + 4 * 3
 """Per cell: nine moments of the places, four of each colour."""
@@ -43,9 +44,10 @@ class CanonicalSystem:
             weight: (H, W), trust in each pixel.
         """
         height, width = self.size
-        x, y = positions[0].clamp(0, width - 1).flatten(), positions[1].clamp(0, height - 1).flatten()
-        left, top = x.floor().clamp_(max=width - 2), y.floor().clamp_(max=height - 2)
-        a, b = x - left, y - top
+        (left, a), (top, b) = (
+            bilinear_cell(positions[0].flatten(), width),
+            bilinear_cell(positions[1].flatten(), height),
+        )
         cell = (top * (width - 1) + left).long()
         one = weight.flatten()
         row = 0

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry.coordinates import identity_grid, sample, to_normalised, to_pixels
+from gendef.geometry.sampling import bilinear_cell
 
 CLOSED = 0.05
 """Residual, in pixels, up to which an inversion counts as closed."""
@@ -303,12 +304,9 @@ def _newton(
 def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     """What fields (T, H, W, 2) show at positions minus the targets, and the step that would undo it, (N, 2) each."""
     height, width = field.shape[1:3]
-    far = torch.tensor([width - 1, height - 1], device=field.device)
-    clamped = position.clamp(min=torch.zeros_like(far), max=far)
-    cell = clamped.floor().long().clamp(max=(far - 1).clamp(min=0))
-    u, v = (clamped - cell).unsqueeze(-1).unbind(dim=1)
+    (column, u), (row, v) = bilinear_cell(position[:, :1], width), bilinear_cell(position[:, 1:], height)
     flat = field.reshape(-1, 2)
-    index = (frame * height + cell[:, 1]) * width + cell[:, 0]
+    index = (frame * height + row[:, 0].long()) * width + column[:, 0].long()
     to_right, to_below = min(width - 1, 1), width if height > 1 else 0
     corner, right, below = flat[index], flat[index + to_right], flat[index + to_below]
     along_x, along_y = right - corner, below - corner
@@ -316,7 +314,8 @@ def _newton_step(field: Tensor, frame: Tensor, targets: Tensor, position: Tensor
     half = torch.tensor([width / 2, height / 2], device=field.device)
     error = position + (corner + u * along_x + v * along_y + u * v * twist) * half - targets
     # Beyond the outer pixel centres the offsets stay as they are.
-    free = (position == clamped).to(field.dtype)
+    far = torch.tensor([width - 1, height - 1], device=field.device)
+    free = ((position >= 0) & (position <= far)).to(field.dtype)
     by_x = (along_x + v * twist) * half * free[:, :1] + half.new_tensor([1, 0])
     by_y = (along_y + u * twist) * half * free[:, 1:] + half.new_tensor([0, 1])
     determinant = _cross(by_x, by_y)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.model.gendef import normal_rows, random_numbers
+from gendef.model.sampling import normal_rows, random_numbers
 from gendef.networks.generator import (
     Content,
     Generator,

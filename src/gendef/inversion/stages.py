@@ -14,7 +14,7 @@ from gendef.geometry.regularization import folding_penalty, spatial_smoothness, 
 from gendef.inversion.latents import Latents, move, paint, random_w
 from gendef.inversion.objective import Objective
 from gendef.metrics.image_quality import psnr
-from gendef.model.gendef import normal_rows, random_numbers
+from gendef.model.sampling import normal_rows, random_numbers
 from gendef.networks.generator import Content, Generator
 
 FEATURE_FRAMES = 2

@@ -8,7 +8,7 @@ from gendef.kernels.buffers import VECTOR_BYTES, readable
 from gendef.kernels.registry import FastForm, Kernel
 
 WINOGRAD_CHANNELS = 96
-"""Fewest input and output channels with which Winograd's convolution is faster (`benchmarks/fast_paths.py`)."""
+"""Fewest input and output channels with which Winograd's convolution is faster (`benchmarks/kernels.py operations`)."""
 WINOGRAD_TILES = 48
 """Fewest tiles of 4x4 pixels, in all images together."""
 TILE = 4

@@ -1,6 +1,6 @@
-"""Models that paint every frame (the rivals of GenDeF), for whoever wants their videos."""
+"""Models whose networks output frames directly (the baselines of GenDeF), and loading a model of either sort."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,18 @@ from gendef.media.video_writer import (
     write_video,
 )
 from gendef.model.checkpoint import load_generator, load_other_kind
-from gendef.model.gendef import (
-    CHUNK_PIXELS,
-    GenDeF,
-    checked_times,
-    draw_label,
-    hash_of_weights,
-    how_made,
-    normal_rows,
-    random_numbers,
-)
+from gendef.model.gendef import GenDeF
 from gendef.model.hub import find_model
-from gendef.networks.baselines import PaintingGenerator
+from gendef.model.sampling import SampleRequest, frames_at_once
+from gendef.model.video_model import VideoModel
+from gendef.networks.baselines import BaselineGenerator
 from gendef.networks.generator import Generator
 from gendef.runtime.precision import compute_dtype
 
 
 @dataclass
-class PaintedVideo:
-    """Frames (T, 3, H, W) in [-1, 1] and how they were made; nothing about them can be edited or followed."""
+class BaselineVideo:
+    """Frames (T, 3, H, W) in [-1, 1] and how they were made. It has no canonical image, so it cannot be edited."""
 
     frames: Tensor
     fps: float
@@ -55,73 +48,44 @@ class PaintedVideo:
         write_gif(path, self._pictures(), self.fps)
 
 
-class PaintingModel:
-    """A trained model that paints every frame.
+class BaselinePlan:
+    """One video to generate: its motion codes, computed at once, and its frames in chunks."""
 
-    Args:
-        generator: the networks.
-        info: plain values kept with the model.
-        name: how the model was asked for.
-    """
+    def __init__(self, model: "BaselineModel", request: SampleRequest) -> None:
+        self.model, self.info = model, request.info
+        generator = model.generator
+        with torch.no_grad():
+            self._w = generator.style(request.z_content, request.labels, request.truncation)
+            self._codes = generator.motion_encoder(request.motion_noise, request.times[None])
 
-    def __init__(self, generator: PaintingGenerator, info: dict[str, Any] | None = None, name: str = "") -> None:
-        self.generator = generator.eval().requires_grad_(False)
-        self.info, self.name = dict(info or {}), name
-        self.fingerprint = hash_of_weights(generator)
+    @torch.no_grad()
+    def frames(self) -> Iterator[Tensor]:
+        """Frames in chunks, (n, 3, R, R) in about [-1, 1]."""
+        step = frames_at_once(self.model.resolution, self.model.device)
+        for codes in self._codes.split(step, dim=1):
+            yield self.model.generator.synthesize(self._w, codes)[0]
+
+
+class BaselineModel(VideoModel[BaselineGenerator, BaselinePlan, BaselineVideo]):
+    """A trained model that outputs frames directly. `sample` gives a `BaselineVideo`."""
+
+    has_motion_latent = False
 
     @property
     def kind(self) -> str:
-        """Which rival it is, such as "stylegan-v"."""
+        """Which baseline it is, such as "stylegan-v"."""
         return self.generator.config.model
 
-    @property
-    def resolution(self) -> int:
-        """Side of the frames."""
-        return self.generator.resolution
+    def _plan(self, request: SampleRequest) -> BaselinePlan:
+        return BaselinePlan(self, request)
 
-    @property
-    def fps(self) -> float:
-        """Frame rate of the data the model learned from."""
-        return float(self.info.get("fps") or 25.0)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        seed: int = 0,
-        num_frames: int = 64,
-        *,
-        truncation: float = 1.0,
-        content_seed: int | None = None,
-        motion_seed: int | None = None,
-        times: Sequence[float] | Tensor | None = None,
-        label: int | None = None,
-    ) -> PaintedVideo:
-        """Generate a video; the arguments are those of `GenDeF.sample`.
-
-        Raises:
-            InputError: a number is out of range.
-        """
-        generator = self.generator
-        device = next(generator.parameters()).device
-        chosen = checked_times(num_frames, times, truncation)
-        content_seed = seed if content_seed is None else content_seed
-        motion_seed = seed if motion_seed is None else motion_seed
-        content, motion = random_numbers("content", content_seed), random_numbers("motion", motion_seed)
-        z_content = normal_rows(1, generator.z_dim, content).to(device)
-        label, labels = draw_label(generator.num_classes, label, content)
-        rows = generator.motion_noise_length(float(chosen.max()))
-        noise = normal_rows(rows, generator.motion_dim, motion)[None].to(device)
-        w = generator.style(z_content, None if labels is None else labels.to(device), truncation)
-        codes = generator.motion_encoder(noise, chosen[None])
-        step = max(CHUNK_PIXELS // generator.resolution**2, 1)
-        frames = torch.cat([generator.paint(w, part)[0].cpu() for part in codes.split(step, dim=1)])
-        info = how_made(self.name, self.fingerprint, generator, content_seed, motion_seed, truncation, chosen, label)
-        return PaintedVideo(frames, self.fps, info)
+    def _finish(self, plan: BaselinePlan) -> BaselineVideo:
+        return BaselineVideo(torch.cat([chunk.cpu() for chunk in plan.frames()]), self.fps, plan.info)
 
 
 def load_model(
     name_or_folder: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32"
-) -> GenDeF | PaintingModel:
+) -> GenDeF | BaselineModel:
     """A model of either sort: by built-in name, folder, or hub repository; `precision` as for `GenDeF`.
 
     Raises:
@@ -135,4 +99,4 @@ def load_model(
     generator, info = load_generator(folder)
     generator = generator.to(device)
     generator.compute_dtype = compute_dtype(precision, torch.device(device))
-    return GenDeF(generator, info, name) if isinstance(generator, Generator) else PaintingModel(generator, info, name)
+    return GenDeF(generator, info, name) if isinstance(generator, Generator) else BaselineModel(generator, info, name)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from gendef.errors import ModelError
-from gendef.model.gendef import checked_truncation, hash_of_weights, random_numbers
 from gendef.model.hub import find_model
 from gendef.model.latent_files import load_latent, save_prior
+from gendef.model.sampling import checked_truncation, hash_of_weights, random_numbers
 from gendef.networks.autoencoder import FACTOR, Autoencoder
 from gendef.networks.latent_prior import LatentPrior
 

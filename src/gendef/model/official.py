@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError, ModelError
-from gendef.networks.canonical_generator import CanonicalConfig, StyleGAN3Canonical
+from gendef.networks.canonical_config import CanonicalConfig
+from gendef.networks.canonical_generator import StyleGAN3Canonical
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     Generator,

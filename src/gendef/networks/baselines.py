@@ -1,11 +1,11 @@
-"""Rivals of GenDeF that paint every frame instead of bending one image (the baselines of GenDeF's Table 1).
+"""Baselines of GenDeF's Table 1: video generators that output every frame directly instead of warping one image.
 
 - stylegan-v: a StyleGAN2 generator whose constant input is joined by the motion code of the frame (Skorokhodov et al.
   2022, section 3.1).
 - stylesv-mtm: GenDeF's canonical generator, whose styles move with the motion code (StyleSV, Zhang et al. 2022, with
   MTM layers): exactly GenDeF without the field.
-- mocogan: the same painter as stylegan-v on the codes of an autoregressive LSTM (MoCoGAN, Tulyakov et al. 2018, with a
-  StyleGAN2 image generator).
+- mocogan: the synthesis network of stylegan-v on the codes of an autoregressive LSTM (MoCoGAN, Tulyakov et al. 2018,
+  with a StyleGAN2 image generator).
 """
 
 import math
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical_generator import CanonicalConfig, build_canonical
+from gendef.networks.canonical_config import CanonicalConfig
+from gendef.networks.canonical_generator import build_canonical
 from gendef.networks.deformation_generator import DeformationBlock, DeformationConfig
 from gendef.networks.generator import (
     Generator,
@@ -28,8 +29,8 @@ from gendef.networks.resample import upsample_2x
 from gendef.runtime.devices import sent
 
 STYLE_START = 0.1
-"""Size of the motion code's part of the styles at the start: videos move a little from the first step, as a still
-video is a saddle that a short training does not leave."""
+"""Standard deviation of the motion code's part of the styles at the start. A still video is a saddle point, which a
+short training does not leave; with this value videos move a little from the first step."""
 
 
 class RecurrentMotion(nn.Module):
@@ -67,13 +68,13 @@ class RecurrentMotion(nn.Module):
         return torch.lerp(torch.gather(states, 1, pick), torch.gather(states, 1, pick + 1), share)
 
 
-class FramePainter(nn.Module):
+class FrameSynthesis(nn.Module):
     """StyleGAN2 with skip outputs, without noise inputs; the motion code joins the constant input."""
 
     def __init__(self, resolution: int, config: CanonicalConfig, w_dim: int, motion_dim: int) -> None:
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
-            raise ConfigError(f"the painter needs a resolution that is a power of two from 8, got {resolution}")
+            raise ConfigError(f"this network needs a resolution that is a power of two from 8, got {resolution}")
         sizes = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
         widths = [min(config.channel_base // size, config.channel_max) for size in sizes]
         # Its layers are those of the deformation generator, without f_c and with three output channels instead of two.
@@ -115,8 +116,8 @@ class FramePainter(nn.Module):
         return (image * self.output_scale).unflatten(0, (batch, count))
 
 
-class PaintingGenerator(VideoGenerator):
-    """A generator that paints every frame: there is no canonical image and no field.
+class BaselineGenerator(VideoGenerator):
+    """A generator that outputs every frame directly: there is no canonical image and no field.
 
     Shapes: z_content (B, z_dim); motion_noise (B, N, motion_dim) with N >= `motion_noise_length`; times (B, T) >= 0 in
     frames, fractional allowed; labels (B, num_classes); truncation 1 is none.
@@ -136,11 +137,12 @@ class PaintingGenerator(VideoGenerator):
         recurrent = config.model == "mocogan"
         self.motion_encoder = RecurrentMotion(config.motion) if recurrent else MotionEncoder(config.motion)
         if config.model == "stylesv-mtm":
-            # Named as in GenDeF, so that both start stage 2 from the same image generator.
+            # Named as in GenDeF: both start stage 2 from the same image generator.
             self.canonical = build_canonical(config.resolution, config.canonical, config.w_dim)
             self.motion_style = EqualizedLinear(code_dim, config.w_dim, weight_init=STYLE_START)
         else:
-            self.painter = FramePainter(config.resolution, config.canonical, config.w_dim, code_dim)
+            # The name is part of saved models.
+            self.painter = FrameSynthesis(config.resolution, config.canonical, config.w_dim, code_dim)
 
     @property
     def begins_at_zero(self) -> bool:
@@ -158,7 +160,7 @@ class PaintingGenerator(VideoGenerator):
         """Still images (B, 3, R, R) of the image generator alone: stage 1 of stylesv-mtm."""
         return self.canonical(self.style(z_content, labels, truncation), dtype=self.compute_dtype)[0]
 
-    def paint(self, w: Tensor, codes: Tensor) -> Tensor:
+    def synthesize(self, w: Tensor, codes: Tensor) -> Tensor:
         """w (B, w_dim), motion codes (B, T, code_dim) -> frames (B, T, 3, R, R)."""
         if self.config.model != "stylesv-mtm":
             return self.painter(w, codes, self.compute_dtype)
@@ -174,10 +176,10 @@ class PaintingGenerator(VideoGenerator):
         labels: Tensor | None = None,
     ) -> Tensor:
         """Videos (B, T, 3, R, R)."""
-        return self.paint(self.style(z_content, labels, truncation), self.motion_encoder(motion_noise, times))
+        return self.synthesize(self.style(z_content, labels, truncation), self.motion_encoder(motion_noise, times))
 
 
-AnyGenerator = Generator | PaintingGenerator
+AnyGenerator = Generator | BaselineGenerator
 
 
 def build_generator(config: GeneratorConfig) -> AnyGenerator:
@@ -186,4 +188,4 @@ def build_generator(config: GeneratorConfig) -> AnyGenerator:
     Raises:
         ConfigError: a field does not fit.
     """
-    return Generator(config) if config.model == "gendef" else PaintingGenerator(config)
+    return Generator(config) if config.model == "gendef" else BaselineGenerator(config)

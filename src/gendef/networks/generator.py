@@ -1,4 +1,4 @@
-"""The whole generator: G_c paints the canonical image once, G_d bends it, frames are warped (GenDeF, equation 1)."""
+"""The whole generator: G_c gives the canonical image, G_d the field, warping the frames (GenDeF, equation 1)."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.geometry import identity_grid, warp
-from gendef.networks.canonical_generator import CanonicalConfig, build_canonical
+from gendef.networks.canonical_config import CanonicalConfig
+from gendef.networks.canonical_generator import build_canonical
 from gendef.networks.deformation_generator import DeformationConfig, DeformationGenerator
 from gendef.networks.layers import MappingNetwork
 from gendef.networks.modulated import Modulated
@@ -20,7 +21,7 @@ from gendef.runtime.config import Count, Positive, Range, build_config, check_co
 Resolution = Annotated[int, Range(least=8, power_of_two=True)]
 """Side of the frames."""
 MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
-"""GenDeF, and the rivals that paint every frame (`gendef.networks.baselines`)."""
+"""GenDeF, and the baselines that output every frame directly (`gendef.networks.baselines`)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class GeneratorConfig:
     """Everything that decides the generator's architecture."""
 
     model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
-    """GenDeF, or a rival that paints every frame."""
+    """GenDeF, or a baseline that outputs every frame directly."""
     resolution: Resolution = 256
     """Side of the frames, a power of two."""
     z_dim: Positive = 512

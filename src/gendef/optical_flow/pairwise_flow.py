@@ -9,12 +9,14 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.optical_flow.consistency import flow_trust
 from gendef.optical_flow.dis import FlowMethod
 
 INTERVALS = (1, 4)
-"""Frames over which flow is found; neighbours first. A chain of long hops drifts less, short ones are surer."""
+"""Frame distances over which flow is computed, 1 first. Chains over long distances drift less, flow over short ones is
+more reliable."""
 APART = 2.0
-"""Pixels by which a long hop may lead elsewhere than short ones."""
+"""Distance in pixels between the ends of a long flow and of the chain of short ones at which trust falls by e."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Flows:
 
     Attributes:
         forward, backward: from frame t to t + interval and from there back, (T - interval, 2, H, W) in pixels.
-        forward_trust, backward_trust: (T - interval, H, W) in [0, 1], how sure they are.
+        forward_trust, backward_trust: (T - interval, H, W) in [0, 1], see `flow_trust`.
         interval: frames apart.
     """
 
@@ -75,7 +77,7 @@ def found_flow(method: FlowMethod, first: np.ndarray, second: np.ndarray) -> Ten
 def all_flows(
     frames: Sequence[np.ndarray], method: FlowMethod, on_share: Callable[[float], None] = lambda share: None
 ) -> list[Flows]:
-    """Flow over each of the `INTERVALS`, that between neighbours first; `on_share` hears which share is done."""
+    """Flow over each of the `INTERVALS`, 1 first; `on_share` is called with the share that is done."""
     pairs, total = 0, sum(max(len(frames) - interval, 0) for interval in INTERVALS)
 
     def on_pair() -> None:
@@ -88,8 +90,9 @@ def all_flows(
 
 
 def checked(far: Flows, near: Flows) -> Flows:
-    """Long hops, trusted as far as short ones are and lead to the same place: over a fast pan a long hop is easily
-    wrong, and there and back agree all the same.
+    """Flow over several frames, its trust weighted by its agreement with the single-frame flows that it spans.
+
+    Over a fast pan, flow over several frames is easily wrong although forward and backward flow agree.
 
     Args:
         near: between neighbouring frames.
@@ -107,16 +110,3 @@ def checked(far: Flows, near: Flows) -> Flows:
             gap = (grid + far.between(here, there)[0] - places).square().sum(dim=0)
             trust[t] *= sure * torch.exp(-gap / APART**2)
     return Flows(far.forward, far.backward, *trusts, far.interval)
-
-
-def flow_trust(flow: Tensor, back: Tensor) -> Tensor:
-    """How far flow (2, H, W) and the flow back agree, (H, W) in [0, 1]; 0 where it leaves the picture.
-
-    The threshold grows with the motion, as is usual (Sundaram et al. 2010).
-    """
-    height, width = flow.shape[1:]
-    target = pixel_grid(height, width) + flow
-    gap = (flow + look_up(back, target)).square().sum(dim=0)
-    allowed = 0.01 * (flow.square().sum(dim=0) + look_up(back, target).square().sum(dim=0)) + 0.25
-    inside = (target[0] >= 0) & (target[0] <= width - 1) & (target[1] >= 0) & (target[1] <= height - 1)
-    return torch.exp(-gap / allowed) * inside

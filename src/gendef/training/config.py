@@ -104,7 +104,7 @@ class TrainConfig:
                 value = getattr(self.finetune, name)
                 if value:
                     raise ConfigError(
-                        f"finetune.{name} is {value}, but {self.generator.model} paints frames and has no field:"
+                        f"finetune.{name} is {value}, but {self.generator.model} has no field:"
                         " leave it at 0 (gendef train --model does)"
                     )
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from gendef.data.archive import VideoArchive
-from gendef.model.gendef import hash_of_weights
+from gendef.model.sampling import hash_of_weights
 from gendef.networks.autoencoder import Autoencoder
 from gendef.runtime.atomic_file import replacing
 

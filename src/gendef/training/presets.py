@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from gendef.errors import ConfigError
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     MODELS,

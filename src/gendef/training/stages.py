@@ -14,7 +14,7 @@ from gendef.geometry.regularization import (
     spatial_smoothness,
     temporal_smoothness,
 )
-from gendef.networks.baselines import AnyGenerator, PaintingGenerator
+from gendef.networks.baselines import AnyGenerator, BaselineGenerator
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import sent
 from gendef.training.base_stage import Metrics, Outputs, Stage
@@ -240,7 +240,7 @@ class FinetuneFields(Finetune):
 class FinetuneBaseline(Finetune):
     """Stage 2 of a baseline that outputs frames directly, and the only stage of a baseline without pretraining."""
 
-    generator: PaintingGenerator
+    generator: BaselineGenerator
 
     def _generator_groups(self) -> list[dict[str, Any]]:
         rate = self.settings.lr_generator

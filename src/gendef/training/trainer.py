@@ -14,7 +14,7 @@ from gendef.data.archive import VideoArchive
 from gendef.data.clips import ClipStream
 from gendef.errors import ConfigError, TrainingError
 from gendef.model.checkpoint import save_generator
-from gendef.networks.baselines import AnyGenerator, PaintingGenerator, build_generator
+from gendef.networks.baselines import AnyGenerator, BaselineGenerator, build_generator
 from gendef.networks.generator import Generator
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import name_of
@@ -269,7 +269,7 @@ class Trainer:
         if not self.group.is_main:
             return
         average = stage.average
-        assert isinstance(average, Generator | PaintingGenerator)
+        assert isinstance(average, Generator | BaselineGenerator)
         save_checkpoint(self.checkpoints, stage.name, stage.step_number, stage.state_dict())
         info = {
             "stage": stage.name,

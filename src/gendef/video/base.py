@@ -57,7 +57,8 @@ class Video(ABC):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        return self.layers[0].video.size
+        height, width = self.layers[0].video.size
+        return height, width
 
     def owners(self, frame: int) -> Tensor:
         """Number of the topmost layer that shows at each pixel of a frame, (H, W) int64; -1 where there is none."""
@@ -243,7 +244,10 @@ def _over(picture: Tensor, layer: Layer[Any], canonical: Tensor, frames: Sequenc
     size = (picture.shape[2], picture.shape[3])
     if layer.alpha is None and isinstance(frames, range) and layer.start <= frames[0] and frames[-1] < layer.end:
         # A slice of a mapped field is read where it is used; a list of frames is copied.
-        return layer.video.warped(canonical, range(frames[0] - layer.start, frames[-1] + 1 - layer.start), size)
+        shown: Tensor = layer.video.warped(
+            canonical, range(frames[0] - layer.start, frames[-1] + 1 - layer.start), size
+        )
+        return shown
     rows = [row for row, t in enumerate(frames) if layer.start <= t < layer.end]
     if not rows:
         return picture

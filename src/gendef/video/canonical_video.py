@@ -126,7 +126,8 @@ class CanonicalVideo(Video):
         self.checked_layer(number)
         if (video.num_frames, video.size) != (self.num_frames, self.size):
             raise InputError(f"the clip is {self}, and {video} does not fit in its place")
-        return video
+        other: CanonicalVideo = video
+        return other
 
     def with_canonical(self, image: Any, layer: int = 0) -> "CanonicalVideo":
         """The same motion with another canonical image, of any size; where it is transparent, the present one shows.

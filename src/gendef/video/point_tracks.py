@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import invert_points, sample, to_normalised
+from gendef.geometry.sampling import bilinear_cell
 
 
 @dataclass(frozen=True)
@@ -141,17 +142,15 @@ def local_area(deformation: Tensor, positions: Tensor) -> Tensor:
     """
     frames, height, width = deformation.shape[:3]
     far = torch.tensor([width - 1, height - 1])
-    inner = positions.clamp(min=torch.zeros_like(far), max=far)
-    cell = inner.floor().long().clamp(max=(far - 1).clamp(min=0))
-    u, v = (inner - cell).unsqueeze(-1).unbind(dim=-2)
+    (column, u), (row, v) = bilinear_cell(positions[..., :1], width), bilinear_cell(positions[..., 1:], height)
     flat = deformation.reshape(-1, 2)
-    index = (torch.arange(frames) * height + cell[..., 1]) * width + cell[..., 0]
+    index = (torch.arange(frames) * height + row[..., 0].long()) * width + column[..., 0].long()
     right, below = min(width - 1, 1), width if height > 1 else 0
     corner = flat[index]
     along_x, along_y = flat[index + right] - corner, flat[index + below] - corner
     twist = flat[index + below + right] - corner - along_x - along_y
     half = torch.tensor([width / 2, height / 2])
-    free = (positions == inner).to(corner)
+    free = ((positions >= 0) & (positions <= far)).to(corner)
     by_x = (along_x + v * twist) * half * free[..., :1] + torch.tensor([1.0, 0.0])
     by_y = (along_y + u * twist) * half * free[..., 1:] + torch.tensor([0.0, 1.0])
     return by_x[..., 0] * by_y[..., 1] - by_x[..., 1] * by_y[..., 0]

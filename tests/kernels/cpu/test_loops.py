@@ -5,7 +5,7 @@ import torch
 
 from gendef.kernels import convolution
 from gendef.kernels.cpu import filtered_leaky_relu, winograd
-from gendef.networks.canonical_generator import CanonicalConfig
+from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.deformation_generator import DeformationConfig
 from gendef.networks.generator import (
     Generator,

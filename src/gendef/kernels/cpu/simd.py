@@ -253,7 +253,7 @@ def _guard_cache(dispatcher: Any) -> bool:
     cache = getattr(dispatcher, "_cache", None)
     file = getattr(cache, "_cache_file", None)
     save = getattr(cache, "save_overload", None)
-    if cache is None or not hasattr(file, "_source_stamp") or not callable(save):
+    if cache is None or file is None or not hasattr(file, "_source_stamp") or not callable(save):
         return False
 
     def save_if_possible(*arguments: Any) -> None:

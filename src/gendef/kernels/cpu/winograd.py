@@ -2,8 +2,8 @@
 
 A tile of 4x4 outputs reads 6x6 inputs. Tile and kernel are transformed to 36 values each; these are multiplied value
 by value, summed over the input channels (36 matrix products), and transformed back. Rounding errors are about 5 times
-those of a direct convolution, at most 1e-4 of the output's standard deviation (`benchmarks/fast_paths.py`). A block of
-tiles goes through all steps before the next one, so that it stays in the processor's cache.
+those of a direct convolution, at most 1e-4 of the output's standard deviation (`benchmarks/kernels.py operations`). A
+block of tiles goes through all steps before the next one, so that it stays in the processor's cache.
 """
 
 from collections.abc import Iterator
