@@ -10,8 +10,8 @@ from gendef.cli.common import COMMON, CommonOptions
 
 DESCRIPTION = (
     "Write a clip as one HTML file that needs no server and no network: it plays, shows the deformation field, and "
-    "lets whoever opens it paint on the canonical image and watch the moving video follow. Or, with --to, as STMaps and "
-    "scripts for a compositing program.\n\n"
+    "lets whoever opens it paint on the canonical image and watch the moving video follow. With --to, write STMaps and "
+    "scripts for a compositing program instead.\n\n"
     "example: gendef export clip --to nuke --out for_nuke\n\n"
     "example: gendef export videos/seed0000 --html clip.html\n\n"
     'example: gendef export videos/seed0000 --html clip.html --title "A morning in May" --max-megabytes 8'

@@ -9,8 +9,8 @@ import tyro
 from gendef.cli.common import COMMON, CommonOptions
 
 DESCRIPTION = (
-    "Make a clip of the STMaps of another program and a plate for them to look into. R is u from left to right and G is "
-    "v from bottom to top, 0 to 1, in one EXR file a frame; A, where there is one, is the visibility.\n\n"
+    "Make a clip of the STMaps of another program and a plate for them to look into. R is u from left to right, G is v "
+    "from bottom to top, 0 to 1, in one EXR file a frame; A, where there is one, is the visibility.\n\n"
     "example: gendef import stmaps/ --canonical plate.png --out clip"
 )
 
