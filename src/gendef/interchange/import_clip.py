@@ -10,7 +10,6 @@ from gendef.errors import InputError
 from gendef.interchange.stmap import from_stmap
 from gendef.media.exr import read_exr
 from gendef.media.images import read_image
-from gendef.media.still_images import decode_image
 from gendef.media.zips import natural_key
 from gendef.video.canonical_video import CanonicalVideo
 
@@ -51,9 +50,8 @@ def import_stmaps(folder: str | Path, canonical: str | Path, fps: float = 25.0) 
         fields.append(field)
         visible.append(torch.from_numpy(channels["A"] >= SHOWN) if "A" in channels else None)
     shown = [mask for mask in visible if mask is not None]
-    picture = decode_image(canonical.read_bytes(), canonical.name) if canonical.suffix.lower() == ".exr" else None
     return CanonicalVideo(
-        read_image(canonical) if picture is None else picture,
+        read_image(canonical),
         torch.stack(fields),
         fps,
         info={"kind": "import", "stmaps": folder.name, "canonical": canonical.name},
