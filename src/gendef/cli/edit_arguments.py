@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -59,7 +59,19 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto, for --prompt."""
     size: int | None = None
-    """Shorter side of edited.mp4 in pixels; default the clip's own."""
+    """Shorter side of the edited video in pixels; default the source's, or the clip's own without a source."""
+    source: Path | None = None
+    """The original footage, over which the edit lies; default where it was when the clip was fitted."""
+    rendered: bool = False
+    """Write the rendering of the clip, not the edit over the original footage."""
+    layer_only: bool = False
+    """Write the edit alone with transparency; --codec prores4444, ffv1 or vp9."""
+    codec: Literal["h264", "hevc", "prores", "prores4444", "ffv1", "vp9"] = "h264"
+    """Of the edited video; the suffix of the file follows."""
+    crf: int | None = None
+    """Constant rate factor of h264, hevc and vp9: smaller is better and larger; default near lossless."""
+    no_audio: bool = False
+    """Leave out the sound of the source."""
     gif: bool = False
     """Also write edited.gif."""
     json: bool = False

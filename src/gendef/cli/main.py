@@ -15,6 +15,7 @@ from gendef.runtime.memory import keep_freed_memory
 # name with "_arguments" that has `parse(argv)`; or, without one, `main(argv: list[str]) -> int | None`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
+    "animate": ("gendef.cli.animate", "make a photograph move"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "ablate": ("gendef.cli.ablate", "the paper's comparisons: baselines and ablations under an equal budget"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
@@ -24,7 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("gendef.cli.eval", "measure videos: FVD, KVD, motion, reconstruction, tracks, masks"),
     "flow": ("gendef.cli.flow", "optical flow of a clip, as files and drawn"),
     "fit": ("gendef.cli.fit", "fit a canonical image and a deformation field to a real video"),
-    "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
+    "export": ("gendef.cli.export", "a clip as a web page, or as STMaps for compositing programs"),
+    "import": ("gendef.cli.import", "a clip from the STMaps of another program"),
     "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
     "track": ("gendef.cli.track", "follow points through a clip or a video"),
     "segment": ("gendef.cli.segment", "carry a mask or labels through a clip or a video"),
@@ -32,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # Those that make and free large feature maps for as long as they run.
-KEEPING = ("sample", "train", "ablate", "bench")
+KEEPING = ("sample", "animate", "train", "ablate", "bench")
 
 
 def _usage() -> str:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gendef.errors import InputError
+from gendef.errors import DataError, InputError
+from gendef.media.still_images import FILM_SUFFIXES, decode_rgba
 from gendef.runtime.atomic_file import replacing
 
 MAX_PIXELS = 2**27
@@ -110,6 +111,17 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if transparent else "RGB")
 
 
+def _read_film_image(path: Path) -> Image.Image:
+    """An EXR or DPX file as 8 bits."""
+    try:
+        image, alpha = decode_rgba(path.read_bytes(), path.name)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except DataError as error:
+        raise InputError(str(error)) from error
+    return Image.fromarray(image if alpha is None else np.dstack((image, alpha)))
+
+
 def read_image(path: str | Path) -> Image.Image:
     """An image file, turned upright where the camera noted how it was held.
 
@@ -117,6 +129,8 @@ def read_image(path: str | Path) -> Image.Image:
         InputError: missing, not an image, damaged, or unreasonably large.
     """
     path = Path(path)
+    if path.suffix.lower() in FILM_SUFFIXES:
+        return _read_film_image(path)
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -131,8 +145,9 @@ def read_image(path: str | Path) -> Image.Image:
 
 def to_uint8(frames: Tensor) -> np.ndarray:
     """Frames (..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
-    scaled = (frames.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    # In place: the frames of a large video are many, and each copy costs as much as what is computed.
+    scaled = frames.detach().float().clamp(-1, 1).add_(1).mul_(127.5)
+    return scaled.round_().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

@@ -26,6 +26,8 @@ LAYER_NAME, ALPHA_NAME = re.compile(r"layer\d{2,}"), re.compile(r"\d{5,}\.png")
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
 """Bytes of a safetensors header that are read; two tensors need 200."""
+LARGE = 2**22
+"""Values of a canonical image from which on its PNG is compressed fast rather than small."""
 MAX_META = 2**26
 """Bytes of video.json that are read; a million times of slow motion fit."""
 

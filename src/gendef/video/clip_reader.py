@@ -34,10 +34,11 @@ from gendef.video.illumination import checked_illumination
 
 @dataclass
 class StoredClip:
-    """What a clip folder holds; `deformation` is mapped from the file, not read."""
+    """What a clip folder holds; `nodes`, the field, is mapped from the file, not read. `size` is that of the frames."""
 
     canonical: Tensor
-    deformation: Tensor
+    nodes: Tensor
+    size: tuple[int, int]
     fps: float
     info: dict[str, Any]
     report: dict[str, Any]
@@ -57,18 +58,20 @@ def read_clip(folder: str | Path) -> StoredClip:
         raise ClipError(
             f"{folder} has layers: load it with gendef.load_clip, or name one of them, such as {folder / 'layer00'}"
         )
-    shape = (meta["frames"], meta["height"], meta["width"], 2)
-    size = (3, meta["canonical_height"], meta["canonical_width"])
-    deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
+    frames, height, width = meta["frames"], meta["height"], meta["width"]
+    shape = (frames, *_node_counts(folder, meta), 2)
+    expected = {"deformation": shape, "canonical": (3, meta["canonical_height"], meta["canonical_width"])}
+    nodes, precise = _map_tensors(folder / FIELD, expected)
     try:
         image = read_image(folder / CANONICAL)
     except InputError as error:
         raise ClipError(str(error)) from error
     canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
-    visibility = read_visibility(folder / VISIBILITY, shape[:3])
+    visibility = read_visibility(folder / VISIBILITY, (frames, height, width))
     illumination = _read_illumination(folder, meta)
     info, report = dict(meta["made"]), dict(meta["report"])
-    return StoredClip(canonical, deformation, float(meta["fps"]), info, report, visibility, illumination)
+    size = (height, width)
+    return StoredClip(canonical, nodes, size, float(meta["fps"]), info, report, visibility, illumination)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -127,6 +130,17 @@ def read_visibility(path: Path, shape: tuple[int, int, int]) -> Tensor | None:
         raise ClipError(f"{path} cannot be used: {reason}") from error
     bits = np.unpackbits(packed.numpy(), axis=1, count=pixels)
     return torch.from_numpy(bits).bool().view(shape)
+
+
+def _node_counts(folder: Path, meta: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns of the stored field: the pixels of the frames, or fewer nodes."""
+    size, nodes = (meta["height"], meta["width"]), meta.get("nodes")
+    if nodes is None:
+        return size
+    fits = isinstance(nodes, list) and len(nodes) == 2 and all(type(side) is int for side in nodes)
+    if not fits or not all(1 <= side <= most for side, most in zip(nodes, size, strict=True)):
+        raise ClipError(f"{folder / META}: nodes must be rows and columns, at most {size}, got {nodes!r}")
+    return nodes[0], nodes[1]
 
 
 def _read_illumination(folder: Path, meta: dict[str, Any]) -> Tensor | None:

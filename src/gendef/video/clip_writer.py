@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import VideoWriter, checked_fps
+from gendef.media.video_writer import VideoWriter
 from gendef.video.clip_format import (
     CANONICAL,
     COORDINATES,
@@ -26,6 +27,7 @@ from gendef.video.clip_format import (
     FORMAT,
     FORMAT_VERSION,
     ILLUMINATION,
+    LARGE,
     META,
     PREVIEW,
     VISIBILITY,
@@ -42,9 +44,10 @@ class ClipWriter:
     Args:
         folder: where to; an existing clip there is replaced.
         canonical: (3, Hc, Wc) in [-1, 1].
-        shape: (T, H, W) of the field to come.
+        shape: (T, H, W) of the frames to come.
         visibility: (T, H, W) bool, where the canonical image explains the frames; None if that is not known.
         illumination: (T, h, w, 3), the light of each frame; None if it does not change. See `gendef.CanonicalVideo`.
+        nodes: rows and columns of the field to come, where it has fewer than pixels. See `gendef.CanonicalVideo`.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class ClipWriter:
         report: dict[str, Any],
         visibility: Tensor | None = None,
         illumination: Tensor | None = None,
+        nodes: tuple[int, int] | None = None,
     ) -> None:
         self.folder = Path(folder)
         check_replaceable(self.folder)
         self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
-        self.visibility, self.illumination = visibility, illumination
+        self.visibility, self.illumination, self.nodes = visibility, illumination, nodes
+        self._video: VideoWriter | None = None
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
@@ -70,18 +75,18 @@ class ClipWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
         pixels = to_uint8(self.canonical)
-        Image.fromarray(pixels).save(self._temporary / CANONICAL)
+        Image.fromarray(pixels).save(self._temporary / CANONICAL, compress_level=1 if pixels.size > LARGE else 6)
         self._digest = hashlib.sha256(pixels.tobytes()).hexdigest()
         self._file = open(self._temporary / FIELD, "wb")
         self._file.write(self._header())
-        self._video = VideoWriter(self._temporary / PREVIEW, self.fps)
         return self
 
     def _header(self) -> bytes:
         image_bytes = self.canonical.numel() * 4
-        field_bytes = math.prod(self.shape) * 2 * 4
+        shape = [self.shape[0], *(self.nodes or self.shape[1:]), 2]
+        field_bytes = math.prod(shape) * 4
         header = {
-            "deformation": {"dtype": "F32", "shape": [*self.shape, 2], "data_offsets": [0, field_bytes]},
+            "deformation": {"dtype": "F32", "shape": shape, "data_offsets": [0, field_bytes]},
             "canonical": {
                 "dtype": "F32",
                 "shape": list(self.canonical.shape),
@@ -92,16 +97,19 @@ class ClipWriter:
         text += b" " * (-len(text) % 8)
         return struct.pack("<Q", len(text)) + text
 
-    def append(self, deformation: Tensor, frames: Tensor) -> None:
-        """Add fields (n, H, W, 2) and their rendered frames (n, 3, H, W)."""
+    def append(self, deformation: Tensor, frames: Tensor | None) -> None:
+        """Add fields (n, H, W, 2) and their rendered frames (n, 3, H, W); without frames there is no preview."""
         self._file.write(np.ascontiguousarray(deformation.detach().cpu().float().numpy(), "<f4").data)
-        for frame in to_uint8(frames):
-            self._video.append(frame)
+        if frames is not None:
+            self._video = self._video or VideoWriter(self._temporary / PREVIEW, self.fps)
+            for frame in to_uint8(frames):
+                self._video.append(frame)
         self._written += len(deformation)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            self._video.close()
+            if self._video is not None:
+                self._video.close()
             if kind is None:
                 self._finish()
         finally:
@@ -133,6 +141,8 @@ class ClipWriter:
             "made": self.info,
             "report": self.report,
         }
+        if self.nodes is not None:
+            meta["nodes"] = list(self.nodes)
         (self._temporary / META).write_text(json.dumps(meta, indent=1))
         replace_folder(self._temporary, self.folder)
 
@@ -141,15 +151,16 @@ def write_clip(
     folder: str | Path,
     canonical: Tensor,
     shape: tuple[int, int, int],
-    chunks: Iterable[tuple[Tensor, Tensor]],
+    chunks: Iterable[tuple[Tensor, Tensor | None]],
     fps: float,
     info: dict[str, Any],
     report: dict[str, Any],
     visibility: Tensor | None = None,
     illumination: Tensor | None = None,
+    nodes: tuple[int, int] | None = None,
 ) -> None:
-    """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W)."""
-    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, illumination) as writer:
+    """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W); see `ClipWriter`."""
+    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, illumination, nodes) as writer:
         for deformation, frames in chunks:
             writer.append(deformation, frames)
 
