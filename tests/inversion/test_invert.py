@@ -270,7 +270,7 @@ def test_bad_input_is_one_sentence(saved, pan, tmp_path, capsys, model_folder):
     assert "goes without --masks and --layers" in told(pan, "--model", saved, "--layers", "auto")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    assert "holds something else than a clip (notes.txt)" in told(pan, "--model", saved)
+    assert "(notes.txt)" in told(pan, "--model", saved)
 
 
 def test_impossible_options(generator, pan):

@@ -1,4 +1,4 @@
-"""Built-in looks for the canonical image: functions of an image (3, H, W) in [-1, 1]."""
+"""Built-in filters of the canonical image: functions of an image (3, H, W) in [-1, 1]."""
 
 import math
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def _luma(image: Tensor) -> Tensor:
     return (image * weights[:, None, None]).sum(dim=0, keepdim=True)
 
 
-# name -> (function, smallest and largest amount; None for looks without one)
+# name -> (function, smallest and largest amount; None for filters without one)
 FILTERS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
     "grey": (grey, None),
     "sepia": (sepia, None),
@@ -77,10 +77,10 @@ FILTERS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
 
 
 def parse_filter(text: str) -> Filter:
-    """The look called "sepia", or with an amount "blur:3" (sigma in pixels), "hue:180" (degrees), "posterise:5".
+    """Parse a filter: "sepia", or with an amount "blur:3" (sigma in pixels), "hue:180" (degrees), "posterise:5".
 
     Raises:
-        InputError: unknown, or an amount that is out of range or not wanted.
+        InputError: the filter is unknown, or its amount is out of range or not expected.
     """
     name, colon, amount = text.partition(":")
     if name not in FILTERS:

@@ -1,4 +1,4 @@
-"""What an inversion looks for: one w for the content, one for the motion, and the motion noise."""
+"""The latents of a clip: content w, motion w and motion noise; and random search for a start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from gendef.networks.generator import (
 )
 
 BATCH = 32
-"""Random contents that are painted at a time, and that are looked at closely."""
+"""Contents generated at a time, and number of candidates compared by the full distance."""
 COARSE = 16
-"""Side of the pictures by which random contents are told apart at first."""
+"""Side of the downsampled images by which candidates are preselected."""
 
 
 @dataclass
 class Latents:
-    """Where a clip lies in a generator.
+    """The latents of a clip in a generator.
 
     Attributes:
         content: w of the canonical image, (1, w_dim).
@@ -70,8 +70,8 @@ def nearest_content(
     """The best of w_avg and `count` random contents.
 
     Args:
-        wanted: (1, 3, R, R), what it shall look like.
-        distance: images (B, 3, R, R) -> (B,); asked about those only that are near in colours and large shapes.
+        wanted: (1, 3, R, R), the target image.
+        distance: images (B, 3, R, R) -> (B,); applied to the `BATCH` candidates nearest at low resolution.
 
     Returns:
         w (1, w_dim) of the best, and the standard deviation of the random w's in every direction, (w_dim,).

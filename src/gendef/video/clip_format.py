@@ -1,10 +1,11 @@
-"""The saved clip: `canonical.png`, `deformation.safetensors`, `video.json` and `preview.mp4` in one folder.
+"""The clip folder: `canonical.png`, `deformation.safetensors`, `video.json` and `preview.mp4`.
 
-Clips that know where their canonical image explains the frames have `visibility.safetensors` too, one bit a pixel, and
-clips whose light changes `illumination.safetensors`.
+`visibility.safetensors` (one bit per pixel) and `illumination.safetensors` are optional.
 
-The safetensors file holds the field and the canonical image in full precision. `canonical.png` is for people: if its
-pixels are what they were when the clip was saved, the precise image is used, and if somebody edited it, the PNG is.
+`deformation.safetensors` holds the field and the canonical image in float32. `canonical.png` is an editable copy with 8
+bits: if its pixels differ from those that were saved (`canonical_sha256`), it replaces the float32 image.
+
+`gendef.video.clip_reader` reads the folder, `gendef.video.clip_writer` writes it.
 """
 
 import os
@@ -21,24 +22,24 @@ FORMER_ILLUMINATION = "residual"
 """Name of the illumination in `video.json`, of its file and of its tensor in clips saved before it was renamed."""
 FILES = {CANONICAL, FIELD, META, PREVIEW, VISIBILITY, ILLUMINATION, f"{FORMER_ILLUMINATION}.safetensors"}
 ALPHA = "alpha"
-"""Folder of a layer's pictures of its alpha."""
+"""Folder of the alpha images of a layer."""
 LAYER_NAME, ALPHA_NAME = re.compile(r"layer\d{2,}"), re.compile(r"\d{5,}\.png")
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
-"""Bytes of a safetensors header that are read; two tensors need 200."""
+"""Largest accepted safetensors header, in bytes; two tensors need 200."""
 LARGE = 2**22
 """Values of a canonical image from which on its PNG is compressed fast rather than small."""
 MAX_META = 2**26
-"""Bytes of video.json that are read; a million times of slow motion fit."""
+"""Largest accepted `video.json`, in bytes; enough for a million frame times."""
 
 
 def check_replaceable(folder: Path) -> None:
-    """Make sure that a folder, if there is one, holds nothing but a clip, with or without layers.
+    """Check that a folder is absent or holds nothing but a clip, with or without layers.
 
-    It is replaced as a whole, so nobody's notes or edits may be in it; hidden files are the system's.
+    Saving replaces the folder as a whole, so other files in it would be lost. Hidden files are ignored.
 
     Raises:
-        InputError: it does, or it is a file.
+        InputError: the path is a file, or the folder holds other files.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder")
@@ -49,11 +50,11 @@ def check_replaceable(folder: Path) -> None:
         else:
             others = [] if path.name in FILES else [path.name]
         if others:
-            raise InputError(f"{folder} holds something else than a clip ({others[0]}): choose another folder")
+            raise InputError(f"{folder} holds files that are not part of a clip ({others[0]}): choose another folder")
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Move a finished folder to its place; what was there vanishes only when that has worked."""
+    """Replace `target` by a finished folder; the old one is deleted only after the new one is in place."""
     if not target.exists():
         new.rename(target)
         return

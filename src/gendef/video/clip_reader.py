@@ -47,10 +47,10 @@ class StoredClip:
 
 
 def read_clip(folder: str | Path) -> StoredClip:
-    """A saved clip; everything is checked before memory is spent.
+    """Read a saved clip. Sizes are checked before memory is allocated.
 
     Raises:
-        ClipError: a file is missing, truncated, of another format or version, or holds impossible values.
+        ClipError: a file is missing or truncated, has another format or version, or an invalid value.
     """
     folder = Path(folder)
     meta = read_meta(folder)
@@ -75,10 +75,10 @@ def read_clip(folder: str | Path) -> StoredClip:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The checked contents of `video.json`, of a clip with or without layers.
+    """Read and check `video.json` of a clip with or without layers.
 
     Raises:
-        ClipError: missing, damaged, of another format or version, or holding impossible values.
+        ClipError: the file is missing or damaged, has another format or version, or an invalid value.
     """
     path = folder / META
     if not path.is_file():
@@ -97,7 +97,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     for name in ("frames", "height", "width", *(() if layered else ("canonical_height", "canonical_width"))):
         value = meta.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2**24:
-            raise ClipError(f"{path}: {name} must be a positive whole number, got {value!r}")
+            raise ClipError(f"{path}: {name} must be a positive integer, got {value!r}")
     fps = meta.get("fps")
     if not isinstance(fps, (int, float)) or not 0.01 <= fps <= 1000:
         raise ClipError(f"{path}: fps must be between 0.01 and 1000, got {fps!r}")
@@ -110,10 +110,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def read_visibility(path: Path, shape: tuple[int, int, int]) -> Tensor | None:
-    """The visibility (T, H, W) bool that a file holds; None if there is none.
+    """Read a visibility (T, H, W) bool; None if the file does not exist.
 
     Raises:
-        ClipError: it is damaged, or of another shape.
+        ClipError: the file is damaged, or has another shape.
     """
     if not path.is_file():
         return None
@@ -168,7 +168,7 @@ def _untouched(image: Image.Image, meta: dict[str, Any]) -> bool:
 
 
 def _map_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> list[Tensor]:
-    """Tensors of a safetensors file, mapped copy-on-write, after its header has been held against the file's size."""
+    """Map float32 tensors of a safetensors file copy-on-write, after checking its header against the file size."""
     if not path.is_file():
         raise ClipError(f"{path} is missing")
     size = path.stat().st_size
@@ -197,7 +197,7 @@ def _map_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> list[Tenso
 
 
 def _check_finite(file: BinaryIO, count: int, name: str) -> None:
-    """Read `count` float32 values in pieces; through the mapping, a long clip would all count as resident memory."""
+    """Check `count` float32 values in chunks. Reading them through the mapping would make the whole clip resident."""
     while count:
         values = np.frombuffer(file.read(4 * min(count, 2**22)), "<f4")
         if not np.isfinite(values).all():

@@ -37,12 +37,12 @@ from gendef.video.clip_format import (
 
 
 class ClipWriter:
-    """Writes a clip folder in a stream: memory does not grow with the number of frames.
+    """Writes a clip folder frame by frame; memory does not grow with the number of frames.
 
-    Use as a context manager; the folder appears when the block ends well, and nothing is left behind when not.
+    Use as a context manager. The folder appears when the block ends without an exception; otherwise nothing remains.
 
     Args:
-        folder: where to; an existing clip there is replaced.
+        folder: the clip folder; an existing clip is replaced.
         canonical: (3, Hc, Wc) in [-1, 1].
         shape: (T, H, W) of the frames to come.
         visibility: (T, H, W) bool, where the canonical image explains the frames; None if that is not known.
@@ -118,7 +118,7 @@ class ClipWriter:
 
     def _finish(self) -> None:
         if self._written != self.shape[0]:
-            raise InputError(f"{self._written} frames were written, {self.shape[0]} announced")
+            raise InputError(f"{self._written} frames were written, {self.shape[0]} expected")
         self._file.write(np.ascontiguousarray(self.canonical.detach().cpu().float().numpy(), "<f4").data)
         self._file.flush()
         self._file.close()
