@@ -14,7 +14,7 @@ from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
 from gendef.cli.segment_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, is_clip, read_start, refuse
-from gendef.correspondence.mask_propagation import propagate
+from gendef.correspondence.mask_propagation import propagate_mask
 from gendef.correspondence.prompt_segmentation import mask_from_prompts
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8
@@ -86,7 +86,7 @@ def _follow_in_video(arguments: Arguments) -> Followed:
     frames, notes = begin.frames, list(begin.notes)
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(scene.frames) - 1)
-        masks = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
+        masks = propagate_mask(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
         seen_in = {int(label): int((masks == label).flatten(1).any(dim=1).sum()) for label in labels.unique() if label}
         if len(footage.scenes) > 1:
             before = numbers.index(scene.numbers[0])

@@ -42,7 +42,7 @@ class Arguments:
     layer: int | None = None
     """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
     method: Literal["grabcut", "walk", "sam2"] = "grabcut"
-    """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
+    """How clicks and a box make a mask: GrabCut or random walks (both extra fit), or SAM 2 (its own package)."""
     start: int | None = None
     """First frame of a video; default 0."""
     frames: int | None = None
