@@ -4,11 +4,8 @@ import torch
 from gendef.errors import ConfigError
 from gendef.networks.baselines import BaselineGenerator, RecurrentMotion, build_generator
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-)
-from gendef.networks.motion_encoder import MotionConfig
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import GeneratorConfig, MotionConfig
 
 from ..conftest import tiny_config
 

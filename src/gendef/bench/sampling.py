@@ -15,11 +15,7 @@ from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
 from gendef.model.compiled_fields import CompiledFields
 from gendef.model.sampling import frames_at_once
-from gendef.networks.generator import (
-    Content,
-    Generator,
-    Motion,
-)
+from gendef.networks.generator import Content, Generator, Motion
 from gendef.runtime.precision import name_of
 from gendef.video.canonical_video import CanonicalVideo
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gendef.cli.common import COMMON, CommonOptions
+from gendef.training.presets import PresetName
 
 DESCRIPTION = """Train every row of a comparison of the paper under an equal budget, measure them, and write one table
 with the paper's numbers beside ours. Stop it at any moment; the same command continues. On a CPU the budget counts
@@ -30,7 +31,7 @@ class Arguments:
     """Folder of the suite: one run a row, table.md and table.json."""
     suite: Literal["baselines", "paper"] = "baselines"
     """Table 1, or the ablations."""
-    preset: Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"] = "tiny32"
+    preset: PresetName = "tiny32"
     """Networks and settings of GenDeF; the other rows follow from it."""
     config: Path | None = None
     """YAML file with settings that differ from the preset."""

@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from gendef.cli.common import COMMON, CommonOptions
+from gendef.training.presets import PresetName
 
 DESCRIPTION = (
     "Time the sampling of a video, phase by phase, beside the plain torch forms of all "
@@ -22,7 +23,7 @@ class Arguments:
 
     model: str | None = None
     """Built-in model, model folder, or hub repository."""
-    preset: str | None = None
+    preset: PresetName | None = None
     """The networks of a training preset with random weights instead, such as sky256 (the paper's size)."""
     frames: int = 128
     """Frames of the video."""

@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.model.sampling import normal_rows, random_numbers
-from gendef.networks.generator import (
-    Content,
-    Generator,
-)
+from gendef.networks.generator import Content, Generator
 
 BATCH = 32
 """Random contents that are painted at a time, and that are looked at closely."""

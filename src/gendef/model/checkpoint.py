@@ -10,7 +10,7 @@ from safetensors.torch import save as serialize
 
 from gendef.errors import ConfigError, ModelError
 from gendef.networks.baselines import AnyGenerator, build_generator
-from gendef.networks.generator import GeneratorConfig
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.runtime.atomic_file import replacing
 
 FORMAT_VERSION = 1

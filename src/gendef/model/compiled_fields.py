@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import CompilationError
-from gendef.networks.generator import (
-    Generator,
-    Motion,
-)
+from gendef.networks.generator import Generator, Motion
 
 Backend = str | Callable[..., Any]
 

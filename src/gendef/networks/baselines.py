@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError
 from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.canonical_generator import build_canonical
-from gendef.networks.deformation_generator import DeformationBlock, DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-    VideoGenerator,
-)
+from gendef.networks.deformation_generator import DeformationBlock
+from gendef.networks.generator import Generator, VideoGenerator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
 from gendef.networks.layers import EqualizedLinear, MappingNetwork
-from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
+from gendef.networks.motion_encoder import MotionEncoder
 from gendef.networks.resample import upsample_2x
 from gendef.runtime.devices import sent
 

@@ -6,40 +6,17 @@ every frame starts as the canonical image, exactly.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical_generator import resize_feature
+from gendef.networks.generator_config import DeformationConfig
 from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import upsample_2x
-from gendef.runtime.config import Count, Positive, PositiveFloat, check_config
-
-
-@dataclass(frozen=True)
-class DeformationConfig:
-    """The deformation field generator."""
-
-    channel_base: Positive = 32768
-    """Channels of a block are channel_base / resolution ..."""
-    channel_max: Positive = 512
-    """... but at most this."""
-    condition_dim: Count = 64
-    """Channels that f_c is projected to before it joins each layer; 0 leaves f_c out (an ablation)."""
-    init: Literal["zero", "xavier", "none", "smooth"] = "zero"
-    """Start of the output layers: zero or Xavier multiplier and addend, or no multiplier (paper, Table A1); smooth:
-    a multiplier of one on small fields of the two coarsest blocks, for short trainings."""
-    mtm_resolutions: tuple[Positive, ...] = ()
-    """Blocks of these resolutions sample at learned offsets (MTM)."""
-    conv_clamp: PositiveFloat | None = 256.0
-    """Bound on the absolute value of activations."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "deformation")
 
 
 class DeformationLayer(nn.Module):

@@ -1,75 +1,20 @@
 """The whole generator: G_c gives the canonical image, G_d the field, warping the frames (GenDeF, equation 1)."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.geometry import identity_grid, warp
-from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.canonical_generator import build_canonical
-from gendef.networks.deformation_generator import DeformationConfig, DeformationGenerator
+from gendef.networks.deformation_generator import DeformationGenerator
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.networks.layers import MappingNetwork
 from gendef.networks.modulated import Modulated
-from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
-from gendef.runtime.config import Count, Positive, Range, build_config, check_config
-
-Resolution = Annotated[int, Range(least=8, power_of_two=True)]
-"""Side of the frames."""
-MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
-"""GenDeF, and the baselines that output every frame directly (`gendef.networks.baselines`)."""
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Everything that decides the generator's architecture."""
-
-    model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
-    """GenDeF, or a baseline that outputs every frame directly."""
-    resolution: Resolution = 256
-    """Side of the frames, a power of two."""
-    z_dim: Positive = 512
-    """Width of the content and motion latents."""
-    w_dim: Positive = 512
-    """Width of the mapped latents."""
-    mapping_layers: Positive = 2
-    """Layers of each mapping network."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-    canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
-    motion: MotionConfig = field(default_factory=MotionConfig)
-    deformation: DeformationConfig = field(default_factory=DeformationConfig)
-    shared_latent: bool = False
-    """One latent for content and motion (as the official code), instead of two."""
-    canonical_motion: bool = False
-    """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
-    official_grid: bool = False
-    """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "generator")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and YAML."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "GeneratorConfig":
-        """The inverse of `to_dict`.
-
-        Raises:
-            ConfigError: an unknown field, a wrong type or an impossible value.
-        """
-        parts = {"canonical": CanonicalConfig, "motion": MotionConfig, "deformation": DeformationConfig}
-        built = dict(values)
-        for name, part in parts.items():
-            if name in built:
-                built[name] = build_config(part, built[name], name)
-        return build_config(cls, built, "generator")
+from gendef.networks.motion_encoder import MotionEncoder
 
 
 @dataclass

@@ -6,42 +6,19 @@ features of all frames side by side and their time differences.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.networks.discriminator_config import ProjectedConfig
 from gendef.networks.efficientnet_lite0 import FEATURE_CHANNELS, EfficientNetFeatures
 from gendef.networks.layers import LEAKY_SLOPE
-from gendef.runtime.config import Count, Positive, Range, check_config
 
 # About the standard deviations of the four maps on natural images (within a factor of 0.6 to 1.3), so that all scales
 # start with like weights; trained critics depend on these very numbers.
 FEATURE_SCALES = (11.0, 7.0, 4.2, 1.65)
 NUM_TIME_WAVES = 6
-
-
-@dataclass(frozen=True)
-class ProjectedConfig:
-    """The discriminator on frozen EfficientNet-Lite0 features."""
-
-    feature_size: Annotated[int, Range(least=64, multiple_of=32)] = 96
-    """Frames are resized to this side before the feature network."""
-    mixed_channels: Positive = 64
-    """Channels of every scale after mixing."""
-    head_channels: Positive = 64
-    """Channels inside the heads."""
-    num_frames: Positive = 3
-    """Frames of a clip."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-    mixing_seed: Count = 0
-    """Seed of the fixed random mixing."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "projected")
 
 
 class SpectralConv2d(nn.Module):

@@ -1,48 +1,15 @@
 """The paper's discriminator: StyleGAN-V's residual network with temporal shift, for clips and for single images."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from gendef.networks.discriminator_config import DiscriminatorConfig
 from gendef.networks.layers import EqualizedConv2d, EqualizedLinear, MappingNetwork, at_least_float32
-from gendef.runtime.config import Count, Positive, PositiveFloat, Range, check_config
 
 RESIDUAL_GAIN = math.sqrt(0.5)
 NUM_WAVES = 10
-
-
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """StyleGAN-V's discriminator with temporal shift."""
-
-    resolution: Annotated[int, Range(least=8, power_of_two=True)] = 256
-    """Side of the frames, a power of two from 8."""
-    channel_base: Positive = 32768
-    """Channels at a resolution are channel_base / resolution ..."""
-    channel_max: Positive = 512
-    """... but at most this."""
-    num_frames: Positive = 3
-    """Frames of a clip; its time differences condition the network."""
-    max_num_frames: Positive = 1024
-    """Longest time difference that can be told apart."""
-    concat_resolution: Positive = 16
-    """Features of the frames are averaged on entering this resolution, and shifted in time above it."""
-    time_dim: Positive = 256
-    """Width of the learned embedding of one time difference."""
-    mapping_layers: Positive = 2
-    """Layers of the network that maps time differences (and labels) to the projection vector."""
-    minibatch_std_group: Positive = 4
-    """Clips that share one minibatch standard deviation."""
-    conv_clamp: PositiveFloat | None = 256.0
-    """Bound on the absolute value of activations."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "stylegan_v")
 
 
 def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
-from gendef.networks.generator import GeneratorConfig
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.runtime.config import Count, Decay, Positive, Range, Weight, build_config, check_config
 
 

@@ -1,18 +1,12 @@
 """Named training configurations: the paper's for large machines, smaller ones for a GPU at home or a CPU."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    MODELS,
-    GeneratorConfig,
-)
-from gendef.networks.motion_encoder import MotionConfig
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
+from gendef.networks.generator_config import MODELS, DeformationConfig, GeneratorConfig, MotionConfig
 from gendef.training.config import FIELD_WEIGHTS, FinetuneConfig, StageConfig, TrainConfig
 
 SMALL_MTM = (8,)
@@ -85,7 +79,8 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
     )
 
 
-PRESETS: dict[str, tuple[str, TrainConfig]] = {
+PresetName = Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"]
+PRESETS: dict[PresetName, tuple[str, TrainConfig]] = {
     "sky256": ("the paper's SkyTimelapse model, 8 GPUs", _paper(256)),
     "taichi256": ("the paper's TaiChi-HD model, 8 GPUs", _paper(16)),
     "ytb256": ("the paper's YouTube Driving model, 8 GPUs", _paper(16)),
@@ -101,9 +96,10 @@ def preset(name: str) -> TrainConfig:
     Raises:
         ConfigError: there is no such preset.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
-    return PRESETS[name][1]
+    for known, (_, config) in PRESETS.items():
+        if known == name:
+            return config
+    raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
 
 
 def as_model(config: TrainConfig, model: str) -> TrainConfig:
