@@ -19,8 +19,9 @@ _PUBLIC = {
     "LayeredVideo": "gendef.video.layered_video",
     "load_clip": "gendef.video.layered_video",
     "Tracks": "gendef.video.point_tracks",
-    # from real videos
+    # from real videos and photographs
     "fit_video": "gendef.fitting.fit",
+    "animate": "gendef.animation.animate",
     # metrics
     "davis": "gendef.metrics.davis",
     "frechet_distance": "gendef.metrics.frechet",
@@ -58,6 +59,7 @@ __all__ = [
     "TrainingError",
     "Video",
     "__version__",
+    "animate",
     "davis",
     "fit_video",
     "frechet_distance",
@@ -72,6 +74,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from gendef import interop
+    from gendef.animation.animate import animate
     from gendef.errors import (
         CheckpointError,
         ClipError,

@@ -272,5 +272,5 @@ def test_own_video_is_fitted(visit):
     page.get_by_label("128").check()
     page.get_by_label("The light changes").check()
     page.click("#fit")
-    page.locator("#fit-note", has_text="dB without the light of each frame").wait_for()
+    page.locator("#fit-note", has_text="Without the illumination it would be").wait_for()
     clip_line(page, "bigbuckbunny.mp4, from frame 0. 6 frames of 228x128")

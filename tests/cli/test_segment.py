@@ -155,7 +155,7 @@ def test_masks_of_a_part_and_of_one_scene_make_layers(video, tmp_path, capsys):
     assert segment.main([str(video), "--box", "45,50,200,190", "--start", "1", "--out", str(out)]) == 0
     words = [str(video), "--start", "2", "--masks", str(out), "--size", "60", "--quality", "fast", "--out", str(clip)]
     assert main(["fit", *words]) == 0
-    assert "no masks in frames 4 to 5: one image" in capsys.readouterr().out
+    assert "no masks in frames 4 to 5: one canonical image" in capsys.readouterr().out
     first, second = load_clip(clip / "scene00"), load_clip(clip / "scene01")
     assert [layer.name for layer in first.layers] == ["background", "object 1"] and second.canonical.ndim == 3
     # Frame 2 of the video, the first of the clip, shows the square from column 80 of 320 on.

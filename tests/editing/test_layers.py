@@ -8,7 +8,7 @@ from tests.video.test_layered_tracks import passing, scene, segments
 from gendef.editing.layers import carry_edit, draw_on_frame
 from gendef.errors import InputError
 from gendef.visualization.comparison import comparison_sheet
-from gendef.visualization.figure import layers_figure, layers_figure_frames
+from gendef.visualization.figure import figure, figure_frames
 
 RED = (255, 0, 0, 255)
 
@@ -79,13 +79,13 @@ def test_bad_drawings():
 
 def test_figures_of_layers():
     video = scene()
-    picture = layers_figure(video, 3, 32)
+    picture = figure(video, 3, 32)
     assert picture.dtype == np.uint8
     assert picture.shape[0] > 3 * 32, "a row for the video and one for each layer"
-    frames = list(layers_figure_frames(video, 32))
+    frames = list(figure_frames(video, 32))
     assert len(frames) == 6
     assert frames[0].shape[1] > 3 * 48
-    for wrong in (lambda: layers_figure(video, 0), lambda: next(layers_figure_frames(video, 3))):
+    for wrong in (lambda: figure(video, 0), lambda: next(figure_frames(video, 3))):
         with pytest.raises(InputError, match="16 pixels a side"):
             wrong()
     sheet = comparison_sheet([video, video], ["before", "after"], 2)

@@ -71,7 +71,7 @@ def test_it_is_measured_like_any_model(folder):
     from gendef.evaluation.open_clips import open_clips
     from gendef.evaluation.sampling import Sampling
 
-    clips = list(open_clips(str(folder)).clips(Sampling(frames=3, count=2)))
+    clips = list(open_clips(str(folder)).clips(Sampling(frames=3, count=2, start="zero")))
     assert [clip.shape for clip in clips] == [(3, 3, 16, 16)] * 2
     frames = load_model(folder).sample(0, 3).frames
     assert np.abs(clips[0].numpy() - ((frames.clamp(-1, 1) + 1) * 127.5).numpy()).max() <= 0.51

@@ -1,4 +1,4 @@
-"""`gendef data prepare` and `gendef data info`."""
+"""`gendef data prepare`, `gendef data info` and `gendef data motions`."""
 
 import json
 import sys
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 USAGE = """usage: gendef data prepare SOURCE... --out ARCHIVE [options]   make a data archive from videos
        gendef data info ARCHIVE [options]                     counts, lengths, sizes, a contact sheet
+       gendef data motions SOURCE... --out MOTIONS [options]  motion data from videos, for motion priors
 
 example: gendef data prepare my_videos/ --out sky64.zip --resolution 64
-`gendef data prepare --help` and `gendef data info --help` explain each."""
+`gendef data prepare --help`, `gendef data info --help` and `gendef data motions --help` explain each."""
 
 PREPARE = """Make a data archive for training from any mix of video files (mp4, mov, avi, webm, mkv, gif), folders of
 frames, folders of such folders, and zips with a folder of frames a clip.
@@ -36,7 +37,7 @@ example: gendef data info sky64.zip --check"""
 
 def main(argv: list[str]) -> int | None:
     """Run the command."""
-    commands = {"prepare": _prepare, "info": _info}
+    commands = {"prepare": _prepare, "info": _info, "motions": _motions}
     if argv and argv[0] in commands:
         return commands[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
@@ -45,6 +46,12 @@ def main(argv: list[str]) -> int | None:
     wrong = f"gendef data: unknown command {argv[0]!r}\n" if argv else ""
     print(wrong + USAGE, file=sys.stderr)
     return 2
+
+
+def _motions(argv: list[str]) -> int | None:
+    from gendef.cli.data_motions import main as motions
+
+    return motions(argv)
 
 
 def _prepare(argv: list[str]) -> int | None:

@@ -15,6 +15,7 @@ from gendef.runtime.memory import keep_freed_memory
 # name with "_arguments" that has `parse(argv)`; or, without one, `main(argv: list[str]) -> int | None`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("gendef.cli.sample", "generate videos with a model"),
+    "animate": ("gendef.cli.animate", "make a photograph move"),
     "train": ("gendef.cli.train", "train GenDeF in two stages on a data archive"),
     "ablate": ("gendef.cli.ablate", "the paper's comparisons: baselines and ablations under an equal budget"),
     "data": ("gendef.cli.data", "prepare or inspect a data archive from videos"),
@@ -32,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # Those that make and free large feature maps for as long as they run.
-KEEPING = ("sample", "train", "ablate", "bench")
+KEEPING = ("sample", "animate", "train", "ablate", "bench")
 
 
 def _usage() -> str:

@@ -19,6 +19,10 @@ example: gendef train --data sky64.zip --preset mini64 --out runs/baseline --mod
 
 example: gendef train --data sky64.zip --preset mini64 --out runs/sky --processes 2
 
+example: gendef train --model latent --data sky256.zip --out runs/latent   (`gendef train --model latent --help`)
+
+example: gendef train --model motion --data sky.motions --out runs/motion   (`gendef train --model motion --help`)
+
 example: torchrun --nproc-per-node 8 -m gendef train --data sky256.zip --preset sky256 --out runs/sky256
 
 presets:
@@ -43,6 +47,14 @@ def _split_arguments(argv: list[str]) -> tuple[str, str, Path | None]:
 def main(argv: list[str]) -> int | None:
     """Parse the arguments and run the command."""
     name, model, file = _split_arguments(argv)
+    if model == "latent":
+        from gendef.cli.train_latent import main as train_latent
+
+        return train_latent(argv)
+    if model == "motion":
+        from gendef.cli.train_motion import main as train_motion
+
+        return train_motion(argv)
     defaults = as_model(preset(name), model)
     if file is not None:
         defaults = from_file(file, defaults)

@@ -200,7 +200,7 @@ class ModelClips(ClipSet):
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
         self._model = load_model(name, device=device)
         # The networks' shape is part of what they are: the hash of the weights does not hold it.
-        config = hashlib.sha256(repr(self._model.generator.config).encode()).hexdigest()
+        config = hashlib.sha256(self._model.architecture.encode()).hexdigest()
         super().__init__(name, f"{self._model.fingerprint}-{config[:16]}")
 
     def windows(self, sampling: Sampling) -> list[tuple[int, int]]:

@@ -131,8 +131,9 @@ def read_image(path: str | Path) -> Image.Image:
 
 def to_uint8(frames: Tensor) -> np.ndarray:
     """Frames (..., 3, H, W) in [-1, 1] -> uint8 (..., H, W, 3)."""
-    scaled = (frames.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    # In place: the frames of a large video are many, and each copy costs as much as what is computed.
+    scaled = frames.detach().float().clamp(-1, 1).add_(1).mul_(127.5)
+    return scaled.round_().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

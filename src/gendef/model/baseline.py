@@ -14,7 +14,7 @@ from gendef.media.video_writer import (
     write_gif,
     write_video,
 )
-from gendef.model.checkpoint import load_generator
+from gendef.model.checkpoint import load_generator, load_other_kind
 from gendef.model.gendef import GenDeF
 from gendef.model.hub import find_model
 from gendef.model.sampling import SampleRequest, frames_at_once
@@ -92,7 +92,11 @@ def load_model(
         ModelError: there is no such model, or its files are damaged. ConfigError: there is no such precision.
     """
     name = str(name_or_folder)
-    generator, info = load_generator(find_model(name))
+    folder = find_model(name)
+    other = load_other_kind(folder, name, torch.device(device))
+    if other is not None:
+        return other  # type: ignore[no-any-return]
+    generator, info = load_generator(folder)
     generator = generator.to(device)
     generator.compute_dtype = compute_dtype(precision, torch.device(device))
     return GenDeF(generator, info, name) if isinstance(generator, Generator) else BaselineModel(generator, info, name)

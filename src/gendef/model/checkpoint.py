@@ -1,6 +1,7 @@
 """Model folders: `model.safetensors` and `config.json`."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from gendef.runtime.atomic_file import replacing
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+OTHER_KINDS = {"latent": "gendef.animation.generated:LatentGenDeF"}
+"""Kinds of models that need rooms above this one: a key of config.json, and the class with a `load` that is looked up
+when such a folder is opened."""
 
 
 def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, Any], *, half: bool = False) -> None:
@@ -24,9 +28,23 @@ def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, 
         info: plain values to keep beside the configuration (data, images seen, frame rate).
         half: store weights as float16, for shipping.
     """
+    write_model(folder, generator.state_dict(), {"generator": generator.config.to_dict()}, info, half=half)
+
+
+def write_model(
+    folder: str | Path, weights: dict[str, torch.Tensor], networks: dict[str, Any], info: dict[str, Any], *, half: bool
+) -> None:
+    """Write a model folder of any kind.
+
+    Args:
+        weights: tensors by name.
+        networks: what `config.json` says of the networks, under a key that names their kind.
+        info: plain values to keep beside it.
+        half: store weights as float16.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
@@ -35,7 +53,7 @@ def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, 
     config = {
         "format": "gendef-model",
         "version": FORMAT_VERSION,
-        "generator": generator.config.to_dict(),
+        **networks,
         "info": info,
     }
     with replacing(folder / CONFIG) as temporary:
@@ -49,6 +67,40 @@ def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
         ModelError: a file is missing, damaged, of another format, or does not fit the configuration.
     """
     folder = Path(folder)
+    config = read_config(folder)
+    try:
+        generator_config = GeneratorConfig.from_dict(config.get("generator", {}))
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in build_generator(generator_config).state_dict().items()}
+    except ConfigError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
+    # Shapes are compared before any memory is spent on weights.
+    state = read_state(folder / WEIGHTS, shapes)
+    generator = build_generator(generator_config)
+    generator.load_state_dict(state)
+    return generator.eval().requires_grad_(False), dict(config.get("info") or {})
+
+
+def load_other_kind(folder: Path, name: str, device: torch.device) -> Any:
+    """The model in a folder, if it is of a kind in OTHER_KINDS; None if it holds a generator.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another format.
+    """
+    config = read_config(folder)
+    for key, place in OTHER_KINDS.items():
+        if key in config:
+            module, _, cls = place.partition(":")
+            return getattr(import_module(module), cls).load(folder, name, device)
+    return None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` of a model folder says.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another format.
+    """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model folder: it has no {name}")
@@ -62,20 +114,15 @@ def load_generator(folder: str | Path) -> tuple[AnyGenerator, dict[str, Any]]:
         raise ModelError(
             f"{folder} has model format {config.get('version')}, this gendef reads {FORMAT_VERSION}: update gendef"
         )
-    try:
-        generator_config = GeneratorConfig.from_dict(config.get("generator", {}))
-        with torch.device("meta"):
-            shapes = {name: value.shape for name, value in build_generator(generator_config).state_dict().items()}
-    except ConfigError as error:
-        raise ModelError(f"{folder / CONFIG}: {error}") from error
-    # Shapes are compared before any memory is spent on weights.
-    state = _read_state(folder / WEIGHTS, shapes)
-    generator = build_generator(generator_config)
-    generator.load_state_dict(state)
-    return generator.eval().requires_grad_(False), dict(config.get("info") or {})
+    return config
 
 
-def _read_state(path: Path, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+def read_state(path: Path, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """The float32 tensors of a weight file, which must have these names and shapes.
+
+    Raises:
+        ModelError: it cannot be read, or holds something else.
+    """
     state = {}
     try:
         with safe_open(path, framework="pt") as file:

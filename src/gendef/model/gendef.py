@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError, ModelError
-from gendef.model.checkpoint import load_generator
+from gendef.model.checkpoint import load_generator, load_other_kind
 from gendef.model.compiled_fields import CompiledFields
 from gendef.model.hub import find_model
 from gendef.model.sampling import SampleRequest, frames_at_once
@@ -83,7 +83,11 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
             ConfigError: there is no such precision.
         """
         name = str(name_or_folder)
-        generator, info = load_generator(find_model(name))
+        folder = find_model(name)
+        other = load_other_kind(folder, name, torch.device(device))
+        if other is not None:
+            return other  # type: ignore[no-any-return]
+        generator, info = load_generator(folder)
         if not isinstance(generator, Generator):
             raise ModelError(
                 f"{name} is a {generator.config.model} model: it outputs frames directly, without a canonical image"

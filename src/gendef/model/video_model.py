@@ -58,6 +58,11 @@ class VideoModel(ABC, Generic[Network, Planned, Made]):
         self._fingerprint = self._fingerprint or hash_of_weights(self.generator)
         return self._fingerprint
 
+    @property
+    def architecture(self) -> str:
+        """Text that differs for networks of other shapes, which may have equal weights."""
+        return repr(self.generator.config)
+
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
         """Write `model.safetensors` and `config.json`; `half` stores float16 weights."""
         save_generator(folder, self.generator, self.info, half=half)

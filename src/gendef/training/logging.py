@@ -179,7 +179,19 @@ class Reporter:
             self._board.close()
 
 
-SHOWN = {"loss_d", "loss_g", "logit_real", "logit_fake", "ada_p", "field_pixels", "flow_pixels", "folded"}
+SHOWN = {
+    "loss",
+    "l1",
+    "lpips",
+    "loss_d",
+    "loss_g",
+    "logit_real",
+    "logit_fake",
+    "ada_p",
+    "field_pixels",
+    "flow_pixels",
+    "folded",
+}
 
 
 def _progress_bar(total: int, done: int, stage: str, quiet: bool) -> tuple[ProgressBar, TaskID] | None:

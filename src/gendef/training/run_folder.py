@@ -2,10 +2,10 @@
 
 import copy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import yaml
 
@@ -13,21 +13,48 @@ from gendef.errors import CheckpointError, ConfigError
 from gendef.runtime.atomic_file import replacing
 from gendef.runtime.file_lock import LockedError, locked
 from gendef.training.checkpoint import checkpoint_paths
-from gendef.training.config import TrainConfig, first_difference
+from gendef.training.config import first_difference
 
 STAGES = ("pretrain", "finetune")
 LOCK = ".lock"
+FIELDS = {name: name for name in STAGES}
+"""Fields of `TrainConfig` that hold the settings of the stages."""
 MAY_CHANGE = ("images",)
 """Fields of a stage that may differ when a run is continued."""
 ROOM = 3
 """Checkpoints that must fit on the disk: the two that are kept, and the one being written."""
 
 
-class RunFolder:
-    """The folder `path` of a run that trains `config` on the data with `fingerprint`."""
+class RunConfig(Protocol):
+    """What a folder needs of the settings of a run: `TrainConfig` and `LatentTrainConfig` have it."""
 
-    def __init__(self, path: Path, config: TrainConfig, fingerprint: str) -> None:
-        self.path = path
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self: ...
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: the folder.
+        config: settings of the run.
+        fingerprint: of the data.
+        stages: names of the stages, and the field of `config` that holds the settings of each.
+        may_change: fields of a stage that may differ when the run is continued.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        fingerprint: str,
+        stages: Mapping[str, str] = FIELDS,
+        may_change: Sequence[str] = MAY_CHANGE,
+    ) -> None:
+        self.path, self.stages, self.may_change = path, stages, may_change
+        self._config = type(config)
         self._values: dict[str, Any] = {"training": config.to_dict(), "data": fingerprint}
 
     @property
@@ -67,9 +94,9 @@ class RunFolder:
         path = self.path / "config.yaml"
         if not path.exists():
             return
-        saved = _read(path)
-        started = [name for name in STAGES if checkpoint_paths(self.checkpoints, name)]
-        difference = first_difference(_comparable(self._values, started), _comparable(saved, started))
+        saved = self._read(path)
+        started = [name for name in self.stages if checkpoint_paths(self.checkpoints, name)]
+        difference = first_difference(self._comparable(self._values, started), self._comparable(saved, started))
         if difference:
             raise ConfigError(
                 f"{self.path} holds a run with another {difference}:"
@@ -89,11 +116,35 @@ class RunFolder:
         """
         needed = ROOM * checkpoint_bytes
         place = next(parent for parent in (self.path.absolute(), *self.path.absolute().parents) if parent.exists())
-        taken = sum(path.stat().st_size for name in STAGES for path in checkpoint_paths(self.checkpoints, name))
+        taken = sum(path.stat().st_size for name in self.stages for path in checkpoint_paths(self.checkpoints, name))
         free = shutil.disk_usage(place).free + taken
         if free < needed:
             raise ConfigError(f"{self.path} has {free / 1e6:.0f} MB left, but checkpoints need {needed / 1e6:.0f} MB")
         return needed
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """The saved configuration, with defaults for fields that are younger than the run."""
+        try:
+            values = yaml.safe_load(path.read_text())
+            return {"training": self._config.from_dict(values["training"]).to_dict(), "data": values["data"]}
+        except ConfigError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"{path} is empty or damaged ({type(error).__name__}: {error}): delete it to continue the run with the"
+                " settings that you give, or choose another --out"
+            ) from error
+
+    def _comparable(self, values: dict[str, Any], started: list[str]) -> dict[str, Any]:
+        """`values` without stages that have not started and without fields that may change (`may_change`)."""
+        comparable = copy.deepcopy(values)
+        for stage, field in self.stages.items():
+            if stage not in started:
+                comparable["training"].pop(field)
+                continue
+            for name in self.may_change:
+                comparable["training"][field].pop(name, None)
+        return comparable
 
 
 @contextmanager
@@ -110,29 +161,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The saved configuration, with defaults for fields that are younger than the run."""
-    try:
-        values = yaml.safe_load(path.read_text())
-        return {"training": TrainConfig.from_dict(values["training"]).to_dict(), "data": values["data"]}
-    except ConfigError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path} is empty or damaged ({type(error).__name__}: {error}): delete it to continue the run with the"
-            " settings that you give, or choose another --out"
-        ) from error
-
-
-def _comparable(values: dict[str, Any], started: list[str]) -> dict[str, Any]:
-    """`values` without stages that have not started and without fields that may change (`MAY_CHANGE`)."""
-    comparable = copy.deepcopy(values)
-    for stage in STAGES:
-        if stage not in started:
-            comparable["training"].pop(stage)
-            continue
-        for name in MAY_CHANGE:
-            comparable["training"][stage].pop(name, None)
-    return comparable

@@ -1,7 +1,7 @@
 """What every clip can do, whatever it is made of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,14 @@ def _over(picture: Tensor, layer: Layer[Any], canonical: Tensor, frames: Sequenc
     if layer.alpha is None:
         picture[rows] = shown
         return picture
-    alpha = torch.stack([resized(layer.opacity(frames[row])[None], size) for row in rows])
-    mixed = torch.lerp(picture[rows], shown, alpha)
-    picture[rows] = torch.where(alpha >= 1, shown, torch.where(alpha > 0, mixed, picture[rows]))
+    for row, image in zip(rows, shown, strict=True):
+        # At weights 0 and 1 `lerp` gives its ends bit for bit.
+        torch.lerp(picture[row], image, resized(layer.opacity(frames[row])[None], size), out=picture[row])
     return picture
+
+
+def counted(chunks: Iterable[Tensor], on_frames: Callable[[int], None]) -> Iterator[Tensor]:
+    """Chunks of frames (n, 3, H, W) as they come; `on_frames` is called with n after each was used."""
+    for chunk in chunks:
+        yield chunk
+        on_frames(len(chunk))

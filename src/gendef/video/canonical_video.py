@@ -1,19 +1,21 @@
 """The representation: one canonical image, and where every pixel of every frame looks in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import jacobian_determinant, resize_field, warp
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import CHUNK_PIXELS, Video
+from gendef.video.base import CHUNK_PIXELS, Video, counted
 from gendef.video.clip_format import read_clip, write_clip
 from gendef.video.illumination import checked_illumination, lit
 from gendef.video.label_transfer import canonical_labels, segment
@@ -30,6 +32,9 @@ class CanonicalVideo(Video):
         deformation: (T, H, W, 2), for each output pixel the offset to its place in the canonical image, in normalised
             units (x then y; the image spans -1 to 1). Zero shows the canonical image itself.
         fps: frames a second.
+        size: height and width of the frames; default the field's. Where it is larger, `deformation` holds the nodes of
+            a smooth field: evenly spaced from the first pixel's centre to the last's along each side, with bilinear
+            interpolation between them. Clips of large pictures stay small that way.
         info: how the clip was made; plain values, saved with it.
         report: what a fit reached (PSNR and so on).
         visibility: (T, H, W) bool, where the canonical image explains the frames that were fitted; None if unknown.
@@ -47,6 +52,7 @@ class CanonicalVideo(Video):
         deformation: Any,
         fps: float = 25.0,
         *,
+        size: tuple[int, int] | None = None,
         info: dict[str, Any] | None = None,
         report: dict[str, Any] | None = None,
         visibility: Any = None,
@@ -58,24 +64,46 @@ class CanonicalVideo(Video):
             raise InputError(
                 f"a deformation field must be floating (T, H, W, 2), got {field.dtype} {tuple(field.shape)}"
             )
-        self.deformation = field.detach().float().cpu()
-        if not all(bool(torch.isfinite(frame).all()) for frame in self.deformation):
+        self.nodes = field.detach().float().cpu()
+        step = max(CHUNK_PIXELS // (field.shape[1] * field.shape[2]), 1)
+        if not all(bool(torch.isfinite(part).all()) for part in self.nodes.split(step)):
             raise InputError("the deformation field holds values that are not finite")
+        self._size = (field.shape[1], field.shape[2])
+        if size is not None:
+            self._size = self._checked_size(size)
+            if self._size[0] < field.shape[1] or self._size[1] < field.shape[2]:
+                raise InputError(
+                    f"a field of {tuple(field.shape[1:3])} nodes is finer than frames of {self._size}: give fewer nodes"
+                )
         self.fps = checked_fps(fps)
         self.info = dict(info or {})
         self.report = dict(report or {})
-        self.visibility = checked_visibility(visibility, self.deformation.shape[:3])
-        self.illumination = checked_illumination(illumination, self.deformation.shape[:3])
+        self.visibility = checked_visibility(visibility, (self.num_frames, *self.size))
+        self.illumination = checked_illumination(illumination, (self.num_frames, *self.size))
 
     @property
     def num_frames(self) -> int:
         """Number of frames."""
-        return self.deformation.shape[0]
+        return self.nodes.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        return self.deformation.shape[1], self.deformation.shape[2]
+        return self._size
+
+    @cached_property
+    def deformation(self) -> Tensor:
+        """(T, H, W, 2), the field at every pixel; computed on first use where it is stored as nodes."""
+        return self.fields(range(self.num_frames))
+
+    def fields(self, frames: Sequence[int]) -> Tensor:
+        """The field of some frames at every pixel, (n, H, W, 2)."""
+        # A slice of the mapped field is read where it is used; a list of frames is copied.
+        if isinstance(frames, range) and frames.step == 1:
+            nodes = self.nodes[frames.start : frames.stop]
+        else:
+            nodes = self.nodes[list(frames)]
+        return nodes if nodes.shape[1:3] == self.size else between_nodes(nodes, self.size)
 
     def __repr__(self) -> str:
         (height, width), (tall, wide) = self.size, self.canonical.shape[1:]
@@ -101,9 +129,11 @@ class CanonicalVideo(Video):
     def warped(self, canonical: Tensor, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Frames (n, 3, H, W) of `size` that show a canonical image (3, h, w), such as `filtered_canonical(size)`, in
         the light of the illumination."""
-        # A slice of the mapped field is read where it is used; a list of frames is copied.
-        field = self.deformation[frames.start : frames.stop] if isinstance(frames, range) else self.deformation[frames]
-        shown = _warped(canonical, resize_field(field, size))
+        coarse = self.nodes.shape[1:3] != self.size
+        if coarse and canonical.shape[1:] == size == self.size and not bool(self.nodes[list(frames)].any()):
+            shown = canonical.expand(len(frames), -1, -1, -1).clone()
+        else:
+            shown = _warped(canonical, resize_field(self.fields(frames), size))
         return shown if self.illumination is None else lit(shown, self.illumination[list(frames)])
 
     def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
@@ -115,7 +145,8 @@ class CanonicalVideo(Video):
         tall, wide = self.canonical.shape[1:]
         if tall * wide <= size[0] * size[1] or min(self.size) < 2:
             return self.canonical
-        area = float(jacobian_determinant(self.deformation[:: max(self.num_frames // 4, 1)]).abs().median())
+        few = range(0, self.num_frames, max(self.num_frames // 4, 1))
+        area = float(jacobian_determinant(self.fields(few)).abs().median())
         step = (area * tall * wide / (size[0] * size[1])) ** 0.5
         if step < 1.25:
             return self.canonical
@@ -171,20 +202,31 @@ class CanonicalVideo(Video):
         self.checked_layer(layer)
         return [canonical_labels(self.deformation, mask, self.canonical_size, frame)]
 
-    def save(self, folder: str | Path) -> None:
-        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""
+    def save(
+        self, folder: str | Path, *, preview: bool = True, on_frames: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end.
+
+        Args:
+            folder: where to.
+            preview: write the rendered video too.
+            on_frames: called with the number of frames after each chunk that was rendered.
+        """
         step = max(CHUNK_PIXELS // (self.size[0] * self.size[1]), 1)
-        fields = (self.deformation[start : start + step] for start in range(0, self.num_frames, step))
+        fields = (self.nodes[start : start + step] for start in range(0, self.num_frames, step))
+        rendered = counted(self.iter_frames(), on_frames)
+        chunks = zip(fields, rendered, strict=True) if preview else ((field, None) for field in fields)
         write_clip(
             folder,
             self.canonical,
             (self.num_frames, *self.size),
-            zip(fields, self.iter_frames(), strict=True),
+            chunks,
             self.fps,
             self.info,
             self.report,
             self.visibility,
             self.illumination,
+            None if self.nodes.shape[1:3] == self.size else (self.nodes.shape[1], self.nodes.shape[2]),
         )
 
     @classmethod
@@ -195,13 +237,10 @@ class CanonicalVideo(Video):
             ClipError: a file is missing, damaged, hostile or of an unknown version.
         """
         stored = read_clip(folder)
-        clip = cls(stored.canonical, stored.deformation[:1], stored.fps, info=stored.info, report=stored.report)
+        size = stored.size
+        clip = cls(stored.canonical, stored.nodes[:1], stored.fps, size=size, info=stored.info, report=stored.report)
         # The rest has been checked too, and checking it here would read the whole mapping into memory.
-        clip.deformation, clip.visibility, clip.illumination = (
-            stored.deformation,
-            stored.visibility,
-            stored.illumination,
-        )
+        clip.nodes, clip.visibility, clip.illumination = stored.nodes, stored.visibility, stored.illumination
         return clip
 
 
@@ -219,6 +258,14 @@ def checked_visibility(visibility: Any, shape: Sequence[int]) -> Tensor | None:
             f"visibility must be bool {tuple(shape)} like the field, got {value.dtype} {tuple(value.shape)}"
         )
     return value
+
+
+def between_nodes(nodes: Tensor, size: Sequence[int]) -> Tensor:
+    """Offsets at evenly spaced nodes (T, h, w, 2), the outer ones at the outer pixels' centres -> (T, H, W, 2)."""
+    if nodes.shape[1:3] == (1, 1):
+        return nodes.expand(-1, size[0], size[1], -1)
+    moved = F.interpolate(nodes.movedim(-1, 1), (size[0], size[1]), mode="bilinear", align_corners=True)
+    return moved.movedim(1, -1)
 
 
 def _warped(canonical: Tensor, field: Tensor) -> Tensor:

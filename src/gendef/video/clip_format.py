@@ -46,16 +46,19 @@ LAYER_NAME, ALPHA_NAME = re.compile(r"layer\d{2,}"), re.compile(r"\d{5,}\.png")
 COORDINATES = "offsets to normalised canonical coordinates, x then y, -1 and 1 at the outer edges (align_corners=False)"
 MAX_HEADER = 2**20
 """Bytes of a safetensors header that are read; two tensors need 200."""
+LARGE = 2**22
+"""Values of a canonical image from which on its PNG is compressed fast rather than small."""
 MAX_META = 2**26
 """Bytes of video.json that are read; a million times of slow motion fit."""
 
 
 @dataclass
 class StoredClip:
-    """What a clip folder holds; `deformation` is mapped from the file, not read."""
+    """What a clip folder holds; `nodes`, the field, is mapped from the file, not read. `size` is that of the frames."""
 
     canonical: Tensor
-    deformation: Tensor
+    nodes: Tensor
+    size: tuple[int, int]
     fps: float
     info: dict[str, Any]
     report: dict[str, Any]
@@ -71,9 +74,10 @@ class ClipWriter:
     Args:
         folder: where to; an existing clip there is replaced.
         canonical: (3, Hc, Wc) in [-1, 1].
-        shape: (T, H, W) of the field to come.
+        shape: (T, H, W) of the frames to come.
         visibility: (T, H, W) bool, where the canonical image explains the frames; None if that is not known.
         illumination: (T, h, w, 3), the light of each frame; None if it does not change. See `gendef.CanonicalVideo`.
+        nodes: rows and columns of the field to come, where it has fewer than pixels. See `gendef.CanonicalVideo`.
     """
 
     def __init__(
@@ -86,11 +90,13 @@ class ClipWriter:
         report: dict[str, Any],
         visibility: Tensor | None = None,
         illumination: Tensor | None = None,
+        nodes: tuple[int, int] | None = None,
     ) -> None:
         self.folder = Path(folder)
         check_replaceable(self.folder)
         self.canonical, self.shape, self.fps, self.info, self.report = canonical, shape, checked_fps(fps), info, report
-        self.visibility, self.illumination = visibility, illumination
+        self.visibility, self.illumination, self.nodes = visibility, illumination, nodes
+        self._video: VideoWriter | None = None
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
@@ -99,18 +105,18 @@ class ClipWriter:
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
         pixels = to_uint8(self.canonical)
-        Image.fromarray(pixels).save(self._temporary / CANONICAL)
+        Image.fromarray(pixels).save(self._temporary / CANONICAL, compress_level=1 if pixels.size > LARGE else 6)
         self._digest = hashlib.sha256(pixels.tobytes()).hexdigest()
         self._file = open(self._temporary / FIELD, "wb")
         self._file.write(self._header())
-        self._video = VideoWriter(self._temporary / PREVIEW, self.fps)
         return self
 
     def _header(self) -> bytes:
         image_bytes = self.canonical.numel() * 4
-        field_bytes = math.prod(self.shape) * 2 * 4
+        shape = [self.shape[0], *(self.nodes or self.shape[1:]), 2]
+        field_bytes = math.prod(shape) * 4
         header = {
-            "deformation": {"dtype": "F32", "shape": [*self.shape, 2], "data_offsets": [0, field_bytes]},
+            "deformation": {"dtype": "F32", "shape": shape, "data_offsets": [0, field_bytes]},
             "canonical": {
                 "dtype": "F32",
                 "shape": list(self.canonical.shape),
@@ -121,16 +127,19 @@ class ClipWriter:
         text += b" " * (-len(text) % 8)
         return struct.pack("<Q", len(text)) + text
 
-    def append(self, deformation: Tensor, frames: Tensor) -> None:
-        """Add fields (n, H, W, 2) and their rendered frames (n, 3, H, W)."""
+    def append(self, deformation: Tensor, frames: Tensor | None) -> None:
+        """Add fields (n, H, W, 2) and their rendered frames (n, 3, H, W); without frames there is no preview."""
         self._file.write(np.ascontiguousarray(deformation.detach().cpu().float().numpy(), "<f4").data)
-        for frame in to_uint8(frames):
-            self._video.append(frame)
+        if frames is not None:
+            self._video = self._video or VideoWriter(self._temporary / PREVIEW, self.fps)
+            for frame in to_uint8(frames):
+                self._video.append(frame)
         self._written += len(deformation)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            self._video.close()
+            if self._video is not None:
+                self._video.close()
             if kind is None:
                 self._finish()
         finally:
@@ -162,6 +171,8 @@ class ClipWriter:
             "made": self.info,
             "report": self.report,
         }
+        if self.nodes is not None:
+            meta["nodes"] = list(self.nodes)
         (self._temporary / META).write_text(json.dumps(meta, indent=1))
         replace_folder(self._temporary, self.folder)
 
@@ -213,18 +224,31 @@ def read_clip(folder: str | Path) -> StoredClip:
         raise ClipError(
             f"{folder} has layers: load it with gendef.load_clip, or name one of them, such as {folder / 'layer00'}"
         )
-    shape = (meta["frames"], meta["height"], meta["width"], 2)
-    size = (3, meta["canonical_height"], meta["canonical_width"])
-    deformation, precise = _map_tensors(folder / FIELD, {"deformation": shape, "canonical": size})
+    frames, height, width = meta["frames"], meta["height"], meta["width"]
+    shape = (frames, *_node_counts(folder, meta), 2)
+    expected = {"deformation": shape, "canonical": (3, meta["canonical_height"], meta["canonical_width"])}
+    nodes, precise = _map_tensors(folder / FIELD, expected)
     try:
         image = read_image(folder / CANONICAL)
     except InputError as error:
         raise ClipError(str(error)) from error
     canonical = precise.clone() if _untouched(image, meta) else over(precise, image)
-    visibility = read_visibility(folder / VISIBILITY, shape[:3])
+    visibility = read_visibility(folder / VISIBILITY, (frames, height, width))
     illumination = _read_illumination(folder, meta)
     info, report = dict(meta["made"]), dict(meta["report"])
-    return StoredClip(canonical, deformation, float(meta["fps"]), info, report, visibility, illumination)
+    size = (height, width)
+    return StoredClip(canonical, nodes, size, float(meta["fps"]), info, report, visibility, illumination)
+
+
+def _node_counts(folder: Path, meta: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns of the stored field: the pixels of the frames, or fewer nodes."""
+    size, nodes = (meta["height"], meta["width"]), meta.get("nodes")
+    if nodes is None:
+        return size
+    fits = isinstance(nodes, list) and len(nodes) == 2 and all(type(side) is int for side in nodes)
+    if not fits or not all(1 <= side <= most for side, most in zip(nodes, size, strict=True)):
+        raise ClipError(f"{folder / META}: nodes must be rows and columns, at most {size}, got {nodes!r}")
+    return nodes[0], nodes[1]
 
 
 def _read_illumination(folder: Path, meta: dict[str, Any]) -> Tensor | None:
@@ -356,14 +380,15 @@ def write_clip(
     folder: str | Path,
     canonical: Tensor,
     shape: tuple[int, int, int],
-    chunks: Iterable[tuple[Tensor, Tensor]],
+    chunks: Iterable[tuple[Tensor, Tensor | None]],
     fps: float,
     info: dict[str, Any],
     report: dict[str, Any],
     visibility: Tensor | None = None,
     illumination: Tensor | None = None,
+    nodes: tuple[int, int] | None = None,
 ) -> None:
-    """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W)."""
-    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, illumination) as writer:
+    """Write a clip folder from chunks of fields (n, H, W, 2) and rendered frames (n, 3, H, W); see `ClipWriter`."""
+    with ClipWriter(folder, canonical, shape, fps, info, report, visibility, illumination, nodes) as writer:
         for deformation, frames in chunks:
             writer.append(deformation, frames)

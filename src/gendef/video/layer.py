@@ -19,8 +19,11 @@ class MovingImage(Protocol):
     """What a layer shows; `gendef.CanonicalVideo` is one. See there."""
 
     canonical: Tensor
-    deformation: Tensor
     visibility: Tensor | None
+
+    @property
+    def deformation(self) -> Tensor:
+        """The field, (n, H, W, 2)."""
 
     @property
     def num_frames(self) -> int:

@@ -49,6 +49,7 @@ class StoredLayer:
     name: str
     start: int
     has_alpha: bool
+    still_alpha: bool
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,20 @@ class LayeredWriter:
         return self
 
     def add_layer(self, save: Callable[[Path], None], alpha: Tensor | None, start: int, name: str) -> None:
-        """Add a layer: `save` writes its clip folder; alpha is (n, H, W) uint8 or None."""
+        """Add a layer: `save` writes its clip folder; alpha is (n, H, W) uint8 or None.
+
+        An alpha that is one picture expanded to n (stride 0) is written once.
+        """
         folder = self._temporary / layer_name(len(self._layers))
         save(folder)
+        entry = {"name": name, "start": start, "alpha": alpha is not None}
         if alpha is not None:
             (folder / ALPHA).mkdir()
+            if len(alpha) > 1 and alpha.stride(0) == 0:
+                alpha, entry["still_alpha"] = alpha[:1], True
             for number, picture in enumerate(alpha.numpy()):
                 Image.fromarray(picture).save(folder / ALPHA / f"{number:05d}.png")
-        self._layers.append({"name": name, "start": start, "alpha": alpha is not None})
+        self._layers.append(entry)
 
     def append(self, frames: Tensor) -> None:
         """Add rendered frames (n, 3, H, W) to the preview."""
@@ -163,19 +170,26 @@ def read_layers(folder: str | Path) -> StoredLayers:
         if (inner["height"], inner["width"]) != (meta["height"], meta["width"]):
             raise ClipError(f"{path} has frames of another size than {folder}")
         last = max(last, start + inner["frames"])
-        layers.append(StoredLayer(path, entry["name"], start, bool(entry.get("alpha"))))
+        layers.append(StoredLayer(path, entry["name"], start, bool(entry.get("alpha")), bool(entry.get("still_alpha"))))
     if last != meta["frames"]:
         raise ClipError(f"the layers of {folder} end at frame {last}, {META} says {meta['frames']}")
     visibility = read_visibility(folder / VISIBILITY, (meta["frames"], meta["height"], meta["width"]))
     return StoredLayers(layers, float(meta["fps"]), dict(meta["made"]), dict(meta["report"]), visibility)
 
 
-def read_alpha(folder: Path, shape: tuple[int, int, int]) -> Tensor:
+def read_alpha(folder: Path, shape: tuple[int, int, int], *, still: bool = False) -> Tensor:
     """The alpha of a layer, (n, H, W) uint8; pictures that somebody edited must keep their size.
+
+    Args:
+        folder: of the layer.
+        shape: n, H and W.
+        still: one picture serves for all frames.
 
     Raises:
         ClipError: a picture is missing, damaged or of another size.
     """
+    if still:
+        return read_alpha(folder, (1, *shape[1:])).expand(shape)
     alpha = torch.empty(shape, dtype=torch.uint8)
     for number in range(shape[0]):
         path = folder / ALPHA / f"{number:05d}.png"

@@ -4,8 +4,9 @@ A moving person and the background behind it do not share one image without tear
 A long clip is the same thing: segments in time are layers that begin and end, with a cross-fade where they overlap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.media.video_writer import checked_fps
-from gendef.video.base import Video
+from gendef.video.base import Video, counted
 from gendef.video.canonical_video import CanonicalVideo, checked_visibility
 from gendef.video.clip_format import LAYERED_VERSION, read_meta
 from gendef.video.layer import Layer
@@ -108,12 +109,21 @@ class LayeredVideo(Video):
         """A mask or label map on the canonical image (Hc, Wc) of each layer; see `Video.canonical_labels`."""
         return canonical_labels_of_layers(self.layers, mask, frame, self.checked_layer(layer))
 
-    def save(self, folder: str | Path) -> None:
-        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end."""
+    def save(
+        self, folder: str | Path, *, layer_previews: bool = True, on_frames: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Write the clip as a folder (docs/format.md); an existing clip there is replaced at the end.
+
+        Args:
+            folder: where to.
+            layer_previews: write the rendered video of each layer too, beside that of all of them.
+            on_frames: called with the number of frames after each chunk that was rendered.
+        """
         with LayeredWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:
             for layer in self.layers:
-                writer.add_layer(layer.video.save, layer.alpha, layer.start, layer.name)
-            for chunk in self.iter_frames():
+                save = partial(layer.video.save, preview=layer_previews)
+                writer.add_layer(save, layer.alpha, layer.start, layer.name)
+            for chunk in counted(self.iter_frames(), on_frames):
                 writer.append(chunk)
             writer.visibility = self.visibility
 
@@ -128,7 +138,8 @@ class LayeredVideo(Video):
         layers = []
         for entry in stored.layers:
             video = CanonicalVideo.load(entry.folder)
-            alpha = read_alpha(entry.folder, (video.num_frames, *video.size)) if entry.has_alpha else None
+            shape = (video.num_frames, *video.size)
+            alpha = read_alpha(entry.folder, shape, still=entry.still_alpha) if entry.has_alpha else None
             layers.append(Layer(video, alpha, entry.start, entry.name))
         return cls(layers, stored.fps, info=stored.info, report=stored.report, visibility=stored.visibility)
 

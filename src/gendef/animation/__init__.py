@@ -1,0 +1,1 @@
+"""A still image that moves: motion learned from real videos."""
