@@ -28,19 +28,19 @@ class Arguments:
     frames: int = 128
     """Frames of the video."""
     runs: int = 3
-    """Videos whose median is taken, after one to warm up."""
+    """Number of timed videos after one to warm up; medians are reported."""
     reference: bool = True
     """Time the plain torch forms of the kernels, too."""
     threads: int | None = None
-    """Threads of the processor; default all."""
+    """CPU threads; default all."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the feature maps, with the plain forms too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
+    """Type of the feature maps, also for the plain forms; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
     compile: bool = False
     """Have torch compile the network of the fields; not with the plain forms."""
     out: Path | None = None
-    """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
+    """Also write the figures to this JSON file; benchmarks/compare.py compares two such files."""
     json: bool = False
     """Print the figures as JSON."""
     common: CommonOptions = COMMON

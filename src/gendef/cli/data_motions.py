@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int | None:
         source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...")]
         """Video files, folders of frames, folders of those, zips of clips."""
         out: Path
-        """The file to write. Interrupted, the same command goes on."""
+        """The file to write. The same command continues an interrupted run."""
         config: Annotated[MotionDataConfig, tyro.conf.arg(name="")]
         label: str | None = None
         """Domain of the videos, such as sky or water; default the name of the file."""

@@ -23,7 +23,7 @@ class Arguments:
     """Folder of the run: checkpoints, models, previews, metrics."""
     training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     preset: PresetName = "mini64"
-    """Where all other settings start from."""
+    """Preset that gives the defaults of all settings."""
     model: ModelName = "gendef"
     """GenDeF, or a baseline of the paper's Table 1 with networks of the same widths."""
     config: Path | None = None

@@ -1,4 +1,4 @@
-"""The deformation field generator G_d (GenDeF section 3.2): StyleGAN2 blocks that see the motion code and f_c.
+"""The deformation field generator G_d (GenDeF section 3.2): StyleGAN2 blocks with the motion code and f_c as inputs.
 
 The motion code enters at the 4x4 input, f_c at every synthesis layer. Skip outputs of two channels are summed from
 coarse to fine; the last block multiplies the field so far and adds to it (equation 3), both starting at zero, so that
@@ -20,7 +20,7 @@ from gendef.networks.resample import upsample_2x
 
 
 class DeformationLayer(nn.Module):
-    """Join f_c, modulated 3x3 convolution, leaky ReLU."""
+    """Concatenate f_c, modulated 3x3 convolution, leaky ReLU."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class FieldOutput(nn.Module):
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        # Eight bits of a position are not enough.
+        # bfloat16 has 8 significant bits, too few for positions.
         return self.conv.convolve(at_least_float32(x), ready, self.bias, clamp=self.clamp)
 
 
@@ -149,10 +149,10 @@ class DeformationGenerator(nn.Module):
 
     @torch.no_grad()
     def _start_smooth(self) -> None:
-        """Move a little, slowly varying in space, from the first step.
+        """Start with a small motion that varies slowly in space.
 
-        A still video is a saddle: motion to either side would please the discriminator equally, and in a short training
-        nothing breaks the tie.
+        A still video is a saddle point: motion in opposite directions lowers the loss equally, and a short
+        training does not leave it.
         """
         for block, scale in zip(self.blocks, (0.1, 0.02) + (0.0,) * len(self.blocks), strict=False):
             assert isinstance(block, DeformationBlock)
@@ -161,13 +161,13 @@ class DeformationGenerator(nn.Module):
 
     @property
     def last_output(self) -> FieldOutput:
-        """The output layer of the last block, whose step size and start decide how fields grow."""
+        """The output layer of the last block. Its step size and initial values determine how fast fields grow."""
         block = self.blocks[-1]
         assert isinstance(block, DeformationBlock)
         return block.torgb
 
     def modulate(self, w: Tensor, feature: Tensor) -> list[list[Modulated]]:
-        """w (B, w_dim), f_c (B, C, h, w) -> all that does not depend on time, for each block."""
+        """w (B, w_dim), f_c (B, C, h, w) -> everything that does not depend on time, for each block."""
         return [block.modulate(w, feature) for block in cast(list[DeformationBlock], list(self.blocks))]
 
     def forward(self, codes: Tensor, ready: list[list[Modulated]]) -> Tensor:

@@ -19,7 +19,7 @@ class DiscriminatorConfig:
     num_frames: Positive = 3
     """Frames of a clip; its time differences condition the network."""
     max_num_frames: Positive = 1024
-    """Longest time difference that can be told apart."""
+    """Longest time difference with an embedding of its own."""
     concat_resolution: Positive = 16
     """Features of the frames are averaged on entering this resolution, and shifted in time above it."""
     time_dim: Positive = 256

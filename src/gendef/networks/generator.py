@@ -19,7 +19,7 @@ from gendef.networks.motion_encoder import MotionEncoder
 
 @dataclass
 class Content:
-    """What G_c gives, once per video: image (B, 3, R, R), feature f_c (B, C, h, w)."""
+    """Outputs of G_c, computed once per video: image (B, 3, R, R), feature f_c (B, C, h, w)."""
 
     image: Tensor
     feature: Tensor
@@ -30,7 +30,7 @@ class Content:
 
 
 Motion = list[list[Modulated]]
-"""The deformation generator made ready for the videos of a batch."""
+"""Modulated convolutions of the deformation generator for the videos of a batch."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class GeneratorOutput:
 
 
 class VideoGenerator(nn.Module):
-    """What generators of videos have in common: `config`, `motion_encoder`, and which parameters stage 1 trains."""
+    """Base of the generators of videos: `config`, `motion_encoder`, and the parameters that stage 1 trains."""
 
     config: GeneratorConfig
     motion_encoder: nn.Module
@@ -161,7 +161,7 @@ class Generator(VideoGenerator):
     def motion(
         self, content: Content, z_motion: Tensor, labels: Tensor | None = None, truncation: float = 1.0
     ) -> Motion:
-        """What moves a content, as far as it does not depend on time: computed once, however many frames follow."""
+        """The time-independent part of the deformation generator for a content, computed once per video."""
         w = self.motion_mapping(z_motion, labels)
         if self.training and torch.is_grad_enabled():
             self.motion_mapping.update_average(w)
@@ -176,7 +176,7 @@ class Generator(VideoGenerator):
         *,
         network: Callable[[Tensor, Motion], Tensor] | None = None,
     ) -> Tensor:
-        """Deformation field (B, T, R, R, 2) at times (B, T); by `network` in the deformation generator's place."""
+        """Deformation field (B, T, R, R, 2) at times (B, T); `network` replaces the deformation generator."""
         offsets = (network or self.deformation)(self.motion_encoder(motion_noise, times), motion)
         return from_official_offsets(offsets) if self.config.official_grid else offsets
 
@@ -206,7 +206,7 @@ class Generator(VideoGenerator):
 
 
 def from_official_offsets(offsets: Tensor) -> Tensor:
-    """Offsets for the official grid and corner alignment -> the same sampling as a deformation field of the design.
+    """Offsets for the official grid and corner alignment -> the deformation field with the same sampling positions.
 
     The official code reads at g = 2i/N - 1 + offset with -1 and 1 at the centres of the outer pixels.
     """

@@ -87,9 +87,9 @@ class GeneratorConfig:
     shared_latent: bool = False
     """One latent for content and motion (as the official code), instead of two."""
     canonical_motion: bool = False
-    """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
+    """G_c gets the first frame's motion code, as in the official code; the canonical image then depends on time."""
     official_grid: bool = False
-    """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
+    """Apply offsets on the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
 
     def __post_init__(self) -> None:
         check_config(self, "generator")

@@ -81,7 +81,7 @@ class MotionEncoder(nn.Module):
     def forward(self, noise: Tensor, times: Tensor) -> Tensor:
         """noise (B, N, noise_dim) and times (B, T) >= 0, in frames, fractional allowed -> codes (B, T, code_dim).
 
-        Times may be on the CPU while the rest is on a GPU, which then need not be waited for: numbers are read of them.
+        Times may be on the CPU while the rest is on a GPU: reading their values then does not wait for the GPU.
 
         Raises:
             ValueError: a time is negative or needs more noise than there is.

@@ -15,7 +15,7 @@ NUM_WAVES = 10
 def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:
     """Swap 1/8 of the channels with the next and 1/8 with the previous frame (Lin et al. 2019); zeros at the ends.
 
-    x: (B * T, C, H, W). A single frame has no neighbours and is left as it is.
+    x: (B * T, C, H, W). A single frame has no neighbours and is returned unchanged.
     """
     if num_frames == 1:
         return x
@@ -99,8 +99,8 @@ class Epilogue(nn.Module):
 class Discriminator(nn.Module):
     """Clips and their times to logits.
 
-    A single frame is judged by the same weights: no temporal shift, and the time differences of a clip that stands
-    still. So the image discriminator of stage 1 *is* the discriminator that stage 2 starts from.
+    A single frame uses the same weights without temporal shift, with the time differences of a still clip. So stage 2
+    starts from the image discriminator of stage 1.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -131,10 +131,10 @@ class Discriminator(nn.Module):
         self.b4 = Epilogue(top, top if condition else 1, config.minibatch_std_group, config.conv_clamp)
 
     def features(self, video: Tensor) -> Tensor:
-        """video (B, T, 3, R, R) -> (B, C, 4, 4): what is known of each clip for itself. T is `num_frames`, or 1."""
+        """video (B, T, 3, R, R) -> features (B, C, 4, 4) of each clip by itself. T is `num_frames`, or 1."""
         batch, count = video.shape[:2]
         if count not in (1, self.config.num_frames):
-            raise ValueError(f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}")
+            raise ValueError(f"this discriminator takes clips of 1 or {self.config.num_frames} frames, got {count}")
         x = video.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         merged = count == 1
         for size, block in zip(self.sizes, self.blocks, strict=True):

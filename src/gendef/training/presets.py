@@ -1,4 +1,4 @@
-"""Named training configurations: the paper's for large machines, smaller ones for a GPU at home or a CPU."""
+"""Named training configurations: the paper's for large machines, smaller ones for a single GPU or a CPU."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from gendef.networks.generator_config import MODELS, DeformationConfig, Generato
 from gendef.training.config import FIELD_WEIGHTS, FinetuneConfig, StageConfig, TrainConfig
 
 SMALL_MTM = (8,)
-"""Layers with modulated transformation where StyleSV-mtm is built on StyleGAN2."""
+"""Sizes of the MTM layers of StyleSV-mtm with a StyleGAN2 generator."""
 
 
 def _paper(motion_distance: int) -> TrainConfig:
@@ -40,7 +40,7 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
             canonical=CanonicalConfig(
                 kind="stylegan2", channel_base=canonical_base, channel_max=widest, conv_clamp=None
             ),
-            # With 16 frames content sways instead of drifting on (docs/results.md).
+            # With 16 frames content sways instead of drifting on (docs/notes/swaying.md).
             motion=MotionConfig(noise_dim=64, num_features=64, distance=64, min_period=64.0),
             deformation=DeformationConfig(
                 channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, init="smooth", conv_clamp=None
