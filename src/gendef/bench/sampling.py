@@ -88,9 +88,7 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    run.deform_at = (
-        generator.deform_at
-    )  # The counters below need the networks' internals, which compiled networks hide.
+    run.deform_at = generator.deform_at  # compiled networks hide what the counters below need
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)

@@ -19,7 +19,7 @@ from gendef.video.point_tracks import checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
 SIZE = 240
-"""Shorter side in pixels at which a video is processed: at higher resolutions tracks of an animal's limbs were shorter."""
+"""Shorter side in pixels at which a video is processed. Finer flow follows an animal's limbs less far."""
 
 
 def main(argv: list[str]) -> int | None:

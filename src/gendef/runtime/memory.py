@@ -23,8 +23,8 @@ def keep_freed_memory() -> bool:
     64 GB, is set aside for it in pages of 2 MB, unless a limit of the process or strict accounting
     (vm.overcommit_memory = 2) makes address space scarce.
 
-    It applies to the whole process and cannot be undone, so only the commands that sample and train call it. The cost: the
-    process stays at its peak, about a tenth above that without it, and large arrays of
+    It applies to the whole process and cannot be undone, so only the commands that sample and train call it. The cost:
+    the process stays at its peak, about a tenth above that without it, and large arrays of
     zeros (`numpy.zeros`) are filled at once instead of when they are used.
 
     Returns:
