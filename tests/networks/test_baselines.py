@@ -100,5 +100,5 @@ def test_gradients_reach_every_parameter(model):
 def test_impossible_configurations():
     with pytest.raises(ConfigError, match=r"generator\.model"):
         tiny_config(model="digan")
-    with pytest.raises(ConfigError, match="shared_latent.* mocogan"):
+    with pytest.raises(ConfigError, match=r"shared_latent.* mocogan"):
         build_generator(tiny_config(model="mocogan", shared_latent=True))
