@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -59,7 +59,19 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto, for --prompt."""
     size: int | None = None
-    """Shorter side of edited.mp4 in pixels; default that of the clip."""
+    """Shorter side of the edited video in pixels; default that of the source, or of the clip without a source."""
+    source: Path | None = None
+    """The original footage, to which the edit is applied; default its path when the clip was fitted."""
+    rendered: bool = False
+    """Write the rendering of the clip, not the edit over the original footage."""
+    layer_only: bool = False
+    """Write only the edit, with transparency; needs --codec prores4444, ffv1 or vp9."""
+    codec: Literal["h264", "hevc", "prores", "prores4444", "ffv1", "vp9"] = "h264"
+    """Codec of the edited video, which determines the suffix of its file."""
+    crf: int | None = None
+    """Constant rate factor of h264, hevc and vp9: lower is better quality and a larger file; default near lossless."""
+    no_audio: bool = False
+    """Omit the sound of the source."""
     gif: bool = False
     """Also write edited.gif."""
     json: bool = False

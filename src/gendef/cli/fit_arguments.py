@@ -61,6 +61,10 @@ class Arguments:
     darker."""
     segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
+    fps: float | None = None
+    """Frames a second, evenly spaced, instead of what the video says; 25 for pictures."""
+    stream: int | None = None
+    """Which video stream of a file with several; default the film."""
     json: bool = False
     """Print the report as JSON."""
     common: CommonOptions = COMMON
@@ -84,6 +88,8 @@ class Arguments:
             masks=self.masks,
             layers=self.layers,
             segment=self.segment,
+            fps=self.fps,
+            stream=self.stream,
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gendef.data.stylegan_archive import holds_single_images, read_labels
 from gendef.errors import DataError, InputError
-from gendef.media.video_reader import decode_image
+from gendef.media.still_images import decode_image
 from gendef.media.zips import (
     DEFAULT_FPS,
     frames_by_clip,

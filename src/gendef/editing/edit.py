@@ -13,7 +13,7 @@ from torch import Tensor
 from gendef.editing.filters import Look, look
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, sample, to_normalised, to_pixels
-from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor
+from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor, to_uint8
 from gendef.video.canonical_video import CanonicalVideo
 
 
@@ -28,7 +28,16 @@ def edit_canonical(video: CanonicalVideo, image: Any, mask: Any = None) -> Canon
     Raises:
         InputError: the image or the mask cannot be used.
     """
-    return masked(video, video.with_canonical(image), mask)
+    return masked(video, _unchanged_kept(video, video.with_canonical(image)), mask)
+
+
+def _unchanged_kept(video: CanonicalVideo, edited: CanonicalVideo) -> CanonicalVideo:
+    """Pixels that are the same in 8 bits keep their full precision: a saved picture was rounded, and not edited."""
+    if edited.canonical.shape != video.canonical.shape:
+        return edited
+    old, new = (torch.from_numpy(to_uint8(one.canonical)) for one in (video, edited))
+    same = (old == new).all(dim=-1)
+    return edited.with_canonical(torch.where(same, video.canonical, edited.canonical))
 
 
 def overlay(video: CanonicalVideo, drawing: Any, mask: Any = None) -> CanonicalVideo:

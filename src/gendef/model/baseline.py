@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 from gendef.model.checkpoint import load_generator, load_other_kind
 from gendef.model.gendef import GenDeF
 from gendef.model.hub import find_model

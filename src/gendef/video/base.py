@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import resized, to_uint8
-from gendef.media.video_writer import write_gif, write_video
+from gendef.media.video_writer import write_video
 from gendef.video import layer as layer_functions
 from gendef.video.flow import Kind, checked_kind, layered_flow
 from gendef.video.layer import Layer, Layers
@@ -48,6 +49,15 @@ class Video(ABC):
     @abstractmethod
     def canonical_images(self) -> list[tuple[str, Tensor]]:
         """For each layer a title and its canonical image (3, h, w)."""
+
+    @property
+    def frame_times(self) -> list[float] | None:
+        """Seconds from the first frame at which each frame is shown; None where `fps` says it.
+
+        Clips of footage with a varying frame rate keep them in `info`.
+        """
+        times = self.info.get("frame_times")
+        return times if isinstance(times, list) and len(times) == self.num_frames else None
 
     @property
     def num_frames(self) -> int:
@@ -223,11 +233,11 @@ class Video(ABC):
 
     def to_mp4(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as H.264, at the given height and width; odd ones get one pixel more."""
-        write_video(path, self.iter_pictures(size), self.fps, enlarge=False)
+        write_video(path, self.iter_pictures(size), self.fps, times=self.frame_times, enlarge=False)
 
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
-        write_gif(path, self.iter_pictures(size), self.fps)
+        write_gif(path, self.iter_pictures(size), self.fps, self.frame_times)
 
     def export(self, path: str | Path, **options: Any) -> Any:
         """Write the clip as one HTML page that plays and can be painted on; see `gendef.visualization.html_export`.

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import jacobian_determinant, resize_field, warp
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import over, resized, to_image_tensor
-from gendef.media.video_writer import checked_fps
 from gendef.video.base import CHUNK_PIXELS, Video, counted
 from gendef.video.clip_format import read_clip, write_clip
 from gendef.video.illumination import checked_illumination, lit

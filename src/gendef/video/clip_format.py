@@ -27,11 +27,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gendef.errors import ClipError, InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import over, read_image, to_uint8
-from gendef.media.video_writer import (
-    VideoWriter,
-    checked_fps,
-)
+from gendef.media.video_writer import VideoWriter
 from gendef.video.illumination import checked_illumination
 
 FORMAT, FORMAT_VERSION, LAYERED_VERSION = "gendef-clip", 1, 2

@@ -18,11 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gendef.errors import ClipError, InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import read_image, to_uint8
-from gendef.media.video_writer import (
-    VideoWriter,
-    checked_fps,
-)
+from gendef.media.video_writer import VideoWriter
 from gendef.video.clip_format import (
     ALPHA,
     FORMAT,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
-from gendef.media.video_writer import checked_fps
+from gendef.media.frame_times import checked_fps
 from gendef.video.base import Video, counted
 from gendef.video.canonical_video import CanonicalVideo, checked_visibility
 from gendef.video.clip_format import LAYERED_VERSION, read_meta
