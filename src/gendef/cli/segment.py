@@ -1,4 +1,4 @@
-"""`gendef segment`: a mask carried through a clip, or through a video that has not been fitted."""
+"""`gendef segment`: propagate a mask through a clip, or through a video that has not been fitted."""
 
 import itertools
 import json
@@ -57,7 +57,7 @@ Followed = tuple[Tensor, Tensor, int | None, list[str]]
 
 
 def _follow_in_clip(arguments: Arguments) -> Followed:
-    """Carry the mask through a clip and write what comes of it."""
+    """Propagate the mask through a clip and write the results."""
     refuse(arguments, ("start", "frames", "size"), NOT_FOR_CLIPS)
     clip = load_clip(arguments.clip)
     layer = chosen_layer(clip, arguments.layer, arguments.frame)

@@ -30,7 +30,7 @@ class Arguments:
     clip: Annotated[Path, tyro.conf.Positional]
     """Clip folder; or a video file, an animated gif, a folder of frames."""
     mask: Path | None = None
-    """Picture of the mask or of labels, of any size."""
+    """Image of a mask or of labels, at any size."""
     click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """Points x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
     not_click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
@@ -38,9 +38,9 @@ class Arguments:
     box: str | None = None
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
-    """Frame on which they lie; default the canonical image, or of a video the first frame that is read."""
+    """Frame of the mask, clicks and box; default the canonical image, or for a video the first frame that is read."""
     layer: int | None = None
-    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
+    """Layer whose canonical image they are given on, in a clip with layers; default 0, the rearmost."""
     method: Literal["grabcut", "walk", "sam2"] = "grabcut"
     """How clicks and a box make a mask: GrabCut or random walks (both extra fit), or SAM 2 (its own package)."""
     start: int | None = None
@@ -48,7 +48,7 @@ class Arguments:
     frames: int | None = None
     """Number of frames of a video; default all."""
     size: int | None = None
-    """Pixels of the shorter side of a video's masks; default 480, and smaller videos keep theirs."""
+    """Shorter side of a video's masks in pixels; default 480; smaller videos keep theirs."""
     out: Path = field(default=Path("segments"))
     """Folder for the results."""
     json: bool = False

@@ -20,7 +20,7 @@ from gendef.video.clip_writer import ClipWriter
 
 
 class SamplePlan:
-    """One video to generate: its content, computed at once, and its fields in chunks."""
+    """One video to generate: its content, computed in one call, and its fields in chunks."""
 
     def __init__(self, model: "GenDeF", request: SampleRequest) -> None:
         self.model, self.request = model, request
@@ -58,14 +58,14 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
     Args:
         generator: the networks; set to evaluation mode without gradients.
         info: plain values kept with the model (data, images seen, fps, classes).
-        name: how the model was asked for; recorded in the videos it makes.
+        name: under which the model was loaded; recorded in the videos it makes.
     """
 
     has_motion_latent = True
 
     def __init__(self, generator: Generator, info: dict[str, Any] | None = None, name: str = "") -> None:
         super().__init__(generator, info, name)
-        # Kept outside of the generator: copies of it would share what is compiled, with the weights of the first.
+        # Kept outside of the generator: its copies would share the compiled network, which has the first one's weights.
         self.deform_at: Callable[[Motion, Tensor, Tensor], Tensor] = self.generator.deform_at
 
     @classmethod
@@ -97,7 +97,7 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
         return cls(generator.to(device), info, name)
 
     def compile(self) -> "GenDeF":
-        """This model, whose videos from now on have fields by a compiled network; see `CompiledFields`."""
+        """Compile the network of the fields for all later samples; returns this model. See `CompiledFields`."""
         self.deform_at = CompiledFields(self.generator, frames_at_once(self.resolution, self.device))
         return self
 
@@ -112,7 +112,7 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
         """Other motions of the content of a video that this model made; an edited canonical image is kept.
 
         Raises:
-            InputError: the video does not say which content it was made from.
+            InputError: the video has no content seed of this model.
         """
         made = video.info
         if "content_seed" not in made or made.get("weights") != self.fingerprint:
