@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,19 @@ class GenDeF:
             )
             others.append(CanonicalVideo(video.canonical, other.deformation, video.fps, info=other.info))
         return others
+
+    def animate(self, image: Any, **options: Any) -> Any:
+        """Any image with the motion that this model's motion prior learned; see `gendef.animate`.
+
+        Args:
+            image: as for `gendef.animate`.
+            options: of `gendef.animate`.
+
+        Raises:
+            ModelError: the model's folder holds no motion prior.
+        """
+        # Animation lies above models: looked up by name when it is asked for.
+        return import_module("gendef.animation.animate").animate(image, self.name, **options)
 
     @property
     def fingerprint(self) -> str:
