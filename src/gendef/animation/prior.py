@@ -185,7 +185,7 @@ class MotionPrior(nn.Module):
         if not first <= 0 <= last:
             raise InputError(f"the times must enclose 0, the image itself, got {first:g} to {last:g}")
         motion = self.sample(image, seed, **options)
-        going_on = {key: value for key, value in options.items() if key != "constraints"}
+        going_on: dict[str, Any] = {key: value for key, value in options.items() if key != "constraints"}
         number = 0
         for at_end in (True, False):
             while motion.times[-1] < last if at_end else motion.times[0] > first:
@@ -193,8 +193,8 @@ class MotionPrior(nn.Module):
                 outer = -1 if at_end else 0
                 field = resize_field(motion.fields[outer][None], image.shape[1:])
                 frame = warp(image[None].float(), field[None])[0, 0]
-                edge = {"after": motion} if at_end else {"before": motion}
-                part = self.sample(frame, (seed + 7919 * number) % 2**63, **going_on, **edge)
+                edge: dict[str, Any] = {"after" if at_end else "before": motion, **going_on}
+                part = self.sample(frame, (seed + 7919 * number) % 2**63, **edge)
                 motion = motion.joined(part, at_end=at_end)
         return motion
 
