@@ -44,7 +44,7 @@ UNDO = """
 
 
 class EditTab:
-    """Strokes, looks and pictures on one image; the video follows.
+    """Strokes, filters and pictures on one image; the video follows.
 
     Painting happens in the browser, in the page that `gendef export` writes, so that the video follows at once; the
     server gets the finished strokes for everything else.
@@ -119,7 +119,7 @@ class EditTab:
         return before, before, gr.update(value=None), gr.update(value=None, visible=False)
 
     def lay_sheet(self, session: Session | None) -> tuple[Any, ...]:
-        """The pictures to paint on, when the tab is opened for a clip that they do not show yet."""
+        """Show the clip in the painter when the tab is opened, unless the painter shows it already."""
         if session is None or not session.versions or session.sheet_laid:
             return session, gr.skip()
         session.sheet_laid = True
@@ -178,7 +178,7 @@ class EditTab:
         return self._page(session)
 
     def start_over(self, session: Session | None) -> tuple[Any, ...]:
-        """The clip as it came; this can be undone too."""
+        """Go back to the unedited clip; this can be undone too."""
         session = session or self.app_state.session()
         session.finish()
         session.keep(session.original)

@@ -80,7 +80,7 @@ def run(arguments: Arguments) -> int | None:
 
 
 def edited(video: Video, arguments: Arguments) -> Video:
-    """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
+    """All requested edits, on the layer of --layer; a drawing on a frame without --layer applies to all layers.
 
     Filters, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
     carried from one segment to the next.
@@ -130,7 +130,7 @@ def _within(arguments: Arguments, start: int) -> Arguments:
 
 
 def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[CanonicalVideo, list[str]]:
-    """All edits that the options ask for, on one canonical image; and a text for each.
+    """All requested edits on one canonical image, and a description of each.
 
     Raises:
         InputError: they ask for none, or one cannot be made.

@@ -1,4 +1,4 @@
-"""`gendef export`: a clip as a page to send to a friend."""
+"""`gendef export`: a clip as one web page."""
 
 import json
 from dataclasses import asdict

@@ -35,7 +35,7 @@ class Arguments:
     title: str | None = None
     """Heading of the page; default the clip folder's name."""
     max_megabytes: float = 4.0
-    """Size the page may have; the field is stored more coarsely where it would get larger."""
+    """Largest size of the page; the field is stored more coarsely to stay below it."""
     json: bool = False
     """Print what was written as JSON."""
     common: CommonOptions = COMMON

@@ -1,5 +1,6 @@
-"""`gendef segment`: a mask carried through a clip, or through a video that has not been fitted."""
+"""`gendef segment`: propagate a mask through a clip, or through a video that has not been fitted."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ Followed = tuple[Tensor, Tensor, int | None, list[str]]
 
 
 def _follow_in_clip(arguments: Arguments) -> Followed:
-    """Carry the mask through a clip and write what comes of it."""
+    """Propagate the mask through a clip and write the results."""
     refuse(arguments, ("start", "frames", "size"), NOT_FOR_CLIPS)
     clip = load_clip(arguments.clip)
     layer = chosen_layer(clip, arguments.layer, arguments.frame)
@@ -122,5 +123,8 @@ def _mask(arguments: Arguments, picture: Callable[[], np.ndarray], marked_size: 
     if arguments.box is not None:
         x0, y0, x1, y1 = parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")
         box = [value for corner in scaled([(x0, y0), (x1, y1)]) for value in corner]
-    clicks, not_clicks = scaled(parse_points(arguments.click)), scaled(parse_points(arguments.not_click))
+    clicks, not_clicks = (
+        scaled(parse_points([*itertools.chain.from_iterable(texts)]))
+        for texts in (arguments.click, arguments.not_click)
+    )
     return mask_from_prompts(seen, clicks, box, not_clicks, arguments.method)

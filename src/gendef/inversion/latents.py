@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gendef.model.sampling import normal_rows, random_numbers
-from gendef.networks.generator import (
-    Content,
-    Generator,
-)
+from gendef.networks.generator import Content, Generator
 
 BATCH = 32
 """Contents generated at a time, and number of candidates compared by the full distance."""

@@ -19,7 +19,7 @@ FORMAT = 1
 EVERY = 15.0
 """Least number of seconds between two savings."""
 DAMAGED = ".damaged"
-"""Part of the name of a damaged state file that was kept."""
+"""Part of the name of a kept damaged state file."""
 
 log = logging.getLogger(__name__)
 
