@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,eval,fit,app,style,diffusion,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,eval,fit,app,style,vfx,diffusion,docs,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -32,12 +32,9 @@ KEPT = ("average", "discriminator")
 
 def check_networks(device: torch.device) -> dict[str, float]:
     """Largest difference between `device` and the CPU in float32, for both kinds of generators and their fields."""
-    from gendef.networks.canonical_generator import CanonicalConfig
-    from gendef.networks.deformation_generator import DeformationConfig
-    from gendef.networks.generator import (
-        Generator,
-        GeneratorConfig,
-    )
+    from gendef.networks.canonical_config import CanonicalConfig
+    from gendef.networks.generator import Generator
+    from gendef.networks.generator_config import DeformationConfig, GeneratorConfig
 
     differences = {}
     for kind in ("stylegan3", "stylegan2"):

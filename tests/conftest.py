@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-)
-from gendef.networks.motion_encoder import MotionConfig
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
 
 torch.set_num_threads(1)
 

@@ -11,11 +11,8 @@ from gendef.data.clips import ClipBatch
 from gendef.kernels.deformable import gathered
 from gendef.model.compiled_fields import CompiledFields
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-)
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig
 from gendef.networks.resample import FilteredLeakyReLU
 from gendef.training.discriminators import build_discriminator
 from gendef.training.micro_batch import MicroBatches

@@ -17,7 +17,6 @@ def test_bench_of_a_model(model_folder, tmp_path, capsys):
 def test_mistakes(capsys):
     for arguments, words in (
         (["--frames", "0"], "--frames must be at least 1, got 0"),
-        (["--preset", "huge"], "unknown preset 'huge'"),
         (["--model", "sky", "--preset", "tiny32"], "exclude each other"),
         (["--model", "nobody"], "there is no model 'nobody'"),
     ):

@@ -33,7 +33,10 @@ def test_the_package_runs_as_a_program():
     assert subprocess.run([*run, "dance"], check=False, capture_output=True).returncode == 2
 
 
-@pytest.mark.parametrize("command", [*HELP, ["data"], ["eval"]], ids=" ".join)
+VARIANTS = [["data", "motions"], ["train", "--model", "latent"], ["train", "--model", "motion"]]
+
+
+@pytest.mark.parametrize("command", [*HELP, *VARIANTS, ["data"], ["eval"]], ids=" ".join)
 def test_help_shows_an_example(command, capsys):
     try:
         status = main([*command, "--help"])
@@ -42,15 +45,15 @@ def test_help_shows_an_example(command, capsys):
     text = capsys.readouterr().out
     assert status == 0
     assert "example:" in text
-    assert command not in HELP or ("--debug" in text and "--log-level" in text)
+    assert command in (["data"], ["eval"]) or ("--debug" in text and "--log-level" in text)
 
 
 def test_help_does_not_wait_for_torch():
-    """One process for all commands but `train`, whose options are the fields of the networks' configurations."""
+    """One process for all commands."""
     code = (
         "import sys\n"
         "from gendef.cli.main import main\n"
-        f"for command in {[command for command in HELP if command != ['train']]}:\n"
+        f"for command in {HELP}:\n"
         "    try:\n"
         "        main([*command, '--help'])\n"
         "    except SystemExit as ended:\n"
@@ -72,8 +75,10 @@ def test_an_unknown_option_ends_with_status_2(command, capsys):
 
 def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     """Modules of arguments do not import the modules whose choices they offer."""
+    from gendef.animation.animate import Border
     from gendef.app.server import USER
     from gendef.cli import (
+        animate_arguments,
         app_arguments,
         edit_arguments,
         export_arguments,
@@ -82,9 +87,10 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
         segment_arguments,
     )
     from gendef.correspondence.prompt_segmentation import Method
-    from gendef.editing.filters import LOOKS
+    from gendef.editing.filters import FILTERS
     from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL
     from gendef.fitting.options import SEGMENT, Layers, Quality
+    from gendef.training.presets import PRESETS, PresetName
     from gendef.video.flow import Kind
     from gendef.visualization.flow import Format
     from gendef.visualization.html_export import DEFAULT_LIMIT
@@ -92,16 +98,19 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     def choices(module, name):
         return typing.get_args(typing.get_type_hints(module.Arguments)[name])
 
+    assert choices(animate_arguments, "border") == typing.get_args(Border)
+    assert choices(animate_arguments, "method") == typing.get_args(Method)
     assert choices(fit_arguments, "quality") == typing.get_args(Quality)
     assert choices(fit_arguments, "layers") == typing.get_args(Layers)
     assert choices(flow_arguments, "kind") == typing.get_args(Kind)
     assert choices(flow_arguments, "format") == typing.get_args(Format)
     assert choices(segment_arguments, "method") == typing.get_args(Method)
+    assert typing.get_args(PresetName) == tuple(PRESETS)
     assert fit_arguments.Arguments.segment == SEGMENT
     assert export_arguments.Arguments.max_megabytes * 1e6 == DEFAULT_LIMIT
     assert edit_arguments.Arguments.diffusion_model == DIFFUSION_MODEL
     assert edit_arguments.Arguments.controlnet == CONTROLNET
-    assert f"filters: {', '.join(LOOKS)};" in edit_arguments.DESCRIPTION
+    assert f"filters: {', '.join(FILTERS)};" in edit_arguments.DESCRIPTION
     assert f"the user name is {USER}." in app_arguments.DESCRIPTION
 
 

@@ -11,9 +11,9 @@ from gendef.kernels.filtered_leaky_relu import filtered_leaky_relu
 from gendef.kernels.registry import FastForm, Kernel, kernels, plain_forms
 from gendef.model.gendef import GenDeF
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import Generator, GeneratorConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig
 from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
 from gendef.training.discriminators import build_discriminator
 from gendef.training.stages import build_stage

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gendef.errors import DataError
-from gendef.media.video_reader import Damage, Frame, _Converter, decode_image, discover, probe, read_frames
+from gendef.media.still_images import decode_image
+from gendef.media.video_reader import Damage, Frame, discover, probe, read_frames
 from gendef.media.zips import natural_key, open_zip, safe_member
 
 
@@ -127,22 +128,6 @@ def test_video_formats(tmp_path, write_video, pan, suffix, codec):
     assert np.abs(np.stack([item.image for item in read]).astype(int) - frames).mean() < 12
     assert [item.time for item in read] == pytest.approx([t / 10 for t in range(10)], abs=0.01)
     assert probe(source).fps == pytest.approx(10, abs=0.01)
-
-
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "yuvj420p"])
-def test_quick_conversion_gives_the_same_pixels(pan, pixels):
-    import av
-
-    frame = av.VideoFrame.from_ndarray(pan(1, 38, 70)[0], format="rgb24").reformat(format=pixels)
-    np.testing.assert_array_equal(_Converter(1.0)(frame), frame.to_ndarray(format="rgb24"))
-
-
-def test_wide_pixels_become_square(pan):
-    import av
-
-    frame = av.VideoFrame.from_ndarray(pan(1, 36, 60)[0], format="rgb24").reformat(format="yuv420p")
-    assert _Converter(4 / 3)(frame).shape == (36, 80, 3)
-    assert _Converter(100.0)(frame).shape == (36, 60, 3)
 
 
 def test_video_filmed_sideways_is_turned_upright(tmp_path, write_video, pan):

@@ -5,13 +5,9 @@ import torch
 from PIL import Image
 
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import (
-    MAX_WAITING,
-    VideoWriter,
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import MAX_WAITING, VideoWriter, write_video
 from gendef.runtime.atomic_file import replacing
 
 
@@ -82,10 +78,10 @@ def test_many_frames_keep_their_order(tmp_path):
 def test_an_error_of_the_encoder_reaches_the_caller(tmp_path, monkeypatch, bad):
     encode, count = VideoWriter._encode, iter(range(1000))
 
-    def failing(self, frame):
+    def failing(self, frame, time):
         if next(count) == bad:
             raise OSError("disk full")
-        encode(self, frame)
+        encode(self, frame, time)
 
     monkeypatch.setattr(VideoWriter, "_encode", failing)
     with pytest.raises(OSError, match="disk full"):

@@ -15,7 +15,8 @@ from gendef.interop import (
     official_generator_state,
 )
 from gendef.kernels.registry import plain_forms
-from gendef.networks.stylegan_v_discriminator import Discriminator, DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig
+from gendef.networks.stylegan_v_discriminator import Discriminator
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(

@@ -6,13 +6,8 @@ from gendef.errors import ConfigError
 from gendef.geometry import folded_share, warp
 from gendef.networks.canonical_config import CanonicalConfig, plan_layers
 from gendef.networks.canonical_generator import build_canonical
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-    from_official_offsets,
-)
-from gendef.networks.motion_encoder import MotionConfig
+from gendef.networks.generator import Generator, from_official_offsets
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
 
 MOTION = MotionConfig(noise_dim=8, num_features=8, kernel_size=3)
 

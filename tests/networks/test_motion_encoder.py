@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gendef.errors import ConfigError
-from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
+from gendef.networks.generator_config import MotionConfig
+from gendef.networks.motion_encoder import MotionEncoder
 
 CONFIG = MotionConfig(noise_dim=8, kernel_size=3, distance=4, min_period=4, max_period=64, num_features=5)
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from gendef.errors import ConfigError
+from gendef.networks.discriminator_config import ProjectedConfig
 from gendef.networks.efficientnet_lite0 import EfficientNetFeatures
-from gendef.networks.projected_discriminator import PatchHead, ProjectedConfig, ProjectedDiscriminator, SpectralConv2d
+from gendef.networks.projected_discriminator import PatchHead, ProjectedDiscriminator, SpectralConv2d
 
 
 @pytest.fixture(scope="module")

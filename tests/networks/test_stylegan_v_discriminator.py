@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gendef.networks.stylegan_v_discriminator import Discriminator, DiscriminatorConfig, minibatch_std, temporal_shift
+from gendef.networks.discriminator_config import DiscriminatorConfig
+from gendef.networks.stylegan_v_discriminator import Discriminator, minibatch_std, temporal_shift
 
 CONFIG = DiscriminatorConfig(resolution=32, channel_base=256, channel_max=32, time_dim=8)
 

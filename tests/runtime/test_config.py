@@ -7,11 +7,8 @@ import pytest
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import GeneratorConfig
-from gendef.networks.motion_encoder import MotionConfig
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
 from gendef.runtime.config import Count, Decay, Fraction, Positive, PositiveFloat, Range, build_config, check_config
 from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
 from gendef.training.presets import PRESETS

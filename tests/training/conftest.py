@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
 from gendef.training.config import FinetuneConfig, StageConfig, TrainConfig
 
 from ..conftest import tiny_config

@@ -17,8 +17,8 @@ from gendef.animation.prior import MotionPrior
 from gendef.animation.scene import Moved, build, moving_nodes
 from gendef.animation.smooth_fields import node_counts, unfolded
 from gendef.errors import InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import read_image, to_uint8
-from gendef.media.video_writer import checked_fps
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_video import LayeredVideo
 

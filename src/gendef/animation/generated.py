@@ -17,7 +17,7 @@ from gendef.model.gendef import GenDeF
 from gendef.model.latent import LatentImages
 from gendef.model.sampling import checked_times
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.clip_format import ClipWriter
+from gendef.video.clip_writer import ClipWriter
 
 MARGIN = 4
 """The canonical image is continued by mirror images for this part of its side on each side: what comes in from beyond

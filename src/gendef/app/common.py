@@ -1,4 +1,4 @@
-"""What the tabs share: an error handler, and pictures and videos made for the page."""
+"""Helpers of the tabs: an error handler, and images and videos for the page."""
 
 import inspect
 import logging
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gendef.video.base import Video
 
 VIEW = 256
-"""Shorter side of videos on the page at least, in pixels."""
+"""Least shorter side of videos on the page, in pixels."""
 MAX_FRAMES = 256
-"""Frames of the longest clip; sliders go so far until there is a clip, for programs never see them adapted to it."""
+"""Frames of the longest clip. Sliders have this range until there is a clip; for API clients always."""
 CANVAS = 512
-"""Shorter side of pictures to draw or click on at least."""
+"""Least shorter side of images to draw or click on, in pixels."""
 _log = logging.getLogger("gendef.app")
 
 

@@ -44,14 +44,14 @@ UNDO = """
 
 
 class EditTab:
-    """Strokes, looks and pictures on one image; the video follows.
+    """Strokes, filters and pictures on one image; the video follows.
 
     Painting happens in the browser, in the page that `gendef export` writes, so that the video follows at once; the
     server gets the finished strokes for everything else.
     """
 
     def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
-        from gendef.editing.filters import LOOKS
+        from gendef.editing.filters import FILTERS
 
         self.app_state, self.state = app_state, state
         gr.Markdown("Paint on the **canonical image** or on any frame of the video: all frames follow.")
@@ -80,7 +80,7 @@ class EditTab:
                         elem_id="edited-picture",
                     )
                     with gr.Row(equal_height=True):
-                        self.look = gr.Dropdown(list(LOOKS), value="sepia", label="Look", min_width=120)
+                        self.look = gr.Dropdown(list(FILTERS), value="sepia", label="Look", min_width=120)
                         self.apply = gr.Button("Apply the look", min_width=120, elem_id="apply-look")
                 self.format = gr.Radio(FORMATS, value=FORMATS[0], label="Download as")
                 self.make = gr.Button("Make the file", elem_id="make-file")
@@ -119,7 +119,7 @@ class EditTab:
         return before, before, gr.update(value=None), gr.update(value=None, visible=False)
 
     def lay_sheet(self, session: Session | None) -> tuple[Any, ...]:
-        """The pictures to paint on, when the tab is opened for a clip that they do not show yet."""
+        """Show the clip in the painter when the tab is opened, unless the painter shows it already."""
         if session is None or not session.versions or session.sheet_laid:
             return session, gr.skip()
         session.sheet_laid = True
@@ -159,13 +159,13 @@ class EditTab:
 
     def put_look(self, session: Session | None, name: str) -> tuple[Any, ...]:
         """A built-in filter on the canonical images."""
-        from gendef.editing.edit import apply_look
+        from gendef.editing.edit import apply_filter
 
         session = session or self.app_state.session()
         session.finish()
         video = session.current
         for number, layer in enumerate(video.layers):
-            video = video.with_layer(number, apply_look(layer.video, name))
+            video = video.with_layer(number, apply_filter(layer.video, name))
         session.keep(video)
         return self._page(session)
 
@@ -178,7 +178,7 @@ class EditTab:
         return self._page(session)
 
     def start_over(self, session: Session | None) -> tuple[Any, ...]:
-        """The clip as it came; this can be undone too."""
+        """Go back to the unedited clip; this can be undone too."""
         session = session or self.app_state.session()
         session.finish()
         session.keep(session.original)

@@ -1,4 +1,4 @@
-"""The tab that shows the field: colours, arrows, the grid it bends."""
+"""The tab that shows the field: as colours, as arrows, as a deformed grid."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ ALTS = (
 
 
 class FieldTab:
-    """One moment of the clip, taken apart."""
+    """One frame of the clip and its field."""
 
     def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
         self.app_state, self.state = app_state, state
@@ -89,7 +89,7 @@ class FieldTab:
         return frame, colours, draw_arrows(frame, offset), grid, facts
 
     def open(self, session: Session | None, time: float) -> tuple[Any, ...]:
-        """The same when the tab is opened; nothing as long as there is no clip."""
+        """`show` for the tab when it is opened; empty while there is no clip."""
         if session is None or not session.versions:
             return (gr.skip(),) * (len(LABELS) + 1)
         return self.show(session, min(time, session.current.num_frames - 1))

@@ -30,7 +30,7 @@ MAX_SIDE = 4096
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What an uploaded file turned out to be."""
+    """Properties of an uploaded video."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ class VideoFacts:
 
 
 def examined(path: str | Path) -> VideoFacts:
-    """Look at an uploaded file before any work is done on it.
+    """Check an uploaded file before any processing.
 
     Raises:
         DataError: it is no video.
@@ -54,7 +54,7 @@ def examined(path: str | Path) -> VideoFacts:
 
     path = Path(path)
     if path.suffix.lower() not in TYPES:
-        raise InputError(f"{path.name} is not of a type that is taken: {', '.join(kind[1:] for kind in TYPES)}")
+        raise InputError(f"{path.name} is not of an accepted type: {', '.join(kind[1:] for kind in TYPES)}")
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -65,14 +65,14 @@ def examined(path: str | Path) -> VideoFacts:
     except (av.FFmpegError, IndexError, StopIteration, ValueError, OSError) as error:
         raise DataError(f"{path.name} is not a video that can be read") from error
     if max(frame.width, frame.height) > MAX_SIDE:
-        raise InputError(f"the video is {frame.width}x{frame.height}: at most {MAX_SIDE} pixels a side are taken")
+        raise InputError(f"the video is {frame.width}x{frame.height}: at most {MAX_SIDE} pixels per side are accepted")
     if seconds > MAX_SECONDS:
-        raise InputError(f"the video is {seconds:.0f} s long: at most {MAX_SECONDS} s are taken, so cut it first")
+        raise InputError(f"the video is {seconds:.0f} s long: at most {MAX_SECONDS} s are accepted; cut it first")
     return VideoFacts(frame.width, frame.height, fps, seconds)
 
 
 class FitTab:
-    """A file in; a canonical image that gets sharper, and a clip like the generated ones, out."""
+    """Fits an uploaded video: shows the canonical image while it improves, then the fitted clip."""
 
     def __init__(self, app_state: AppState, state: gr.State) -> None:
         self.app_state, self.state = app_state, state
@@ -154,7 +154,7 @@ class FitTab:
         light: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        """Fit a video; yields what it has now and then, and the fitted clip in the end."""
+        """Fit a video; yields intermediate results, then the fitted clip."""
         session = session or self.app_state.session()
         if path is None:
             raise InputError("choose a video first")
@@ -172,7 +172,6 @@ class FitTab:
             frames=count,
             budget=float(budget),
             illumination=light,
-            segment=LONGEST_CLIP,  # one canonical image: the other tabs edit that
         )
         job = FitJob(path, options)
         session.job = job

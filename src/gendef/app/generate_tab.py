@@ -22,7 +22,7 @@ TABLE_FRAMES = 48
 
 
 class GenerateTab:
-    """Model, seeds and length in; video, canonical image and field out."""
+    """Generates a video from model, seeds and length; shows canonical image and field."""
 
     def __init__(self, app_state: AppState, state: gr.State) -> None:
         self.app_state, self.state = app_state, state

@@ -1,4 +1,4 @@
-"""What the address shows while the web app is still being imported: a small page of the standard library."""
+"""The start page, shown while the web app is being imported; it uses only the standard library."""
 
 import socket
 import threading
@@ -7,9 +7,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HEADER = "X-Gendef-Loading"
-"""Stands in every answer of the loading page, so that the page knows when the app answers instead."""
+"""Marks every response of the start page, so that the page can tell when the app responds instead."""
 PATIENCE = 10
-"""Seconds that a silent connection is kept."""
+"""Seconds after which an idle connection is closed."""
 PAGE = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -48,7 +48,7 @@ setTimeout(look, 300);
 
 
 class LoadingPage:
-    """Answers on a listening socket until `stop`; what connects later waits for whoever takes the socket over.
+    """Serves the start page on a listening socket until `stop`; later connections wait for the next server on it.
 
     Args:
         listener: bound and listening; it is not closed.
@@ -60,7 +60,7 @@ class LoadingPage:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no further connection."""
+        """Accept no further connection."""
         self._server.shutdown()
         self._thread.join()
 
@@ -69,7 +69,7 @@ class _Answer(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
-        """The page, and nothing else yet."""
+        """The start page; other paths do not exist yet."""
         if self.path.split("?")[0] == "/":
             self._send(HTTPStatus.OK, PAGE, "text/html; charset=utf-8")
         else:
@@ -78,11 +78,11 @@ class _Answer(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        """Nothing can be done yet."""
+        """Refused: the app is not ready."""
         self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"gendef is starting\n", "text/plain")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the app does not log visits either."""
+        """No log of requests, as in the app."""
 
     def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)
@@ -98,7 +98,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    """On a socket that somebody else opened and will use afterwards."""
+    """A server on an existing socket, which it does not close."""
 
     daemon_threads = True
 
@@ -109,4 +109,4 @@ class _Server(ThreadingHTTPServer):
         listener.setblocking(False)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A visitor who went away is no matter for the log."""
+        """Closed connections are not logged."""

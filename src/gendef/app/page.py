@@ -1,4 +1,4 @@
-"""The page: a line about the clip at hand, and the tabs that work on it."""
+"""The page: a line about the current clip, and the tabs that work on it."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from gendef.app.session import AppState, Session
 from gendef.app.track_tab import FollowTab
 
 WAITING = 20
-"""Requests that may wait; further ones are told to come back."""
+"""Requests that may wait; further ones are asked to try again later."""
 SESSION_SECONDS = 3600
-"""A visitor who does nothing for so long is forgotten."""
+"""Inactive time after which a visitor's state is deleted."""
 CACHE_SECONDS = (600, SESSION_SECONDS)
-"""How often old files are looked for, and how old they must be."""
+"""Seconds between deletions of old files, and their minimum age."""
 INTRODUCTION = (
     "# gendef\n"
     "A video is **one still image that moves**. Generate a clip or bring your own, paint on its one image, "
     "follow what it shows."
 )
 
-# System fonts: the usual ones of Gradio come from a server elsewhere.
+# System fonts: Gradio's default fonts are loaded from another server.
 FONT, MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 STYLE = """
 .gradio-container, .gradio-container main { max-width: 1240px !important; width: 100%; margin: 0 auto !important; }
@@ -54,7 +54,7 @@ new MutationObserver(nameVideos).observe(document.documentElement, { childList: 
 
 
 def theme() -> gr.themes.Base:
-    """Colours and fonts of the page; no font comes from elsewhere."""
+    """Colours and fonts of the page; no font is loaded from another server."""
     # Darker than usual: white text on the usual shade of sky is hard to read.
     return gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=FONT, font_mono=MONO).set(
         button_primary_background_fill="*primary_700",
@@ -124,7 +124,7 @@ def build(app_state: AppState) -> gr.Blocks:
 
 
 def _line(session: Session) -> str:
-    """What clip is at hand."""
+    """Description of the current clip."""
     video = session.current
     (height, width), edits = video.size, len(session.versions) - 1
     change = f", {edits} edit{'s' if edits > 1 else ''}" if edits else ""

@@ -1,4 +1,4 @@
-"""Serving the page: where files go, who may come in, what is sent elsewhere (nothing)."""
+"""Serving the page: its files, access, and privacy (no request to other servers)."""
 
 import hmac
 import os
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 USER = "gendef"
 MAX_UPLOAD = 200 * 2**20
-"""Bytes of one uploaded file."""
+"""Largest size of one uploaded file, in bytes."""
 MAX_VISITORS = 64
-"""Visitors whose state is kept; the one that was away longest goes first."""
+"""Visitors whose state is kept; beyond this number the longest inactive one is removed."""
 WAITING = 128
-"""Connections that may wait to be taken."""
+"""Backlog of the listening socket."""
 STOP_SECONDS = 2
-"""How long running requests are waited for at the end."""
+"""Seconds to wait for running requests at the end."""
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Where and for whom the page is served.
+    """Address, access and models of the app.
 
     Attributes:
         host: address to listen on.
         port: 0 takes any free one.
-        password: wanted from visitors; without one only this machine may be served.
+        password: required of visitors; without one only this machine is served.
         models: names, folders or repositories of the models to offer; none stands for all built-in ones.
         open_browser: show the page in the default browser.
     """
@@ -61,13 +61,13 @@ class ServerConfig:
 
 @contextmanager
 def serving(config: ServerConfig, on_listening: Callable[[str], None] = lambda address: None) -> Iterator[str]:
-    """Serve the page while the block runs; gives its address. Everything it wrote is removed at the end.
+    """Serve the page while the block runs; gives its address. All its files are removed at the end.
 
-    The address answers at once, with a page that says that the app is starting; the app takes the same socket over
-    when it has been imported, so that there is no moment at which nobody listens.
+    A start page is served immediately. The app takes over the same socket when it has been imported, so that no
+    connection is refused in between.
 
     Args:
-        on_listening: called with the address as soon as it answers.
+        on_listening: called with the address as soon as the start page is served.
 
     Raises:
         MissingDependencyError: Gradio is not installed.
@@ -126,7 +126,7 @@ def _server(config: ServerConfig, root: Path, models: list[str]) -> "uvicorn.Ser
         right = hmac.compare_digest(password.encode(), (config.password or "").encode())
         return hmac.compare_digest(user.encode(), USER.encode()) and right
 
-    # Neither the app nor its frame offers the pages of FastAPI: they load scripts from elsewhere.
+    # FastAPI's documentation pages are turned off: they load scripts from other servers.
     no_docs: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     app = gr.mount_gradio_app(
         FastAPI(**no_docs),
@@ -147,7 +147,7 @@ def _server(config: ServerConfig, root: Path, models: list[str]) -> "uvicorn.Ser
 
 
 def _offered(models: list[str]) -> list[str]:
-    """The models to offer; they are loaded when somebody wants them, but a wrong name is told at once."""
+    """The models to offer. They are loaded at first use; a wrong name is an error immediately."""
     for name in models:
         if not may_exist(name):
             raise InputError(no_such_model(name))

@@ -1,4 +1,4 @@
-"""What one visitor has: a clip, its edits, clicked points, and a folder of files that nobody else sees."""
+"""State of one visitor: a clip, its edits, clicked points, and a private folder of files."""
 
 import secrets
 import shutil
@@ -32,12 +32,12 @@ class Session:
 
     Attributes:
         folder: holds the files made for this visitor.
-        title: what the clip is, for people.
-        file_of_original: mp4 of the clip as it came.
-        versions: the clip as it came, and after each edit that was kept.
-        edited: the clip as it is now, strokes that are still being drawn included.
-        points: clicked points that count, in pixels of the picture that was clicked on.
-        target: what is followed, and the frame of the points, None for the canonical image.
+        title: description of the clip for the page.
+        file_of_original: mp4 of the unedited clip.
+        versions: the unedited clip, and the clip after each edit.
+        edited: the current clip, with unfinished strokes.
+        points: valid clicked points, in pixels of the clicked image.
+        target: what is tracked, and the frame of the points, None for the canonical image.
         sheet_laid: whether the painter shows this clip already.
         job: the fit that was started last.
         tracks: of the points, for downloads.
@@ -58,17 +58,17 @@ class Session:
     masks: "tuple[Tensor, list[Tensor]] | None" = None
 
     def begin(self, video: "Video", title: str) -> None:
-        """Take a new clip; what belonged to the one before is forgotten."""
+        """Start with a new clip; the state of the previous one is deleted."""
         self.versions, self.edited, self.title, self.sheet_laid, self._field = [video], video, title, False, None
         self.forget_clicks()
 
     def forget_clicks(self) -> None:
-        """Forget points, boxes and what came of them."""
+        """Delete points, boxes and the tracks and masks made from them."""
         self.points, self.target, self.tracks, self.masks = [], None, None, None
 
     @property
     def original(self) -> "Video":
-        """The clip as it came.
+        """The unedited clip.
 
         Raises:
             InputError: there is none.
@@ -79,7 +79,7 @@ class Session:
 
     @property
     def current(self) -> "Video":
-        """The clip as it is now.
+        """The current clip.
 
         Raises:
             InputError: there is none.
@@ -129,7 +129,7 @@ class Session:
 
 
 class AppState:
-    """What all visitors share: the folder of their folders, and the models, loaded when first asked for.
+    """State shared by all visitors: the folder of their folders, and the models, loaded at first use.
 
     Args:
         root: an empty folder, for files of visitors.
@@ -151,7 +151,7 @@ class AppState:
         return session
 
     def end(self, session: Session | None) -> None:
-        """End a visitor's work and remove the files."""
+        """End a visitor's fit and remove their files."""
         if session is not None:
             if session.job is not None:
                 session.job.cancel()
@@ -162,7 +162,7 @@ class AppState:
         """A model, for one visitor at a time.
 
         Raises:
-            InputError: not one of those that were offered.
+            InputError: not one of the offered models.
         """
         from gendef.model.gendef import GenDeF
 

@@ -1,4 +1,4 @@
-"""The tab that follows points and objects."""
+"""The tab that tracks points and segments objects."""
 
 import zipfile
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ POINTS, CLICK, BOX = "Points", "Object: click on it", "Object: two corners of a 
 MAX_POINTS = 200
 NOTHING = "Nothing is followed yet: click on the picture."
 SPOT, NEARLY_ALL = 0.005, 0.9
-"""Shares of a picture below and above which a mask is hardly what was meant."""
+"""Shares of the image below and above which a mask is probably wrong."""
 
 
 class FollowTab:
-    """Clicks on a picture in; trails or masks over the video out."""
+    """Shows trails or masks over the video for clicks on an image."""
 
     def __init__(self, app_state: AppState, state: gr.State) -> None:
         self.app_state, self.state = app_state, state
@@ -82,7 +82,7 @@ class FollowTab:
         return gr.update(maximum=count - 1, value=0), picture, None, NOTHING, hidden
 
     def start_again(self, session: Session | None, mode: str, place: str, frame: float) -> tuple[Any, ...]:
-        """Forget the clicks and show the picture to click on."""
+        """Delete the clicks and show the image to click on."""
         session = session or self.app_state.session()
         session.forget_clicks()
         number = _number(session, place, frame)
@@ -100,7 +100,7 @@ class FollowTab:
         return self.at(session, mode, place, frame, x, y)
 
     def at(self, session: Session | None, mode: str, place: str, frame: float, x: float, y: float) -> tuple[Any, ...]:
-        """Follow one more point, or the object at it; x and y in pixels of the frame or the canonical image."""
+        """Track one more point, or segment the object at it; x and y in pixels of the frame or the canonical image."""
         session = session or self.app_state.session()
         number = _number(session, place, frame)
         if mode not in (POINTS, CLICK, BOX):
@@ -208,7 +208,7 @@ def _picture(session: Session, number: int | None, size: tuple[int, int]) -> np.
 def _mask(picture: np.ndarray, size: tuple[int, int], marks: dict[str, Any]) -> np.ndarray:
     """The marked object, bool, at a frame's own size.
 
-    It is looked for in an enlarged picture: in one of 64 pixels a click is a pixel or two, and so is what it finds.
+    It is segmented in an enlarged image: at 64 pixels a click covers a pixel or two, and so would the mask.
     """
     from gendef.correspondence.prompt_segmentation import mask_from_prompts
 
@@ -226,7 +226,7 @@ def _mask(picture: np.ndarray, size: tuple[int, int], marks: dict[str, Any]) -> 
 
 
 def _advice(mask: np.ndarray, marks: dict[str, Any]) -> str:
-    """What to do next about a mask on the picture that was clicked on."""
+    """A suggestion for a mask that is probably wrong."""
     if mask.mean() < SPOT:
         return "That is no more than a spot, for nothing around has a clear edge: click on more of it, or try a box."
     if mask.mean() > NEARLY_ALL:

@@ -1,1 +1,1 @@
-"""What `gendef bench` measures: the phases of sampling, with and without the fast forms of the kernels."""
+"""Measurements of `gendef bench`: the phases of sampling, with and without the fast forms of the kernels."""

@@ -1,4 +1,4 @@
-"""What was measured on: processor, versions, and how fast it multiplies matrices."""
+"""Description of the machine: processor, versions, and its rate of matrix products."""
 
 import os
 import platform
@@ -39,13 +39,13 @@ def _processor() -> str:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def timed(function: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """Seconds that a call takes, and what it gives."""
+    """Seconds that a call takes, and its result."""
     wait(device)
     start = time.perf_counter()
     result = function()

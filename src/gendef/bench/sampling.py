@@ -1,4 +1,4 @@
-"""Phases of sampling a video, timed one by one, and the arithmetic each of them holds."""
+"""Time and arithmetic of each phase of sampling a video."""
 
 import statistics
 import tempfile
@@ -15,11 +15,7 @@ from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
 from gendef.model.compiled_fields import CompiledFields
 from gendef.model.sampling import frames_at_once
-from gendef.networks.generator import (
-    Content,
-    Generator,
-    Motion,
-)
+from gendef.networks.generator import Content, Generator, Motion
 from gendef.runtime.precision import name_of
 from gendef.video.canonical_video import CanonicalVideo
 
@@ -71,7 +67,7 @@ def bench_sampling(
 
     Args:
         frames: length of the video.
-        runs: the medians of so many videos are reported, after a first that is not counted.
+        runs: number of timed videos, after one that is not counted; medians are reported.
         reference: also time the plain forms of all kernels (canonical image and a few frames), in the same run.
         compiled: have torch compile the network of the fields for the measured videos (not with the plain forms).
         on_step: called `steps(runs, reference)` times.
@@ -92,7 +88,7 @@ def bench_sampling(
                 seconds[phase].append(spent[phase])
             edits.append(edit)
         on_step()
-    run.deform_at = generator.deform_at  # what follows looks into the networks, which compiled ones do not let
+    run.deform_at = generator.deform_at  # compiled networks hide what the counters below need
     rate = matmul_rate(device, generator.compute_dtype or torch.float32)
     medians = {phase: statistics.median(values) for phase, values in seconds.items()}
     work = _arithmetic(run)

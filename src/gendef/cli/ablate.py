@@ -5,7 +5,7 @@ import sys
 
 from gendef.cli.ablate_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
-from gendef.cli.train import from_file
+from gendef.cli.train_arguments import from_file
 from gendef.cli.values import parse_seeds
 from gendef.errors import InputError
 

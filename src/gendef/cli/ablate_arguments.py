@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gendef.cli.common import COMMON, CommonOptions
+from gendef.training.presets import PresetName
 
 DESCRIPTION = """Train every row of a comparison of the paper under an equal budget, measure them, and write one table
 with the paper's numbers beside ours. Stop it at any moment; the same command continues. On a CPU the budget counts
@@ -27,19 +28,19 @@ class Arguments:
     data: Path
     """Data archive made by `gendef data prepare`, to train on."""
     out: Path
-    """Folder of the suite: one run a row, table.md and table.json."""
+    """Folder of the suite: one run per row, table.md and table.json."""
     suite: Literal["baselines", "paper"] = "baselines"
     """Table 1, or the ablations."""
-    preset: Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"] = "tiny32"
+    preset: PresetName = "tiny32"
     """Networks and settings of GenDeF; the other rows follow from it."""
     config: Path | None = None
     """YAML file with settings that differ from the preset."""
     pretrain_minutes: float = 10.0
-    """Budget of stage 1; rows without it have as much more for stage 2."""
+    """Budget of stage 1 in minutes; rows without stage 1 use it for stage 2."""
     finetune_minutes: float = 10.0
-    """Budget of stage 2."""
+    """Budget of stage 2 in minutes."""
     rows: str | None = None
-    """Train and measure these rows only, such as gendef,stylegan-v; the table shows all that are there."""
+    """Train and measure only these rows, such as gendef,stylegan-v; the table shows all finished rows."""
     real: Path | None = None
     """Real clips to compare with; default the training data, as in the literature."""
     measures: str = "fvd16,fvd128,fvd16x8,fid"
@@ -53,11 +54,11 @@ class Arguments:
     detector_weights: Path | None = None
     """File of the I3D weights, or the folder to look in; default the folder GENDEF_WEIGHTS."""
     paper_data: str = "SkyTimelapse"
-    """Data set whose numbers of the paper stand in the table."""
+    """Data set whose numbers from the paper are shown in the table."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     micro_batch: int | None = None
-    """Compute so many samples of a batch at once: less memory for one more forward pass."""
+    """Samples of a batch that are computed at once; fewer need less memory and one more forward pass."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the table as JSON."""
     common: CommonOptions = COMMON

@@ -29,7 +29,7 @@ class Arguments:
     port: int = 7860
     """Port to listen on; 0 takes any free one."""
     password: str | None = None
-    """Wanted from visitors; needed when others than this machine are served."""
+    """Password of visitors; required if the address can be reached from other machines."""
     models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL")] = ()
     """Built-in models, model folders or hub repositories to offer; default all built-in ones."""
     open: bool = False

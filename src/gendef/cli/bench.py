@@ -16,7 +16,7 @@ from gendef.networks.generator import Generator
 from gendef.runtime.atomic_file import replacing
 from gendef.runtime.devices import choose_device
 from gendef.runtime.precision import compute_dtype
-from gendef.training.presets import PRESETS, preset
+from gendef.training.presets import preset
 
 
 def main(argv: list[str]) -> int | None:
@@ -61,8 +61,6 @@ def _generator(arguments: Arguments) -> Generator:
     if arguments.preset is None:
         name = arguments.model or "sky"
         return GenDeF.from_pretrained(name, device=device, precision=arguments.precision).generator
-    if arguments.preset not in PRESETS:
-        raise InputError(f"unknown preset {arguments.preset!r}; one of: {', '.join(PRESETS)}")
     torch.manual_seed(0)
     generator = Generator(preset(arguments.preset).generator).eval().requires_grad_(False).to(device)
     generator.compute_dtype = compute_dtype(arguments.precision, device)

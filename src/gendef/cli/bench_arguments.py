@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from gendef.cli.common import COMMON, CommonOptions
+from gendef.training.presets import PresetName
 
 DESCRIPTION = (
     "Time the sampling of a video, phase by phase, beside the plain torch forms of all "
@@ -22,24 +23,24 @@ class Arguments:
 
     model: str | None = None
     """Built-in model, model folder, or hub repository."""
-    preset: str | None = None
+    preset: PresetName | None = None
     """The networks of a training preset with random weights instead, such as sky256 (the paper's size)."""
     frames: int = 128
     """Frames of the video."""
     runs: int = 3
-    """Videos whose median is taken, after one to warm up."""
+    """Number of timed videos after one to warm up; medians are reported."""
     reference: bool = True
     """Time the plain torch forms of the kernels, too."""
     threads: int | None = None
-    """Threads of the processor; default all."""
+    """CPU threads; default all."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the feature maps, with the plain forms too; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
+    """Type of the feature maps, also for the plain forms; auto: bfloat16 on CUDA GPUs and CPUs with AMX."""
     compile: bool = False
     """Have torch compile the network of the fields; not with the plain forms."""
     out: Path | None = None
-    """Also write the figures to this JSON file (benchmarks/compare.py sets two of them side by side)."""
+    """Also write the figures to this JSON file; benchmarks/compare.py compares two such files."""
     json: bool = False
     """Print the figures as JSON."""
     common: CommonOptions = COMMON

@@ -1,4 +1,4 @@
-"""Options that every command has, and the messages that they choose."""
+"""Options that every command has, and the set-up of logging."""
 
 import logging
 import sys
@@ -24,7 +24,7 @@ CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
 
 
 class _StandardError(logging.Handler):
-    """Writes to what `sys.stderr` is at that moment: a progress bar puts itself in its place."""
+    """Writes to the current `sys.stderr`, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)

@@ -113,7 +113,7 @@ def _info(argv: list[str]) -> int | None:
         archive: tyro.conf.Positional[Path]
         """The data archive."""
         sheet: Path | None = None
-        """Write a contact sheet to this image file: a row a clip."""
+        """Write a contact sheet to this image file, one row per clip."""
         rows: int = 12
         """Clips on the sheet, evenly spaced over the archive."""
         columns: int = 10

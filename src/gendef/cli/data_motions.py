@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-DESCRIPTION = """Make motion data from videos: for windows of frames, where each place of a frame lies in the window's
-middle frame, by chained optical flow. `gendef train --model motion` learns motion from it.
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
+
+DESCRIPTION = """Make motion data from videos: for windows of frames, the position of each pixel of a frame in the
+window's middle frame, by chained optical flow. `gendef train --model motion` learns motion from it.
 
 example: gendef data motions my_clouds/ --out sky.motions
 
@@ -26,7 +28,7 @@ def main(argv: list[str]) -> int | None:
         source: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE...")]
         """Video files, folders of frames, folders of those, zips of clips."""
         out: Path
-        """The file to write. Interrupted, the same command goes on."""
+        """The file to write. The same command continues an interrupted run."""
         config: Annotated[MotionDataConfig, tyro.conf.arg(name="")]
         label: str | None = None
         """Domain of the videos, such as sky or water; default the name of the file."""
@@ -38,8 +40,10 @@ def main(argv: list[str]) -> int | None:
         """Processes; default one per CPU. The result does not depend on it."""
         json: tyro.conf.FlagCreatePairsOff[bool] = False
         """Print the result as JSON."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(Arguments, args=argv, prog="gendef data motions", description=DESCRIPTION)
+    set_up_logging(arguments.common)
     from gendef.animation.motion_data import MotionProgress, make_motion_data
     from gendef.cli.progress import progress_bar
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from gendef.cli.edit_arguments import Arguments, parse
+from gendef.cli.edit_output import EditedVideo, at_detail_of, find_source
 from gendef.cli.layers import chosen_layer
 from gendef.cli.progress import progress_bar
 from gendef.editing import edit
@@ -15,18 +16,14 @@ from gendef.editing.layers import carry_edit, draw_on_frame
 from gendef.editing.prompt import load_pipeline, repaint
 from gendef.editing.style_transfer import apply_style, load_style
 from gendef.errors import InputError
-from gendef.media.images import read_image, to_uint8, write_image
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.images import read_image, write_image
+from gendef.media.video_writer import write_video
 from gendef.runtime.atomic_folder import staged
 from gendef.runtime.devices import choose_device
 from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
-from gendef.visualization.figure import scaled_size
 
 EDITS = ("canonical", "style", "prompt", "filter", "overlay", "overlay_frame")
 """Options that change something."""
@@ -41,13 +38,13 @@ def main(argv: list[str]) -> int | None:
 def run(arguments: Arguments) -> int | None:
     """Run the command."""
     before = load_clip(arguments.clip)
-    size = scaled_size(before.size, arguments.size)
+    source = find_source(before, arguments)
+    if source is not None and any(getattr(arguments, name) is not None for name in ("overlay", "overlay_frame")):
+        before = at_detail_of(before, source)
     after = edited(before, arguments)
+    video = EditedVideo(before, after, arguments, source)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
-
-        def frames() -> Iterator[np.ndarray]:
-            return (frame for chunk in after.iter_frames(size) for frame in to_uint8(chunk))
 
         def counted(pictures: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             for frame in pictures:
@@ -55,25 +52,35 @@ def run(arguments: Arguments) -> int | None:
                 yield frame
 
         after.save(folder / "clip")
-        write_video(folder / "edited.mp4", counted(frames()), after.fps)
-        write_video(folder / "before_after.mp4", counted(comparison_frames([before, after])), after.fps)
+        video.write(folder, counted(video.frames()))
+        write_video(
+            folder / "before_after.mp4",
+            counted(comparison_frames([before, after])),
+            after.fps,
+            times=after.frame_times,
+        )
         write_image(folder / "sheet.png", comparison_sheet([before, after], ["before", "after"]))
-        if arguments.gif:
-            write_gif(folder / "edited.gif", frames(), after.fps)
     share, change = extent_of_change(before, after)
+    written = {
+        "clip": str(arguments.out / "clip"),
+        "video": str(arguments.out / video.file_name),
+        "over": None if video.source is None else str(video.source.source.path),
+        "size": [video.size[1], video.size[0]],
+    }
     if arguments.json:
-        report = {"clip": str(arguments.out / "clip"), "video": str(arguments.out / "edited.mp4")}
-        print(json.dumps({**report, "changed_share": share, "mean_change": change, "edits": after.info["edits"]}))
+        print(json.dumps({**written, "changed_share": share, "mean_change": change, "edits": after.info["edits"]}))
     else:
+        over = "the clip's rendering" if video.source is None else f"over {video.source.source.path.name}"
         print(
-            f"{100 * share:.1f} % of the pixels of {after.num_frames} frames changed; clip in {arguments.out / 'clip'},"
-            f" look at {arguments.out / 'before_after.mp4'} and {arguments.out / 'sheet.png'}"
+            f"{100 * share:.1f} % of the pixels of {after.num_frames} frames changed; {written['video']} is {over}, "
+            f"the clip in {written['clip']}; look at {arguments.out / 'before_after.mp4'} and "
+            f"{arguments.out / 'sheet.png'}"
         )
     return 0
 
 
 def edited(video: Video, arguments: Arguments) -> Video:
-    """All edits that the options ask for, on the layer of --layer; a drawing on a frame without it, on all layers.
+    """All requested edits, on the layer of --layer; a drawing on a frame without --layer applies to all layers.
 
     Filters, styles and prompts are given to every segment of the layer, if no mask bounds them; everything else is
     carried from one segment to the next.
@@ -123,7 +130,7 @@ def _within(arguments: Arguments, start: int) -> Arguments:
 
 
 def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[CanonicalVideo, list[str]]:
-    """All edits that the options ask for, on one canonical image; and a text for each.
+    """All requested edits on one canonical image, and a description of each.
 
     Raises:
         InputError: they ask for none, or one cannot be made.
@@ -140,7 +147,7 @@ def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[Canonical
         result = result.with_canonical(_repainted(result, arguments))
         done.append(f"prompt {arguments.prompt!r}, seed {arguments.seed}")
     if arguments.filter is not None:
-        result = edit.apply_look(result, arguments.filter)
+        result = edit.apply_filter(result, arguments.filter)
         done.append(f"filter {arguments.filter}")
     if arguments.overlay is not None:
         result = edit.overlay(result, read_image(arguments.overlay))

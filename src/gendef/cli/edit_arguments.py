@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -28,26 +28,26 @@ class Arguments:
     out: Path = field(default=Path("edited"))
     """Folder for the edited clip, edited.mp4, before_after.mp4 and sheet.png."""
     canonical: Path | None = None
-    """Picture of any size for the place of the canonical image: edit the clip's canonical.png in any program."""
+    """Picture of any size that replaces the canonical image: edit the clip's canonical.png in any program."""
     style: Path | None = None
-    """Paint with a feed-forward style network: .onnx, .safetensors or .pth."""
+    """Apply a feed-forward style network: .onnx, .safetensors or .pth."""
     prompt: str | None = None
-    """Paint anew as a text says, with a diffusion model; downloads it at the first use, a GPU is advised."""
+    """Change the image by a text prompt with a diffusion model, downloaded at first use; a GPU is advised."""
     filter: str | None = None
-    """Built-in look, such as sepia or hue:180."""
+    """Built-in filter, such as sepia or hue:180."""
     overlay: Path | None = None
     """Picture with transparency, drawn over the canonical image."""
     overlay_frame: tuple[int, Path] | None = None
     """Frame number, and a picture with transparency drawn over that frame; carried to all others."""
     layer: int | None = None
-    """Layer that is edited, in a clip of layers; default 0, the one at the back; for --overlay-frame all of them."""
+    """Layer to edit in a clip with layers; default 0, the rearmost; for --overlay-frame all layers."""
     mask: Path | None = None
-    """Picture over the canonical image: white where edits show, black where the video stays."""
+    """Mask on the canonical image: edits apply where it is white."""
     side: int | None = None
-    """Shorter side, in pixels, at which --style and --prompt paint; default the canonical image's for --style, 512 for
+    """Shorter side, in pixels, at which --style and --prompt run; default the canonical image's for --style, 512 for
     --prompt."""
     strength: float = 0.7
-    """How much --prompt paints anew, up to 1."""
+    """How much --prompt changes the image, up to 1."""
     steps: int = 30
     """Denoising steps of --prompt."""
     seed: int = 0
@@ -59,11 +59,23 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto, for --prompt."""
     size: int | None = None
-    """Shorter side of edited.mp4 in pixels; default the clip's own."""
+    """Shorter side of the edited video in pixels; default that of the source, or of the clip without a source."""
+    source: Path | None = None
+    """The original footage, to which the edit is applied; default its path when the clip was fitted."""
+    rendered: bool = False
+    """Write the rendering of the clip, not the edit over the original footage."""
+    layer_only: bool = False
+    """Write only the edit, with transparency; needs --codec prores4444, ffv1 or vp9."""
+    codec: Literal["h264", "hevc", "prores", "prores4444", "ffv1", "vp9"] = "h264"
+    """Codec of the edited video, which determines the suffix of its file."""
+    crf: int | None = None
+    """Constant rate factor of h264, hevc and vp9: lower is better quality and a larger file; default near lossless."""
+    no_audio: bool = False
+    """Omit the sound of the source."""
     gif: bool = False
     """Also write edited.gif."""
     json: bool = False
-    """Print what was written, and how much of the video changed, as JSON."""
+    """Print the written files and the share of changed pixels as JSON."""
     common: CommonOptions = COMMON
 
 

@@ -70,7 +70,7 @@ def _open(arguments: Comparison) -> tuple["ClipSet", "ClipSet", list[int], list[
 
 
 def _announce(fake: "ClipSet", real: "ClipSet", counts: list[list[int]], sampling: "Sampling") -> None:
-    """Say on standard error what will be measured, and what would make the comparison weak."""
+    """Print on standard error what will be measured, and warnings about the comparison."""
     several = f", for each of {len(counts[0])} seeds" if len(counts[0]) > 1 else ""
     sides = zip((fake, real), counts, strict=True)
     text = " and ".join(f"{own[0]} clips of {side.name} ({side.kind})" for side, own in sides)
@@ -84,7 +84,7 @@ def _announce(fake: "ClipSet", real: "ClipSet", counts: list[list[int]], samplin
 
 
 class _TimeEstimate:
-    """Says once, after the first clips, how long all of them will take."""
+    """Prints once, after the first clips, the estimated time of the whole measurement."""
 
     AFTER_CLIPS = 8
     LEAST_SECONDS = 30.0
@@ -194,7 +194,7 @@ def _short(value: Any) -> str:
 
 
 def _say(report: dict[str, Any], as_json: bool, out: Path | None) -> None:
-    """Print a report of distances, and write it where asked."""
+    """Print a report of distances, and write it to --out."""
     from gendef.evaluation.report import to_json
 
     text = to_json(report)

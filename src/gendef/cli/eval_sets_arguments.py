@@ -50,26 +50,26 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides, and the clips that are drawn from them."""
+    """The two sides, and the clips that are drawn from them."""
 
     fake: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FAKE")]
     """Data archive, folder of videos, saved clips, video file, or model."""
     real: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REAL")]
-    """The same."""
+    """The other side, of the same kinds."""
     frames: int = 16
-    """Frames a clip."""
+    """Frames per clip."""
     stride: int = 1
     """Take every stride-th frame."""
     clips_per_video: int = 1
-    """Clips from each video; 0 takes all that fit side by side."""
+    """Clips from each video; 0 takes all that fit without overlap."""
     count: int = 2048
-    """At most so many clips of each side; a model makes exactly so many."""
+    """Largest number of clips of each side; a model generates exactly this number."""
     seeds: str = "0"
-    """Measure with each of these seeds, such as 0-4, which draw other clips, and report mean and spread."""
+    """Seeds, such as 0-4: measure other clips with each, and report mean and spread."""
     size: int | None = None
-    """Bring the frames of both sides to squares of this side first."""
+    """First resize the frames of both sides to squares of this side, in pixels."""
     fit: Literal["crop", "stretch"] = "crop"
-    """What to do with frames that are not square."""
+    """How frames that are not square become square."""
     truncation: float = 1.0
     """Truncation of a model's videos."""
     start: Literal["random", "zero"] = "random"
@@ -100,7 +100,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Distance(Comparison):
-    """And the network whose features are compared."""
+    """Options of distances of features."""
 
     detector: str = "i3d"
     """Feature network: a registered name, or module:name of your own."""
@@ -116,12 +116,12 @@ class Distance(Comparison):
 
 @dataclass(frozen=True)
 class Frames(Distance):
-    """The same for single frames, of which a video gives many."""
+    """Options of distances of single frames."""
 
     frames: int = 1
-    """Frames a clip."""
+    """Frames per clip."""
     clips_per_video: int = 0
-    """Clips from each video; 0 takes all that fit side by side."""
+    """Clips from each video; 0 takes all that fit without overlap."""
     detector: str = "efficientnet-lite0"
     """Feature network: a registered name, or module:name of your own."""
     batch_size: int = 16

@@ -1,4 +1,4 @@
-"""The measures of `gendef eval` that look at one video, or at one beside its truth."""
+"""The measures of `gendef eval` of one video, or of one video and its ground truth."""
 
 import itertools
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def tracking(arguments: Tracking) -> dict[str, Any]:
         ratio = np.array([size[1], size[0]]) / np.array(_size_of(seen))[::-1]
         positions = (positions + 0.5) * ratio - 0.5
     query = _query_frames(arguments, seen, true, points, visible)
-    # What is never visible cannot be asked for.
+    # A point that is never visible cannot be a query.
     asked = query < visible.shape[1]
     score = tap_vid(
         positions[asked],
@@ -131,7 +131,7 @@ def _size_of(arrays: dict[str, Any]) -> tuple[int, int] | None:
 def _query_frames(
     arguments: Tracking, seen: dict[str, Any], true: dict[str, Any], points: np.ndarray, visible: np.ndarray
 ) -> np.ndarray:
-    """The frame each track was asked for at; the number of frames for points that are never visible."""
+    """The query frame of each track; the number of frames for points that are never visible."""
     if arguments.query_frame is not None:
         return np.full(len(points), arguments.query_frame)
     if "query_frames" in seen:

@@ -1,4 +1,4 @@
-"""Arguments of the measures of `gendef eval` that look at one video, or at one beside its truth."""
+"""Arguments of the measures of `gendef eval` of one video, or of one video and its ground truth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class Reconstruction:
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video file, folder of frames, or saved clip."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """What it should be, as long; a size of its own is brought to that of VIDEO."""
+    """Ground truth of the same length; another size is resized to that of VIDEO."""
     lpips_weights: Path | None = None
     """Weights of LPIPS, or the folder to look in; without them LPIPS is left out."""
     json: Flag = False
@@ -78,9 +78,9 @@ class Tracking:
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """True tracks, .npz."""
     mode: Literal["first", "strided"] = "first"
-    """Score the frames after the query frame, or all but it."""
+    """first: score the frames after the query frame; strided: all but the query frame."""
     query_frame: int | None = None
-    """The frame all points were asked for at; default what the files say, or the first that shows a point."""
+    """Query frame of all points; default that in the files, or the first frame that shows a point."""
     size: tuple[int, int] | None = None
     """Height and width of the frames of the true tracks; distances are counted in frames of 256x256."""
     json: Flag = False

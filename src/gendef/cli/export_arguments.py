@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -10,7 +10,9 @@ from gendef.cli.common import COMMON, CommonOptions
 
 DESCRIPTION = (
     "Write a clip as one HTML file that needs no server and no network: it plays, shows the deformation field, and "
-    "lets whoever opens it paint on the canonical image and watch the moving video follow.\n\n"
+    "lets whoever opens it paint on the canonical image and watch the moving video follow. With --to, write STMaps and "
+    "scripts for a compositing program instead.\n\n"
+    "example: gendef export clip --to nuke --out for_nuke\n\n"
     "example: gendef export videos/seed0000 --html clip.html\n\n"
     'example: gendef export videos/seed0000 --html clip.html --title "A morning in May" --max-megabytes 8'
 )
@@ -24,10 +26,16 @@ class Arguments:
     """Clip folder."""
     html: Path = Path("clip.html")
     """The page to write."""
+    to: Literal["nuke", "fusion", "blender"] | None = None
+    """Write STMaps, inverse STMaps and the canonical image as EXR for this program, and clip.nk for Nuke."""
+    out: Path | None = None
+    """Folder for --to; default the program's name."""
+    size: int | None = None
+    """Shorter side of the STMaps in pixels; default the clip's."""
     title: str | None = None
     """Heading of the page; default the clip folder's name."""
     max_megabytes: float = 4.0
-    """Size the page may have; the field is stored more coarsely where it would get larger."""
+    """Largest size of the page; the field is stored more coarsely to stay below it."""
     json: bool = False
     """Print what was written as JSON."""
     common: CommonOptions = COMMON

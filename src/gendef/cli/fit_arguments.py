@@ -44,23 +44,27 @@ class Arguments:
     frames: int | None = None
     """Number of frames; default all."""
     quality: Literal["fast", "default", "best"] = "default"
-    """How long to refine."""
+    """Number of refinement sweeps."""
     budget: str | None = None
     """Time to spend, such as 60s or 5m, whatever the quality; the result then depends on the machine."""
     seed: int = 0
     """The same seed gives the same result, if there is no budget."""
     model: str | None = None
-    """Find the clip in this model instead (built-in, folder, or hub repository), and tune a copy of it to the clip."""
+    """Fit the clip inside this model (built-in, folder, or hub repository), and tune a copy of the model to it."""
     masks: Path | None = None
-    """Folder of masks, one a frame, such as gendef segment writes; or a picture, the mask of the first frame.
+    """Folder of masks, one per frame, as gendef segment writes them; or one image, the mask of the first frame.
     Each label becomes a layer of its own."""
     layers: Literal["one", "auto"] = "one"
-    """auto detects independently moving objects and gives them a layer in front of the background."""
+    """auto detects moving objects and gives them a layer in front of the background."""
     illumination: bool = False
     """Estimate the illumination of each frame too, apart from the canonical image: for clips that get brighter or
     darker."""
     segment: int = 120
     """Frames that one canonical image holds at most; longer clips become overlapping segments, each with its layers."""
+    fps: float | None = None
+    """Frames a second, evenly spaced, instead of what the video says; 25 for pictures."""
+    stream: int | None = None
+    """Which video stream of a file with several; default the film."""
     json: bool = False
     """Print the report as JSON."""
     common: CommonOptions = COMMON
@@ -84,6 +88,8 @@ class Arguments:
             masks=self.masks,
             layers=self.layers,
             segment=self.segment,
+            fps=self.fps,
+            stream=self.stream,
         )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STATE = ".inversion-state.safetensors"
 PREVIEW_EVERY = 5.0
-"""Seconds between two previews, at least."""
+"""Least number of seconds between two previews."""
 SHEET_FRAMES, SHEET_SIDE = 6, 128
 MOTIONS = (1, 2)
 """Seeds of the other motions on the sheet."""

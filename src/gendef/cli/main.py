@@ -25,14 +25,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("gendef.cli.eval", "measure videos: FVD, KVD, motion, reconstruction, tracks, masks"),
     "flow": ("gendef.cli.flow", "optical flow of a clip, as files and drawn"),
     "fit": ("gendef.cli.fit", "fit a canonical image and a deformation field to a real video"),
-    "export": ("gendef.cli.export", "a clip as one web page that plays and can be painted on"),
+    "export": ("gendef.cli.export", "a clip as a web page, or as STMaps for compositing programs"),
+    "import": ("gendef.cli.import", "a clip from the STMaps of another program"),
     "app": ("gendef.cli.app", "the web app: generate, edit, track and fit in a browser"),
     "track": ("gendef.cli.track", "follow points through a clip or a video"),
     "segment": ("gendef.cli.segment", "carry a mask or labels through a clip or a video"),
     "bench": ("gendef.cli.bench", "time the sampling of a model on this machine"),
 }
 
-# Those that make and free large feature maps for as long as they run.
+# Commands that repeatedly allocate and free large feature maps.
 KEEPING = ("sample", "animate", "train", "ablate", "bench")
 
 
@@ -63,13 +64,13 @@ def _run(command: str, argv: list[str]) -> int:
 
 
 def _process() -> str:
-    """Which process reports an error, if torchrun or `--processes` started several."""
+    """The number of this process for error messages, if torchrun or `--processes` started several."""
     rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE", "1")
     return f" (process {rank} of {size})" if rank and size != "1" else ""
 
 
 def _what_failed(error: OSError) -> str:
-    """The reason, the file, and what the program was doing: the innermost function of gendef in the traceback."""
+    """The reason, the file, and the innermost function of gendef in the traceback."""
     reason = error.strerror or str(error) or type(error).__name__
     names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     files = " -> ".join(repr(os.fsdecode(name)) for name in names)
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (GendefError, OSError) as error:
         if "--debug" in rest:
             traceback.print_exc()
-        # An OSError is a full disk, a missing folder or a permission: as much the user's to mend.
+        # An OSError (full disk, missing folder, permission) is usually something that the user can fix.
         text = str(error) if isinstance(error, GendefError) else _what_failed(error)
         print(f"gendef {command}{_process()}: {text}", file=sys.stderr)
         return 2

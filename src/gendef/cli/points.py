@@ -37,7 +37,7 @@ def parse_points(texts: Sequence[str]) -> list[tuple[float, float]]:
 
 
 def read_points(path: Path) -> list[tuple[float, float]]:
-    """Points of a file, from its columns x and y, or from its first two where it has no heading.
+    """Points of a file, from its columns x and y, or from its first two columns if it has no header.
 
     Raises:
         InputError: the file is missing, is no text, or holds no points.

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A rich progress bar; invisible where standard error is not a terminal."""
+    """A rich progress bar; invisible if standard error is not a terminal."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),

@@ -87,7 +87,7 @@ def run(arguments: Arguments) -> int | None:
 
 
 def _baseline_files(video: BaselineVideo, path: Path, arguments: Arguments, fps: float) -> dict[str, str]:
-    """The mp4 of a video without a field, and what else was asked for."""
+    """Write the mp4 of a video without a field, and the other requested files."""
     if arguments.draw:
         raise ModelError(f"{arguments.model} outputs frames directly and has no field: leave --draw out")
     video.fps = fps
@@ -102,7 +102,7 @@ def _baseline_files(video: BaselineVideo, path: Path, arguments: Arguments, fps:
 
 
 def _files_beside(folder: Path, arguments: Arguments) -> dict[str, str]:
-    """The mp4 beside the clip folder, and what else was asked for."""
+    """Write the mp4 beside the clip folder, and the other requested files."""
     mp4 = folder.with_suffix(".mp4")
     shutil.copyfile(folder / PREVIEW, mp4)
     files = {"mp4": str(mp4)}

@@ -21,17 +21,17 @@ class Arguments:
     seeds: str = "0-3"
     """Seeds, such as 0-15 or 1,5,9."""
     frames: int = 64
-    """Frames a video."""
+    """Frames per video."""
     truncation: float = 1.0
-    """1 for full variety, less for cleaner and more alike videos."""
+    """1 for full variety; lower values give cleaner, more similar videos."""
     fps: float | None = None
     """Frame rate of the files; default that of the training data."""
     slow_motion: float = 1.0
-    """Show the motion this many times slower, with true in-between frames."""
+    """Factor by which motion is slowed down; the model generates the in-between frames."""
     content_seed: int | None = None
-    """The same content for all seeds."""
+    """Content seed for all videos."""
     motion_seed: int | None = None
-    """The same motion for all seeds."""
+    """Motion seed for all videos."""
     label: int | None = None
     """Class, for models with classes."""
     grid: bool = False
@@ -45,10 +45,10 @@ class Arguments:
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of feature maps; 16 bits give nearly the same videos, not faster on every machine; auto: bfloat16
-    on CUDA GPUs and CPUs with AMX."""
+    """Type of feature maps. 16 bits give nearly the same videos and are faster on some machines. auto: bfloat16 on CUDA
+    GPUs and CPUs with AMX."""
     compile: bool = False
-    """Have torch compile the network of the fields first, for a minute or more: pays for many long videos."""
+    """Compile the network of the fields with torch first, which takes a minute or more; for many long videos."""
     json: bool = False
     """Print what was written as JSON."""
     common: CommonOptions = COMMON

@@ -16,7 +16,7 @@ DESCRIPTION = (
     "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
     "..., overlay.mp4, the sheet segments.png, and for a clip canonical_mask.png.\n\n"
     "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
-    "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
+    "example: gendef segment videos/seed0000 --click 40,18 44,25 --not-click 10,50 --out segments\n\n"
     "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments\n\n"
     "example: gendef segment my.mp4 --box 120,40,200,180 --out segments && "
     "gendef fit my.mp4 --masks segments --out clip"
@@ -30,25 +30,25 @@ class Arguments:
     clip: Annotated[Path, tyro.conf.Positional]
     """Clip folder; or a video file, an animated gif, a folder of frames."""
     mask: Path | None = None
-    """Picture of the mask or of labels, of any size."""
-    click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
-    not_click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y beside the object; may be repeated."""
+    """Image of a mask or of labels, at any size."""
+    click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Points x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
+    not_click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Points x,y beside the object; may be repeated."""
     box: str | None = None
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
-    """Frame on which they lie; default the canonical image, or of a video the first frame that is read."""
+    """Frame of the mask, clicks and box; default the canonical image, or for a video the first frame that is read."""
     layer: int | None = None
-    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
+    """Layer whose canonical image they are given on, in a clip with layers; default 0, the rearmost."""
     method: Literal["grabcut", "walk", "sam2"] = "grabcut"
-    """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
+    """How clicks and a box make a mask: GrabCut or random walks (both extra fit), or SAM 2 (its own package)."""
     start: int | None = None
     """First frame of a video; default 0."""
     frames: int | None = None
     """Number of frames of a video; default all."""
     size: int | None = None
-    """Pixels of the shorter side of a video's masks; default 480, and smaller videos keep theirs."""
+    """Shorter side of a video's masks in pixels; default 480; smaller videos keep theirs."""
     out: Path = field(default=Path("segments"))
     """Folder for the results."""
     json: bool = False

@@ -7,11 +7,9 @@ import numpy as np
 from gendef.cli.progress import progress_bar
 from gendef.cli.show_arguments import Arguments, parse
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import write_image
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_video import load_clip

@@ -23,11 +23,11 @@ class Arguments:
     clip: Annotated[Path, tyro.conf.Positional]
     """Clip folder."""
     out: Path = field(default=Path("figure.png"))
-    """Picture (png, jpg), or mp4 or gif for the moving figure."""
+    """Image (png, jpg), or mp4 or gif for an animated figure."""
     frames: int = 6
     """Frames in the picture, spread over the clip."""
     side: int | None = None
-    """Shorter side of a frame in the figure, in pixels; default 176, in the moving one 256."""
+    """Shorter side of a frame in the figure, in pixels; default 176, in the animated figure 256."""
     json: bool = False
     """Print sizes and how the clip was made as JSON."""
     common: CommonOptions = COMMON

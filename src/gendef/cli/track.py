@@ -1,4 +1,4 @@
-"""`gendef track`: points followed through a clip, or through a video that has not been fitted."""
+"""`gendef track`: track points in a clip, or in a video that has not been fitted."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gendef.video.point_tracks import checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
 
 SIZE = 240
-"""Pixels of the shorter side at which a video is looked at: finer flow follows an animal's limbs less far."""
+"""Shorter side in pixels at which a video is processed. Finer flow follows an animal's limbs less far."""
 
 
 def main(argv: list[str]) -> int | None:
@@ -51,7 +51,7 @@ Report = tuple[dict[str, Any], Tensor, list[str]]
 
 
 def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
-    """Follow points through a clip and write what comes of it."""
+    """Track points through a clip and write the results."""
     refuse(arguments, ("start", "frames", "size"), NOT_FOR_CLIPS)
     clip, frame = load_clip(arguments.clip), arguments.frame
     layer = chosen_layer(clip, arguments.layer, frame)
@@ -78,7 +78,7 @@ def _follow_in_video(arguments: Arguments, given: list[Tensor]) -> Report:
     size = SIZE if arguments.size is None else arguments.size
     begin = read_start(arguments.clip, size, arguments.start, arguments.frames, arguments.frame, "the points are")
     if begin.place in begin.scene.blank:
-        raise InputError(f"frame {begin.number} is black: points on it cannot be followed")
+        raise InputError(f"frame {begin.number} is black: points on it cannot be tracked")
     source_size = begin.footage.source_size
     points = checked_points(_with_grid(given, arguments.grid, source_size), source_size, f"frame {begin.number}")
     with progress_bar() as progress:
@@ -107,7 +107,7 @@ def _follow_in_video(arguments: Arguments, given: list[Tensor]) -> Report:
 def _followed(begin: Start, points: Tensor, on_frame: Callable[[], None]) -> FollowedPoints:
     """Points (N, 2) of a frame, in pixels of its file, in all frames that were read, in the same pixels.
 
-    In black frames and other scenes they stay, invisible, where they were in the nearest frame that was looked at.
+    In black frames and other scenes they are invisible and keep their position from the nearest processed frame.
     """
     scene, (height, width) = begin.scene, begin.scene.frames[0].shape[:2]
     scale = torch.tensor([width / begin.footage.source_size[1], height / begin.footage.source_size[0]])
@@ -137,10 +137,10 @@ def _given_points(arguments: Arguments) -> list[Tensor]:
     if arguments.csv is not None:
         parts.append(torch.tensor(read_points(arguments.csv), dtype=torch.float64))
     if not parts and arguments.grid is None:
-        raise InputError("which points? Give --points x,y, --csv FILE or --grid N")
+        raise InputError("no points were given: use --points x,y, --csv FILE or --grid N")
     return parts
 
 
 def _with_grid(given: list[Tensor], count: int | None, picture: tuple[int, int]) -> Tensor:
-    """All points that were asked for, (N, 2), with a grid on a picture of this height and width."""
+    """All requested points, (N, 2), with a grid on an image of this height and width."""
     return torch.cat(given if count is None else [*given, grid_points(picture, count).double()])

@@ -28,19 +28,19 @@ class Arguments:
     points: tuple[str, ...] = ()
     """Points as x,y, in pixels of the canonical image, or of the frame in its file."""
     csv: Path | None = None
-    """File of points, x,y in a line, under a heading or none."""
+    """File of points, one x,y per line, with or without a header."""
     grid: int | None = None
-    """A regular grid of points, so many along the shorter side."""
+    """Number of points along the shorter side of a regular grid."""
     frame: int | None = None
-    """Frame on which the points lie; default the canonical image, or of a video the first frame that is read."""
+    """Frame on which the points lie; default the canonical image, or for a video the first frame that is read."""
     layer: int | None = None
-    """Layer on whose canonical image they lie, in a clip of layers; default 0, the one at the back."""
+    """Layer whose canonical image they are given on, in a clip with layers; default 0, the rearmost."""
     start: int | None = None
     """First frame of a video; default 0."""
     frames: int | None = None
     """Number of frames of a video; default all."""
     size: int | None = None
-    """Pixels of the shorter side at which a video is looked at; default 240."""
+    """Shorter side in pixels at which a video is processed; default 240."""
     out: Path = field(default=Path("tracks"))
     """Folder for the results."""
     json: bool = False

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.errors import ConfigError
 from gendef.training.latent import STAGES, LatentOptions, LatentTrainer
 from gendef.training.latent_config import LatentTrainConfig
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int | None:
         """Folder of the run: checkpoints, models, previews, metrics."""
         training: Annotated[LatentTrainConfig, tyro.conf.arg(name="")]
         model: Literal["latent"] = "latent"
-        """This kind of model."""
+        """The latent model; other models have other options (`gendef train --help`)."""
         stage: Literal["autoencoder", "prior", "both"] = "both"
         """Run one stage alone, or both."""
         autoencoder_folder: Annotated[Path | None, tyro.conf.arg(name="from-autoencoder")] = None
@@ -46,8 +47,10 @@ def main(argv: list[str]) -> int | None:
         """Minutes between two checkpoints with previews."""
         device: str = "auto"
         """cpu, cuda, mps, or auto."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=DESCRIPTION)
+    set_up_logging(arguments.common)
     for option, value in (("--minutes", arguments.minutes), ("--snapshot-minutes", arguments.snapshot_minutes)):
         if value is not None and value <= 0:
             raise ConfigError(f"{option} must be positive, got {value}")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from gendef.cli.common import COMMON, CommonOptions, set_up_logging
 from gendef.errors import ConfigError
 from gendef.training.motion_preparation import Teller
 
-DESCRIPTION = """Train a motion prior on motion data: what moves in an image, and how. `gendef animate PHOTO --model
-FOLDER` uses it. Stop it at any moment; the same command continues.
+DESCRIPTION = """Train a motion prior on motion data: which parts of an image move, and how. `gendef animate PHOTO
+--model FOLDER` uses it. Stop it at any moment; the same command continues.
 
 example: gendef train --model motion --data sky.motions --out runs/sky --hold-out 's02*' 's03*'
 
@@ -33,18 +34,20 @@ def main(argv: list[str]) -> int | None:
         model: Literal["motion"] = "motion"
         """A motion prior; other models have other options (`gendef train --help`)."""
         hold_out: tuple[str, ...] = ()
-        """Shell patterns of the names of sources that are not trained on; the loss on them is measured."""
+        """Shell patterns of sources that are held out of the training; the loss on them is measured."""
         label: str | None = None
         """Domain that the prior samples by default, one of the data's labels; default the first."""
         still: tuple[Path, ...] = ()
-        """Motion data of still cameras, of any domain: its still places teach what stands still for that label."""
+        """Motion data of still cameras, of any domain; its still parts are examples of stillness for that label."""
         still_pictures: tuple[Path, ...] = ()
-        """Videos or folders of pictures that show nothing of that label's domain, such as streets for sky: all of them
-        stands still."""
+        """Videos or folders of images that show nothing of that label's domain, such as streets for sky; everything in
+        them counts as still."""
         minutes: float | None = None
         """Stop after this many minutes, with everything saved."""
+        common: CommonOptions = COMMON
 
     arguments = tyro.cli(Arguments, args=argv, prog="gendef train", description=DESCRIPTION)
+    set_up_logging(arguments.common)
     if arguments.minutes is not None and arguments.minutes <= 0:
         raise ConfigError(f"--minutes must be positive, got {arguments.minutes}")
     from gendef.data.motions import MotionSet, joined
@@ -66,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     )
     trainer.run(arguments.minutes)
     done = trainer.step == arguments.training.steps
-    said = "" if done else f"stopped at step {trainer.step} of {arguments.training.steps}; the same command goes on\n"
+    said = "" if done else f"stopped at step {trainer.step} of {arguments.training.steps}; the same command continues\n"
     print(f"{said}the prior: {arguments.out / PRIOR}", file=sys.stderr)
     return 0
 

@@ -16,14 +16,14 @@ def is_clip(path: Path) -> bool:
     """Whether a folder holds a clip; otherwise it is a video file or a folder of frames.
 
     Raises:
-        InputError: there is nothing, or a clip whose fit has not ended.
+        InputError: the path does not exist, or holds a clip whose fit has not ended.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist: name a clip folder, a video file or a folder of frames")
     if (path / META).exists():
         return True
     if (path / CANONICAL).exists():
-        raise InputError(f"{path} holds no finished clip: give the gendef fit that made it once more, and it goes on")
+        raise InputError(f"{path} holds no finished clip: run the same gendef fit again to finish it")
     return False
 
 
@@ -49,7 +49,7 @@ NOT_FOR_VIDEOS = "clips with layers, and {clip} is a video"
 
 @dataclass(frozen=True)
 class Start:
-    """A video, and the frame in it from which something is followed.
+    """A video, and the frame in it from which points or masks are tracked.
 
     Attributes:
         footage: what was read.
@@ -57,7 +57,7 @@ class Start:
         number: of the frame in the video.
         place: of the frame in the scene.
         numbers: of all frames that were read.
-        notes: what the user should know.
+        notes: messages for the user.
     """
 
     footage: Footage
@@ -74,12 +74,12 @@ class Start:
 
 
 def read_start(path: Path, size: int, start: int | None, frames: int | None, frame: int | None, what: str) -> Start:
-    """Read a video, and find the frame from which something is followed.
+    """Read a video, and find the frame from which points or masks are tracked.
 
     Args:
         size, start, frames: see `read_footage`.
         frame: its number; default the first one read.
-        what: is followed, with its verb ("the points are"), for notes.
+        what: subject of the notes with its verb, such as "the points are".
 
     Raises:
         DataError, InputError: see `read_footage`; or the frame is not among those that were read.

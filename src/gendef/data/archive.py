@@ -1,4 +1,4 @@
-"""Reading a data archive: a zip with one folder of frames a clip."""
+"""Reading a data archive: a zip with one folder of frames per clip."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gendef.data.stylegan_archive import holds_single_images, read_labels
 from gendef.errors import DataError, InputError
-from gendef.media.video_reader import decode_image
+from gendef.media.still_images import decode_image
 from gendef.media.zips import (
     DEFAULT_FPS,
     frames_by_clip,
@@ -50,12 +50,12 @@ class VideoArchive:
 
     Attributes:
         path: the file.
-        damaged: damaged frames that were found so far, member name -> what is wrong.
+        damaged: damaged frames found so far, member name -> error.
         resolution: side of the frames in pixels.
         clip_names: folder of each clip, in natural order.
         lengths: frames of each clip.
-        fps: frames a second of each clip; 25 where the archive does not say.
-        sources: the video each clip was cut from; splits go by it. The clip's own name where the archive does not say.
+        fps: frames per second of each clip; 25 if the archive does not state it.
+        sources: the video each clip was cut from, for splits by source; the clip's name if it is not stated.
         classes: names of the classes; empty without labels.
         labels: class index of each clip, or None.
         single_images: whether it is another program's zip of images; each is a clip of one frame.
@@ -161,7 +161,7 @@ class VideoArchive:
         return torch.from_numpy(self._cache[rows])
 
     def check(self, on_frame: Callable[[], None] = lambda: None) -> dict[str, str]:
-        """Decode every frame; the damaged ones, member name -> what is wrong.
+        """Decode every frame; returns the damaged ones, member name -> error.
 
         Args:
             on_frame: called after each frame.

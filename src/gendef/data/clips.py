@@ -48,19 +48,19 @@ class ClipBatch:
 class ClipStream:
     """Endless batches of clips; `batch(step)` depends on nothing but the seed, the step and the rank.
 
-    Clips are drawn in proportion to their frames, those with fewer than `num_frames` never. With one frame a clip
+    Clips are drawn in proportion to their frames, those with fewer than `num_frames` never. With one frame per clip
     this is the image stream of stage 1. Clip i of a step's global batch is drawn from the seed (seed, step, i)
     alone, so that N ranks together see what one rank with an N times larger batch would.
 
     Args:
         archive: the data.
-        batch_size: clips a batch, on this rank.
-        seed: of everything random.
-        num_frames: frames a clip.
+        batch_size: clips per batch, on this rank.
+        seed: of all random numbers.
+        num_frames: frames per clip.
         max_distance: the first and the last frame of a clip are less than this many frames apart.
         mirror: flip half of the clips left to right, all frames alike.
         clips: numbers of the clips to draw from; default all.
-        rank, world_size: this process, of how many.
+        rank, world_size: number of this process, and how many there are.
 
     Attributes:
         clips: numbers of the clips that are drawn from.

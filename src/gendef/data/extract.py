@@ -20,20 +20,20 @@ MAX_RESOLUTION = 4096
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What is done to the frames of every source.
+    """How the frames of every source are processed.
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
     """
 
     resolution: int = 256
-    """Side in pixels of the square frames that are written; models want a power of two from 32."""
+    """Side in pixels of the square frames that are written; models need a power of two from 32."""
     fit: Literal["crop", "stretch"] = "crop"
     """Keep the aspect ratio and crop a square, or stretch to a square (the official code's way)."""
     crops: int = 1
     """Squares side by side, each a clip of its own, from frames wider than high; 1 takes the centre."""
     fps: float | None = None
-    """Drop frames down to this rate; a slower source keeps all its frames and its rate."""
+    """Reduce to this frame rate; a slower source keeps all its frames and its rate."""
     stride: int = 1
     """Keep every stride-th frame."""
     min_frames: int = 3
@@ -43,7 +43,7 @@ class PrepareConfig:
     cut_scenes: bool = True
     """Start a new clip at every scene change."""
     format: Literal["jpeg", "png", "webp"] = "jpeg"
-    """Encoding of the frames; png loses nothing."""
+    """Encoding of the frames; png is lossless."""
     quality: int = 95
     """Quality of jpeg and webp, 1 to 100."""
     labels: Literal["none", "folder"] = "none"

@@ -50,7 +50,7 @@ def _rate_warnings(rates: list[float]) -> list[str]:
 
 
 def sheet_rows(archive: VideoArchive, rows: int = 12, columns: int = 10) -> list[list[np.ndarray]]:
-    """Frames to look at, uint8 (R, R, 3): a row a clip, clips evenly spaced over the archive, frames over the clip.
+    """Frames of a contact sheet, uint8 (R, R, 3): one row per clip; clips and frames are evenly spaced.
 
     Raises:
         InputError: no rows or no columns.

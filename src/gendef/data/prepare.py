@@ -29,7 +29,7 @@ _SUFFIX = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a preparation; `frames_total` is what the files announce, which can be wrong."""
+    """Progress of a preparation; `frames_total` comes from the files' headers, which can be wrong."""
 
     sources_done: int
     sources_total: int
@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """What a preparation did; the same facts, and every clip, are in the archive's dataset.json."""
+    """Result of a preparation; dataset.json in the archive holds the same facts and every clip."""
 
     out: Path
     bytes: int

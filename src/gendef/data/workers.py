@@ -115,7 +115,7 @@ def _start_worker(stop: Any, count: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process at once when the main process has ended, which after SIGKILL tells its workers nothing."""
+    """End this process immediately when the main process has ended, which after SIGKILL cannot tell its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -1,6 +1,6 @@
 """A registry of the feature networks of the distances, each with its exact input format.
 
-Another network joins by `register_detector`, or on the command line as `--detector module:name`, where `name` in the
+Add another network by `register_detector`, or on the command line as `--detector module:name`, where `name` in the
 importable `module` is a `DetectorSpec`.
 """
 
@@ -85,7 +85,7 @@ class Detector:
             float32 (B, D), or (B * T, D) for a detector of frames, clip by clip.
 
         Raises:
-            InputError: clips too short, or the network gives features of another shape than announced.
+            InputError: clips are too short, or the features have another shape than the specification states.
         """
         spec = self.spec
         if len(clips[0]) < spec.min_frames:
@@ -126,7 +126,7 @@ def detector_names() -> list[str]:
 
 
 def find_detector(name: str) -> DetectorSpec:
-    """The detector of that name, or the `DetectorSpec` that `module:name` says.
+    """The detector of that name, or the `DetectorSpec` at `module:name`.
 
     Raises:
         InputError: there is none.

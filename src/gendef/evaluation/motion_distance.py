@@ -1,10 +1,9 @@
 """Distance of the motion of two sets of videos, from optical flow and frame differences; no network is needed.
 
 Three distributions over pixels and frames are compared by their Wasserstein-1 distance: speed, direction (each pixel
-with the weight of its speed) and acceleration (change of the flow at a pixel from one pair of frames to the next). No
-network is involved, so that it can be computed anywhere, and it says in which way two sets differ. None of the three
-tells swaying from drifting on. Two values do: straightness, the net displacement over the way that led to it, and
-return, how far a clip comes back to its first frame.
+with the weight of its speed) and acceleration (change of the flow at a pixel from one pair of frames to the next). None
+of the three distinguishes swaying from drifting. Two more values do: straightness, displacement divided by path length,
+and return, how far a clip comes back to its first frame.
 """
 
 import itertools
@@ -23,14 +22,14 @@ from gendef.evaluation.sampling import Sampling
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 
 MAX_SPEED = 50.0
-"""Percent of the frame's side a frame; what is faster counts as this."""
+"""Percent of the frame's side per frame; higher speeds are clipped to this."""
 BINS = 5000
 DIRECTION_BINS = 360
 
 
 @dataclass
 class MotionStatistics:
-    """Histograms of motion; lengths are in percent of the frame's side a frame, so that sizes compare.
+    """Histograms of motion; lengths are in percent of the frame's side per frame, independent of the frame size.
 
     Attributes:
         speed: (BINS,), counts of pixels.
@@ -55,7 +54,7 @@ class MotionStatistics:
     clips: int = 0
 
     def add_frames(self, frames: np.ndarray) -> None:
-        """Take in the differences of a clip's frames, uint8 (T, H, W, 3), from its first one. All clips have one T."""
+        """Add the differences of a clip's frames, uint8 (T, H, W, 3), from its first one. All clips have one T."""
         first = frames[0].astype(np.float32)
         found = np.array([np.abs(frame - first).mean() for frame in frames[1:]])
         self.change = found if not len(self.change) else self.change + found
@@ -66,7 +65,7 @@ class MotionStatistics:
         return self.change / max(self.clips, 1)
 
     def add(self, flows: Iterable[np.ndarray]) -> None:
-        """Take in the flows (H, W, 2) of a clip, in pixels, one after the other."""
+        """Add the flows (H, W, 2) of a clip, in pixels, one after the other."""
         before: np.ndarray | None = None
         start = place = np.zeros((0, 0, 2))
         for flow in flows:
@@ -94,7 +93,7 @@ class MotionStatistics:
 
         - speed, acceleration: percent of the side a frame.
         - displacement: over a clip, percent of the side.
-        - straightness: displacement over the way; 1 for content that drifts on, 0 for content that sways.
+        - straightness: displacement divided by path length; 1 for content that drifts on, 0 for content that sways.
         - return: the largest share of their distance from the first frame that clips lose again; 0 for clips that go on
           changing, 1 for clips that come back to their first frame.
         """
@@ -116,7 +115,7 @@ class MotionDistance:
     """Wasserstein-1 distances.
 
     Attributes:
-        speed, acceleration: in percent of the frame's side a frame.
+        speed, acceleration: in percent of the frame's side per frame.
         direction: in degrees, at most 180; NaN if a side does not move at all.
     """
 

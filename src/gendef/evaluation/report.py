@@ -17,9 +17,9 @@ class SeededValue:
     """A measure for each seed.
 
     Attributes:
-        name: what it is.
-        values: one a seed.
-        errors: of each value, where the measure estimates it.
+        name: of the measure.
+        values: one per seed.
+        errors: standard error of each value, if the measure estimates it.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Report:
     Attributes:
         results: the measures.
         facts: all settings needed to reproduce the numbers, as plain values.
-        warnings: reasons not to trust or compare the numbers.
+        warnings: reasons why the numbers may not be comparable.
     """
 
     results: list[SeededValue]
@@ -73,7 +73,7 @@ def versions() -> dict[str, str]:
 
 
 def to_json(report: dict[str, Any]) -> str:
-    """A report as strict JSON: null stands for what is not finite (no spread, the PSNR of equal frames)."""
+    """A report as strict JSON; values that are not finite, such as a missing spread, become null."""
     return json.dumps(_finite(report), indent=1, allow_nan=False)
 
 

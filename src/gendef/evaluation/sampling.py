@@ -1,4 +1,4 @@
-"""Which clips of a set of videos are measured: the sampling protocol."""
+"""The sampling protocol: which clips of a set of videos are measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ MODEL_TIMES = 1024
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are drawn; two measurements compare only if this agrees.
+    """How clips are drawn. Only measurements with equal sampling are comparable.
 
     Attributes:
-        frames: frames a clip.
+        frames: frames per clip.
         stride: source frames from one of them to the next.
         clips_per_video: clips from each video, at random places spread over it; 1 is the protocol of StyleGAN-V
-            (Skorokhodov et al., CVPR 2022, appendix), in which long videos do not outweigh others. 0 takes all that fit
-            side by side.
-        count: at most so many clips, a random choice where there are more.
-        seed: of everything random.
+            (Skorokhodov et al., CVPR 2022, appendix), in which long videos have no larger weight. 0 takes all that fit
+            without overlap.
+        count: largest number of clips; a random subset if there are more.
+        seed: of all random numbers.
         size: side to which square frames are brought first (Lanczos); None leaves them as they are.
         fit: what happens to frames that are not square.
         truncation: of a model's videos.

@@ -179,7 +179,7 @@ def measure_row(
 ) -> dict[str, Any]:
     """Distances of the model in a row's folder to real clips. Reports by the same protocol are kept.
 
-    Of stage 1 (a folder with `pretrained` instead of `model`) the canonical images are measured, as single frames.
+    For stage 1 (a folder with `pretrained` instead of `model`) the canonical images are measured, as single frames.
 
     Returns:
         The reports, by name of the measure; also written as NAME.json into the folder.

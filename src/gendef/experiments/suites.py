@@ -41,7 +41,7 @@ def baselines(config: TrainConfig) -> list[Row]:
 
 
 def ablations(config: TrainConfig) -> list[Row]:
-    """Tables 2, 3, 4 and A1, and what GenDeF is without `finetune.least_speed` where that is set."""
+    """Tables 2, 3, 4 and A1, and GenDeF without `finetune.least_speed` if that is set."""
 
     def changed(name: str, title: str, paper: str, change: Callable[[TrainConfig], TrainConfig]) -> Row:
         return Row(name, title, change(config), paper=paper or None)
@@ -68,7 +68,7 @@ def suite(name: str, config: TrainConfig) -> list[Row]:
     """The rows of a suite, each for the networks and settings of `config`, a GenDeF.
 
     Raises:
-        ConfigError: there is no such suite, or `config` is no GenDeF.
+        ConfigError: there is no such suite, or `config` is not a GenDeF model.
     """
     if name not in SUITES:
         raise ConfigError(f"unknown suite {name!r}; one of: {', '.join(SUITES)}")

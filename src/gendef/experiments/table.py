@@ -1,4 +1,4 @@
-"""The table of a suite: what was measured of each row, and the paper's numbers beside it."""
+"""The table of a suite: the measurements of each row beside the paper's numbers."""
 
 import json
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class SuiteTable:
 
     @classmethod
     def gather(cls, suite: str, rows: list[Row], out: Path, budget: Budget, paper_data: str) -> "SuiteTable":
-        """Read what the rows left in `out`; rows that are not trained yet are left out.
+        """Read the results of the rows in `out`; rows that are not trained yet are left out.
 
         Args:
             paper_data: data set of the paper; where a table of the paper lacks it, its columns stay empty.

@@ -20,6 +20,8 @@ from gendef.fitting.progress import Progress, ProgressCallback, no_progress
 from gendef.fitting.segments import fit_segments
 from gendef.fitting.single_fit import fit_single
 from gendef.media.footage import Footage, Scene, read_footage
+from gendef.media.frame_times import varying_times
+from gendef.media.source_frames import describe_source
 from gendef.optical_flow.dis import FlowMethod
 from gendef.video.base import Video
 
@@ -39,6 +41,8 @@ def fit_video(
     masks: str | Path | None = None,
     layers: Layers = "one",
     segment: int = SEGMENT,
+    fps: float | None = None,
+    stream: int | None = None,
 ) -> Video:
     """Fit a canonical image and a deformation field to a real video.
 
@@ -59,6 +63,8 @@ def fit_video(
         layers: auto gives independently moving objects a layer where there are no masks (see
             `gendef.fitting.motion_segmentation`).
         segment: a longer scene is split into overlapping segments of at most this many frames.
+        fps: frames a second, instead of what the source says.
+        stream: which video stream of a file; default the film.
 
     Returns:
         A `CanonicalVideo` if one canonical image holds the clip; a `LayeredVideo` with masks, with layers, and for
@@ -74,7 +80,7 @@ def fit_video(
         InputError: an option is out of its range, or the masks cannot be used.
         MissingDependencyError: OpenCV is not installed, or for one mask the weights of the features.
     """
-    options = FitOptions(size, start, frames, quality, seed, budget, illumination, masks, layers, segment)
+    options = FitOptions(size, start, frames, quality, seed, budget, illumination, masks, layers, segment, fps, stream)
     (clip,) = fit_scenes(source, options, flow=flow, on_progress=on_progress, scenes="longest")
     return clip
 
@@ -106,7 +112,7 @@ def fit_scenes(
     source, options = Path(source), options or FitOptions()
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file, not a folder")
-    footage = read_footage(source, options.size, options.start, options.frames)
+    footage = read_footage(source, options.size, options.start, options.frames, fps=options.fps, stream=options.stream)
     labels = _labels(footage, options, on_progress)
     if scenes == "longest":
         footage, labels = _longest(footage, labels, options, source)
@@ -136,6 +142,10 @@ def fit_scenes(
                 output.show(progress)
 
         clip = _fit_scene(scene, footage, share, source.name, mine, flow, inner, output.states if output else None)
+        clip.info["footage"] = describe_source(source, scene.numbers, options.stream)
+        times = varying_times(scene.times, footage.fps)
+        if times is not None:
+            clip.info["frame_times"] = times
         if output:
             clip.report["warnings"].extend(output.states.warnings)
             output.save(clip)

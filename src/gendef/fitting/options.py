@@ -37,6 +37,8 @@ class FitOptions:
         layers: auto detects independently moving objects where there are no masks; see
             `gendef.fitting.motion_segmentation`.
         segment: a scene with more frames is split into overlapping segments of at most this many.
+        fps: frames a second, instead of what the source says; None: the source's frame times.
+        stream: which video stream of a file; None: the film.
 
     Raises:
         InputError: quality, layers, seed, budget or segment is out of its range. Size, start and frames are checked
@@ -53,6 +55,8 @@ class FitOptions:
     masks: str | Path | None = None
     layers: Layers = "one"
     segment: int = SEGMENT
+    fps: float | None = None
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         check_schedule(self.quality, self.seed, self.budget)

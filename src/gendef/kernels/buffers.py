@@ -1,4 +1,4 @@
-"""Feature maps as the compiled loops take them: channels last in memory, new memory that is soon used again."""
+"""Feature maps for the compiled loops: channels last in memory, in memory that is reused soon."""
 
 import math
 import threading
@@ -58,7 +58,7 @@ _own = threading.local()
 
 @contextmanager
 def workspaces(table: Table) -> Iterator[None]:
-    """Meanwhile the calling thread's workspaces are in `table`."""
+    """During the block, the calling thread's workspaces are kept in `table`."""
     before = _table()
     _own.table = table
     try:

@@ -28,7 +28,7 @@ class FastForm:
     Args:
         name: of the technique, for reports.
         function: the operation; or "module:function" inside of `gendef.kernels`, imported at the first use.
-        suits: whether this form takes such arguments and is the faster one for them; takes the operation's arguments.
+        suits: whether this form supports the arguments and is faster for them; called with the operation's arguments.
     """
 
     def __init__(self, name: str, function: str | Callable[..., Any], suits: Callable[..., bool]) -> None:

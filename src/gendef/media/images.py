@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from gendef.errors import InputError
+from gendef.errors import DataError, InputError
+from gendef.media.still_images import FILM_SUFFIXES, decode_rgba
 from gendef.runtime.atomic_file import replacing
 
 MAX_PIXELS = 2**27
@@ -110,6 +111,17 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if transparent else "RGB")
 
 
+def _read_film_image(path: Path) -> Image.Image:
+    """An EXR or DPX file as 8 bits."""
+    try:
+        image, alpha = decode_rgba(path.read_bytes(), path.name)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except DataError as error:
+        raise InputError(str(error)) from error
+    return Image.fromarray(image if alpha is None else np.dstack((image, alpha)))
+
+
 def read_image(path: str | Path) -> Image.Image:
     """An image file, turned upright where the camera noted how it was held.
 
@@ -117,6 +129,8 @@ def read_image(path: str | Path) -> Image.Image:
         InputError: missing, not an image, damaged, or unreasonably large.
     """
     path = Path(path)
+    if path.suffix.lower() in FILM_SUFFIXES:
+        return _read_film_image(path)
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -1,7 +1,8 @@
 """Finding and reading videos: files, folders of frames, folders of either, and StyleGAN-V style zips."""
 
-import io
+import itertools
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from gendef.errors import DataError
+from gendef.media.still_images import decode_rgba, on_black
+from gendef.media.video_file import VideoFacts, decode_video, examine_video
 from gendef.media.zips import (
     DEFAULT_FPS,
     frames_by_clip,
@@ -24,7 +27,34 @@ from gendef.media.zips import (
     read_metadata,
 )
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif", ".m4v", ".mpg", ".mpeg"})
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".webm",
+        ".mkv",
+        ".gif",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".mts",
+        ".m2ts",
+        ".ts",
+        ".mxf",
+        ".3gp",
+        ".3g2",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".ogv",
+        ".vob",
+        ".dv",
+    ]
+)
+"""Suffixes of videos in folders. A file that is named by itself is read by its content, whatever its suffix."""
+ANIMATIONS = frozenset({".webp", ".apng"})
+"""Animated pictures that libav does not read and Pillow does."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +70,7 @@ class Source:
             for a clip of an archive that was prepared already, the video it was cut from.
         fps: frames a second where known beforehand (a clip of a prepared archive), else 0.
         frames: number of frames where known beforehand, else 0.
+        stream: which video stream of a file; None for the film.
     """
 
     path: Path
@@ -49,6 +80,7 @@ class Source:
     identity: str = ""
     fps: float = 0.0
     frames: int = 0
+    stream: int | None = None
 
     @property
     def name(self) -> str:
@@ -58,11 +90,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: uint8 RGB (H, W, 3), its number in the source, and its time in seconds."""
+    """One frame of a source.
+
+    Attributes:
+        image: uint8 RGB (H, W, 3); over black where it is transparent.
+        index: number in the source, from 0.
+        time: seconds from the first frame.
+        alpha: uint8 (H, W), None where the source has no alpha.
+    """
 
     image: np.ndarray
     index: int
     time: float
+    alpha: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +115,19 @@ class Damage:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """Frames a second, and the (announced, not always true) number of frames; 0 = unknown."""
+    """What is known of a source before its frames are read.
+
+    Attributes:
+        fps: frames a second; 0 if unknown.
+        frames: announced number of frames, not always true; 0 if unknown.
+        notes: what a user must know about how it is read, one sentence each.
+        facts: of the stream, for video files.
+    """
 
     fps: float
     frames: int
+    notes: tuple[str, ...] = ()
+    facts: VideoFacts | None = None
 
 
 def discover(paths: Sequence[Path], only: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Source]:
@@ -147,10 +196,10 @@ def _discover(path: Path, label: str, visited: set[Path]) -> Iterator[tuple[Sour
         yield Source(path, "zip" if suffix == ".zip" else "video", label=label), {}
         return
     if path.is_file():
-        if suffix in VIDEO_SUFFIXES:
-            yield Source(path, "video", label=label), {}
-        elif suffix == ".zip":
+        if suffix == ".zip":
             yield from _discover_zip(path)
+        elif suffix in VIDEO_SUFFIXES or (visited == set() and _moves(path)):
+            yield Source(path, "video", label=label), {}
         return
     if path.resolve() in visited:
         return  # a link back up would never end
@@ -189,24 +238,42 @@ def read_frames(source: Source, threads: int = 1) -> Iterator[Frame | Damage]:
     if source.kind == "video":
         yield from _read_video(source, threads)
     elif source.kind == "folder":
-        try:
-            children = [child for child in source.path.iterdir() if is_image(child.name) and not child.is_dir()]
-        except OSError as error:
-            raise DataError(f"{source.name} cannot be listed: {error}") from error
-        for index, child in enumerate(sorted(children, key=lambda item: natural_key(item.name))):
+        for index, child in enumerate(_pictures(source)):
             try:
-                yield Frame(decode_image(child.read_bytes(), child.name), index, index / DEFAULT_FPS)
+                image, alpha = decode_rgba(child.read_bytes(), child.name)
             except (OSError, DataError) as error:
                 yield Damage(child.name, str(error))
+                continue
+            yield _frame(image, alpha, index, index / DEFAULT_FPS)
     else:
         archive, clips = _cached_zip(source.path)
         for index, name in enumerate(clips.get(source.inner, [])):
             try:
-                image = decode_image(read_member(archive, name), name)
+                image, alpha = decode_rgba(read_member(archive, name), name)
             except DataError as error:
                 yield Damage(name, str(error))
                 continue
-            yield Frame(image, index, index / (source.fps or DEFAULT_FPS))
+            yield _frame(image, alpha, index, index / (source.fps or DEFAULT_FPS))
+
+
+def _frame(image: np.ndarray, alpha: np.ndarray | None, index: int, time: float) -> Frame:
+    """A frame over black, with its alpha kept where any pixel is not opaque."""
+    if alpha is None or alpha.min() == 255:
+        return Frame(image, index, time)
+    return Frame(on_black(image, alpha), index, time, alpha)
+
+
+def _pictures(source: Source) -> list[Path]:
+    """The frame files of a folder, in natural order.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    try:
+        children = [child for child in source.path.iterdir() if is_image(child.name) and not child.is_dir()]
+    except OSError as error:
+        raise DataError(f"{source.name} cannot be listed: {error}") from error
+    return sorted(children, key=lambda item: natural_key(item.name))
 
 
 @lru_cache(maxsize=1)
@@ -216,98 +283,82 @@ def _cached_zip(path: Path) -> tuple[zipfile.ZipFile, dict[str, list[str]]]:
     return archive, frames_by_clip(archive)
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
-    """An encoded image as uint8 RGB (H, W, 3), turned upright, transparency on black.
-
-    Raises:
-        DataError: the bytes are no image, are truncated, or the image is unreasonably large.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image: Image.Image = opened
-            if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
-                grey = (np.asarray(image, np.float32) / 257).clip(0, 255).round().astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            if image.getexif():
-                image = ImageOps.exif_transpose(image)
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                rgba = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:
-        # On hostile bytes Pillow's decoders raise nearly anything (struct.error, IndexError, SyntaxError, ...).
-        raise DataError(f"{name} is not a readable image: {error}") from error
-
-
 def _read_video(source: Source, threads: int) -> Iterator[Frame | Damage]:
-    import av
-
     index = 0
     try:
-        with av.open(str(source.path)) as container:
-            if not container.streams.video:
-                raise DataError(f"{source.name} has no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
-            fps = float(stream.average_rate or DEFAULT_FPS)
-            aspect = float(stream.sample_aspect_ratio or 1)
-            convert = _Converter(aspect)
-            first = None
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    yield Damage(source.name, f"damaged at frame {index}; the rest is not used")
-                    return
-                time = frame.time if frame.time is not None else index / fps
-                first = time if first is None else first
-                yield Frame(convert(frame), index, time - first)
+        if source.path.suffix.lower() in ANIMATIONS:
+            for image, alpha, time in _animation(source.path):
+                yield _frame(image, alpha, index, time)
                 index += 1
-    except (av.FFmpegError, OSError, ValueError) as error:
+            return
+        for decoded in decode_video(source.path, source.stream, threads):
+            yield _frame(decoded.image, decoded.alpha, index, decoded.time)
+            index += 1
+    except DataError as error:
         if index == 0:
-            raise DataError(f"{source.name} cannot be decoded: {error}") from error
+            raise
         yield Damage(source.name, f"damaged at frame {index} ({error}); the rest is not used")
 
 
-class _Converter:
-    """Decoded frames to RGB with square pixels, turned the way their display matrix says (phones film sideways).
+def _animation(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Frames of an animated picture, their alpha, and their times in seconds.
 
-    Holds one scaler for all frames of a video: a new one a frame takes as long as decoding it.
+    Raises:
+        DataError: the file is damaged.
     """
+    try:
+        with Image.open(path) as opened:
+            time = 0.0
+            for number in range(getattr(opened, "n_frames", 1)):
+                opened.seek(number)
+                rgba = np.asarray(opened.convert("RGBA"))
+                yield np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3]), time
+                time += float(opened.info.get("duration", 1000 / DEFAULT_FPS)) / 1000
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be decoded: {error}") from error
 
-    _SUBSAMPLED_8_BIT = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuv444p"})
 
-    def __init__(self, aspect: float) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._scaler = VideoReformatter()
-        self._aspect = aspect if 0.2 < aspect < 5 else 1.0
-
-    def __call__(self, frame: Any) -> np.ndarray:
-        if self._aspect != 1:
-            width = max(1, round(frame.width * self._aspect))
-            converted = self._scaler.reformat(frame, width=width, format="rgb24")
-        else:
-            # The same pixels as by default, four times as fast; other formats would lose chroma by it.
-            quick = frame.format.name in self._SUBSAMPLED_8_BIT
-            converted = self._scaler.reformat(frame, format="rgb24", interpolation="POINT" if quick else None)
-        image = converted.to_ndarray()
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def _moves(path: Path) -> bool:
+    """Whether a file of unknown suffix is a video or an animated picture, by its content."""
+    try:
+        with Image.open(path) as opened:
+            return getattr(opened, "n_frames", 1) > 1
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pass  # no picture: it may be a video
+    if is_image(path.name):
+        return False
+    try:
+        examine_video(path)
+    except DataError:
+        return False
+    return True
 
 
 def probe(source: Source) -> SourceInfo:
-    """Frame rate and announced number of frames; zeros where the source cannot be opened, which reading reports."""
-    if source.kind != "video":
+    """What is known before reading; zeros where the source cannot be opened, which reading reports."""
+    if source.kind == "folder":
+        return SourceInfo(source.fps, source.frames, tuple(_gap_notes(source)))
+    if source.kind == "zip":
         return SourceInfo(source.fps, source.frames)
-    import av
-
     try:
-        with av.open(str(source.path)) as container:
-            if not container.streams.video:
-                return SourceInfo(0.0, 0)
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or 0)
-            seconds = float((container.duration or 0) / av.time_base)
-            return SourceInfo(fps, stream.frames or round(seconds * fps))
-    except (av.FFmpegError, OSError, ValueError):
+        if source.path.suffix.lower() in ANIMATIONS:
+            times = [time for _, _, time in _animation(source.path)]
+            return SourceInfo((len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_FPS, len(times))
+        facts = examine_video(source.path, source.stream)
+    except DataError:
         return SourceInfo(0.0, 0)
+    return SourceInfo(facts.fps, facts.frames, tuple(facts.notes), facts)
+
+
+def _gap_notes(source: Source) -> list[str]:
+    """A sentence if numbered pictures of a folder are missing between the first and the last."""
+    found = [re.search(r"(\d+)\D*$", child.stem) for child in _pictures(source)]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) != len(found):
+        return []
+    gaps = [(one + 1, two - 1) for one, two in itertools.pairwise(numbers) if two > one + 1]
+    if not gaps or len({two - one for one, two in itertools.pairwise(numbers)}) == 1:
+        return []  # a constant step is a choice, no gap
+    ranges = ", ".join(f"{one}" if one == two else f"{one} to {two}" for one, two in gaps[:5])
+    missing = sum(two - one + 1 for one, two in gaps)
+    return [f"the sequence has no picture {ranges} ({missing} missing); the pictures are taken one after the other"]

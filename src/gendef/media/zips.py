@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 METADATA = "dataset.json"
 DEFAULT_FPS = 25.0
 """Frame rate of sources that do not say theirs: folders of frames, and archives of other programs."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".dpx", ".exr"})
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -168,7 +168,7 @@ def _score_object(seen: np.ndarray, true: np.ndarray, label: int, void_label: in
 
 
 def average_scores(objects: Sequence[ObjectScore]) -> SegmentationScore:
-    """The average over objects, of one video or of many: DAVIS averages over objects, whichever video they are in.
+    """The average over objects of one or several videos; as in DAVIS, each object has the same weight.
 
     Raises:
         InputError: there are none.

@@ -32,7 +32,7 @@ class GaussianStatistics:
         return statistics
 
     def update(self, features: Any) -> None:
-        """Take in the rows of (n, D).
+        """Add the rows of (n, D).
 
         Raises:
             InputError: another width, or a value that is not finite.

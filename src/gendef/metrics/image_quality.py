@@ -1,4 +1,4 @@
-"""How near one video is to another, frame by frame: PSNR, SSIM and LPIPS.
+"""Similarity of two videos, frame by frame: PSNR, SSIM and LPIPS.
 
 All three compare what a screen shows: frames in [-1, 1] are clamped and, for PSNR and SSIM, mapped to [0, 1].
 """

@@ -44,7 +44,7 @@ def kernel_distance(
     """Distance of features (N, D) and (M, D), kernel (x.y / D + 1)^3.
 
     Args:
-        subsets, subset_size: how the spread is found.
+        subsets, subset_size: number and size of the random subsets for the spread.
         seed: of the subsets.
 
     Raises:
@@ -79,7 +79,7 @@ def squared_mmd(first: np.ndarray, second: np.ndarray) -> float:
         return base * base * base  # several times as fast as a power
 
     within_first, within_second = kernel(first, first), kernel(second, second)
-    # A sample is no pair with itself: that is what makes it unbiased.
+    # Pairs of a sample with itself are left out, which makes the estimate unbiased.
     own = (within_first.sum() - np.trace(within_first)) / (n * (n - 1))
     others = (within_second.sum() - np.trace(within_second)) / (m * (m - 1))
     return float(own + others - 2 * kernel(first, second).mean())

@@ -15,7 +15,7 @@ ORIGIN = (
     " command."
 )
 MIN_SIDE = 32
-"""Smaller images vanish in the second pooling."""
+"""Smaller images have no pixels left after the second pooling."""
 
 # Widths in and out, kernel, stride, padding of AlexNet's convolutions; every one is rectified and then compared, and
 # before the second and the third there is a pooling.
@@ -66,7 +66,7 @@ class LPIPS(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Each place's feature vector at length 1."""
+    """Feature vectors divided by their length."""
     return features / (features.norm(dim=1, keepdim=True) + _EPS)
 
 

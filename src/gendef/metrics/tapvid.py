@@ -27,13 +27,13 @@ class TrackingScore:
     Attributes:
         average_jaccard: AJ, mean of `jaccard` over the thresholds.
         delta_average: delta_avg, mean of `within` over the thresholds.
-        occlusion_accuracy: OA, share of points and frames whose visibility is predicted rightly.
+        occlusion_accuracy: OA, share of points and frames whose visibility is predicted correctly.
         jaccard: per threshold, true positives over truly visible plus false positives. A true positive is visible,
             predicted visible and nearer than the threshold; a false positive is predicted visible but occluded or not
             near. A visible point predicted visible elsewhere thus counts twice in the denominator, as specified.
         within: per threshold, share of the truly visible points that are predicted nearer than it, visible or not.
 
-    NaN where nothing can be said, for instance no truly visible point.
+    NaN if undefined, for instance without a truly visible point.
     """
 
     average_jaccard: float
@@ -94,7 +94,7 @@ def tap_vid(
     Args:
         positions, true_positions: (N, T, 2), x then y, in pixels. The true positions of occluded points may be NaN.
         visible, true_visible: (N, T) bool.
-        query_frames: (N,), the frame each track was asked for at.
+        query_frames: (N,), the query frame of each track.
         mode: "first" scores the frames after the query frame, "strided" all frames but it.
         size: height and width of the frames; distances are then rescaled to a frame of 256x256, for which the
             thresholds are meant, each axis by itself. None when the positions are in such pixels already.
@@ -131,7 +131,7 @@ def tap_vid(
 
 
 def average_scores(scores: Sequence[TrackingScore]) -> TrackingScore:
-    """The average over videos, each counting once, as in TAP-Vid; what is NaN in a video is left out.
+    """The average over videos with equal weights, as in TAP-Vid; NaN values are left out.
 
     Raises:
         InputError: there are none.

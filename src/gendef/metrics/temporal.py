@@ -13,7 +13,7 @@ from gendef.optical_flow.consistency import backward_warp, visible_in_both
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 
 STILL = 0.05
-"""Pixels a frame below which a pixel counts as standing still."""
+"""Speed in pixels per frame below which a pixel counts as still."""
 HISTOGRAM_BINS, HISTOGRAM_END = 4000, 200.0
 
 
@@ -23,9 +23,9 @@ class TemporalScore:
 
     Attributes:
         warping_errors: squared difference of the colours, in [0, 1] and summed over channels, between a frame and the
-            next one brought back by the flow, mean over the pixels that both show (Lai et al. 2018, section 4.2;
-            occlusion by forward-backward consistency). Lower is steadier; a video that stands still has 0.
-        visible: share of pixels that count for it.
+            next one warped back by the flow, mean over the pixels visible in both (Lai et al. 2018, section 4.2;
+            occlusion by forward-backward consistency). Lower is more consistent; a still video has 0.
+        visible: share of pixels used for it.
         edit_warping_errors: the same for an edited video, along the flow of the source; empty without one.
         speeds: mean length of the flow, in pixels.
     """
@@ -40,7 +40,7 @@ class TemporalScore:
         """Means, and the distribution of speeds over pixels and frames, in pixels a frame.
 
         `edit_to_source` is the warping error of the edit over that of the source, both along the source's flow: about 1
-        where the edit moves as the source does, more where it flickers or stays behind, less where it lost texture.
+        if the edit moves with the source, more if it flickers or lags, less if it lost texture.
         """
         speed = {name: self._quantile(share) for name, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))}
         still = int(np.ceil(STILL / HISTOGRAM_END * HISTOGRAM_BINS))
@@ -60,7 +60,7 @@ class TemporalScore:
         return made
 
     def add_speeds(self, speed: np.ndarray) -> None:
-        """Take in the speeds of one pair's pixels."""
+        """Add the speeds of the pixels of one pair of frames."""
         self.speeds.append(float(speed.mean()))
         place = (speed.ravel() * (HISTOGRAM_BINS / HISTOGRAM_END)).astype(np.int64).clip(0, HISTOGRAM_BINS - 1)
         self._histogram += np.bincount(place, minlength=HISTOGRAM_BINS)
@@ -97,7 +97,7 @@ def temporal(
         if first_edit is not None and second_edit is not None:
             score.edit_warping_errors.append(warping_error(first_edit, second_edit, forward, seen))
     if not score.speeds:
-        raise InputError("the video has fewer than two frames, so that nothing can be said of its motion")
+        raise InputError("the video has fewer than two frames, so its motion cannot be measured")
     return score
 
 
@@ -116,7 +116,7 @@ def _with_edit(
 
 
 def warping_error(first: np.ndarray, second: np.ndarray, flow: np.ndarray, visible: np.ndarray) -> float:
-    """Squared difference of a frame and the next one brought back along the flow, over the visible pixels.
+    """Squared difference of a frame and the next one warped back along the flow, over the visible pixels.
 
     Args:
         first, second: uint8 RGB (H, W, 3).

@@ -1,4 +1,4 @@
-"""Weight files of metric networks: where they are searched for, how they are read, their checksums."""
+"""Weight files of metric networks: search, reading, checksums."""
 
 import hashlib
 import os
@@ -22,8 +22,8 @@ def find_weights(path: str | Path | None, names: Sequence[str], purpose: str, or
     """The weight file: `path` itself, or one of `names` in it or in the folder GENDEF_WEIGHTS.
 
     Args:
-        purpose: what they are, for the message.
-        origin: where a user gets them, for the message.
+        purpose: description of the weights, for the error message.
+        origin: where to get them, for the error message.
 
     Raises:
         ModelError: there is none.

@@ -1,4 +1,4 @@
-"""Models whose networks output frames directly (the baselines of GenDeF), and loading a model of either sort."""
+"""Models whose networks output frames directly (the baselines of GenDeF), and loading a model of either kind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import to_uint8
-from gendef.media.video_writer import (
-    write_gif,
-    write_video,
-)
+from gendef.media.video_writer import write_video
 from gendef.model.checkpoint import load_generator, load_other_kind
 from gendef.model.gendef import GenDeF
 from gendef.model.hub import find_model
@@ -49,7 +47,7 @@ class BaselineVideo:
 
 
 class BaselinePlan:
-    """One video to generate: its motion codes, computed at once, and its frames in chunks."""
+    """One video to generate: its motion codes, computed in one call, and its frames in chunks."""
 
     def __init__(self, model: "BaselineModel", request: SampleRequest) -> None:
         self.model, self.info = model, request.info
@@ -86,7 +84,7 @@ class BaselineModel(VideoModel[BaselineGenerator, BaselinePlan, BaselineVideo]):
 def load_model(
     name_or_folder: str | Path, *, device: str | torch.device = "cpu", precision: str = "float32"
 ) -> GenDeF | BaselineModel:
-    """A model of either sort: by built-in name, folder, or hub repository; `precision` as for `GenDeF`.
+    """A GenDeF model or a baseline, by built-in name, folder, or hub repository; `precision` as for `GenDeF`.
 
     Raises:
         ModelError: there is no such model, or its files are damaged. ConfigError: there is no such precision.

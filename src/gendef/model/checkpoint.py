@@ -11,14 +11,14 @@ from safetensors.torch import save as serialize
 
 from gendef.errors import ConfigError, ModelError
 from gendef.networks.baselines import AnyGenerator, build_generator
-from gendef.networks.generator import GeneratorConfig
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.runtime.atomic_file import replacing
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 OTHER_KINDS = {"latent": "gendef.animation.generated:LatentGenDeF"}
-"""Kinds of models that need rooms above this one: a key of config.json, and the class with a `load` that is looked up
-when such a folder is opened."""
+"""Kinds of models that need packages above this one: a key of config.json, and the class whose `load` is imported when
+such a folder is opened."""
 
 
 def save_generator(folder: str | Path, generator: AnyGenerator, info: dict[str, Any], *, half: bool = False) -> None:

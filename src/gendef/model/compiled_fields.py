@@ -1,4 +1,4 @@
-"""Fields by networks that torch compiles: as CUDA graphs of fused kernels on a GPU, as C++ on a processor."""
+"""Fields by networks that torch compiles: as CUDA graphs of fused kernels on a GPU, as C++ on a CPU."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import CompilationError
-from gendef.networks.generator import (
-    Generator,
-    Motion,
-)
+from gendef.networks.generator import Generator, Motion
 
 Backend = str | Callable[..., Any]
 
@@ -18,12 +15,12 @@ Backend = str | Callable[..., Any]
 class CompiledFields:
     """`Generator.deform_at` with a deformation generator that torch has compiled; for sampling, not for training.
 
-    The first call takes a minute or more: it compiles, for `frames` frames of as many videos as it is given. Fewer
-    frames are filled up to `frames`, for another number would be compiled for itself. Values differ by rounding.
+    The first call takes a minute or more: it compiles for `frames` frames and the given number of videos. Fewer frames
+    are padded to `frames`, because another number would be compiled separately. Values differ by rounding.
 
     Args:
         generator: on the device where it stays; not changed.
-        frames: at most so many are asked for at a time.
+        frames: largest number of frames per call.
         backend: of torch.compile.
     """
 
@@ -41,7 +38,7 @@ class CompiledFields:
         """Deformation field (B, T, R, R, 2) at times (B, T).
 
         Raises:
-            CompilationError: torch cannot compile here, for want of a compiler.
+            CompilationError: torch cannot compile, usually because there is no compiler.
         """
         count = times.shape[1]
         missing = max(self._frames - count, 0)
@@ -56,7 +53,7 @@ class CompiledFields:
                 raise
             cause = str(getattr(error, "inner_exception", error)).strip().splitlines()[:1]
             raise CompilationError(
-                f"torch could not compile the model ({''.join(cause)}): on a processor it needs a C++ compiler such as"
-                " g++, on a GPU Triton and a C compiler; without compilation everything works, too"
+                f"torch could not compile the model ({''.join(cause)}): on a CPU it needs a C++ compiler such as"
+                " g++, on a GPU Triton and a C compiler; everything also works without compilation"
             ) from error
         return fields.clone() if self._copies else fields

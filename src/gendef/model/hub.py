@@ -1,4 +1,4 @@
-"""Where models are found by name; needs no torch, so that a wrong name can be told before anything is loaded."""
+"""Finding models by name, without torch, so that a wrong name is an error before anything is loaded."""
 
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ def builtin_models() -> list[str]:
 
 
 def may_exist(name: str) -> bool:
-    """Whether there is a model of that name here, or a repository of that name may be on the hub."""
+    """Whether a local model has that name, or it has the form of a repository on the hub."""
     return Path(name).is_dir() or name in builtin_models() or _is_repository(name)
 
 
@@ -26,7 +26,7 @@ def find_model(name: str) -> Path:
         ModelError: there is no such model.
     """
     folder, builtin = Path(name), name in builtin_models()
-    # A folder of anything that happens to have a built-in model's name is not meant.
+    # A folder that has the name of a built-in model but holds no model is ignored.
     if folder.is_dir() and not (builtin and _holds_no_model(folder)):
         return folder
     if builtin:
@@ -41,7 +41,7 @@ def _holds_no_model(folder: Path) -> bool:
 
 
 def no_such_model(name: str) -> str:
-    """What to say about a name that is none."""
+    """Error message for a name that is no model."""
     return f"there is no model {name!r}: give a folder, a hub repository, or one of {', '.join(builtin_models())}"
 
 
@@ -56,4 +56,4 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["model.safetensors", "config.json"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(f"there is no folder {name!r}, and the hub gives none of that name: {error}") from error
+        raise ModelError(f"there is no folder {name!r}, and no model of that name on the hub: {error}") from error

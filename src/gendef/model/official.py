@@ -14,13 +14,10 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError, ModelError
 from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.canonical_generator import StyleGAN3Canonical
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-)
-from gendef.networks.motion_encoder import MotionConfig
-from gendef.networks.stylegan_v_discriminator import Discriminator, DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
+from gendef.networks.stylegan_v_discriminator import Discriminator
 
 # Buffers of the official modules that follow from the architecture.
 COMPUTED = re.compile(

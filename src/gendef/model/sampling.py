@@ -1,4 +1,4 @@
-"""What generators of videos share in sampling: seeds, times, labels, and what is recorded about a video."""
+"""Sampling for all generators of videos: seeds, times, labels, and the record of how a video was made."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def random_numbers(purpose: str, seed: int) -> torch.Generator:
 
 
 def normal_rows(count: int, width: int, generator: torch.Generator) -> Tensor:
-    """(count, width) normal values, drawn row by row: fewer rows are the beginning of more."""
+    """(count, width) normal values, drawn row by row: a smaller count gives the first rows of a larger one."""
     return torch.stack([torch.randn(width, generator=generator) for _ in range(count)])
 
 
@@ -64,7 +64,7 @@ def checked_times(num_frames: int, times: Sequence[float] | Tensor | None) -> Te
 
 
 def draw_label(count: int, label: int | None, noise: torch.Generator) -> tuple[int | None, Tensor | None]:
-    """A class of `count`, drawn where none is given, and its one-hot vector (1, count).
+    """The given class, or a random one of `count`, and its one-hot vector (1, count).
 
     Raises:
         InputError: there is no such class.
@@ -81,7 +81,7 @@ def draw_label(count: int, label: int | None, noise: torch.Generator) -> tuple[i
 
 
 def hash_of_weights(network: nn.Module) -> str:
-    """16 hexadecimal digits that name the weights."""
+    """Hash of the weights, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())

@@ -13,7 +13,7 @@ from gendef.model.sampling import SampleRequest, draw_request, hash_of_weights
 from gendef.networks.baselines import AnyGenerator
 
 DEFAULT_FPS = 25.0
-"""Frame rate of videos where the model does not record that of its data."""
+"""Frame rate of videos if the model does not record that of its data."""
 
 Network = TypeVar("Network", bound=AnyGenerator)
 Made = TypeVar("Made")
@@ -26,7 +26,7 @@ class VideoModel(ABC, Generic[Network, Planned, Made]):
     Args:
         generator: the networks; set to evaluation mode without gradients.
         info: plain values kept with the model (data, images seen, fps, classes).
-        name: how the model was asked for; recorded in the videos it makes.
+        name: under which the model was loaded; recorded in the videos it makes.
     """
 
     has_motion_latent: ClassVar[bool]
@@ -60,7 +60,7 @@ class VideoModel(ABC, Generic[Network, Planned, Made]):
 
     @property
     def architecture(self) -> str:
-        """Text that differs for networks of other shapes, which may have equal weights."""
+        """Text that identifies the shape of the networks, which the hash of the weights does not."""
         return repr(self.generator.config)
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:

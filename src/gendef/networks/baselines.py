@@ -1,9 +1,9 @@
 """Baselines of GenDeF's Table 1: video generators that output every frame directly instead of warping one image.
 
-- stylegan-v: a StyleGAN2 generator whose constant input is joined by the motion code of the frame (Skorokhodov et al.
-  2022, section 3.1).
-- stylesv-mtm: GenDeF's canonical generator, whose styles move with the motion code (StyleSV, Zhang et al. 2022, with
-  MTM layers): exactly GenDeF without the field.
+- stylegan-v: a StyleGAN2 generator whose constant input is concatenated with the frame's motion code (Skorokhodov et
+  al. 2022, section 3.1).
+- stylesv-mtm: GenDeF's canonical generator, whose styles are shifted by the motion code (StyleSV, Zhang et al. 2022,
+  with MTM layers): exactly GenDeF without the field.
 - mocogan: the synthesis network of stylegan-v on the codes of an autoregressive LSTM (MoCoGAN, Tulyakov et al. 2018,
   with a StyleGAN2 image generator).
 """
@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from gendef.errors import ConfigError
 from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.canonical_generator import build_canonical
-from gendef.networks.deformation_generator import DeformationBlock, DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-    VideoGenerator,
-)
+from gendef.networks.deformation_generator import DeformationBlock
+from gendef.networks.generator import Generator, VideoGenerator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig, MotionConfig
 from gendef.networks.layers import EqualizedLinear, MappingNetwork
-from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
+from gendef.networks.motion_encoder import MotionEncoder
 from gendef.networks.resample import upsample_2x
 from gendef.runtime.devices import sent
 
@@ -34,7 +31,7 @@ short training does not leave; with this value videos move a little from the fir
 
 
 class RecurrentMotion(nn.Module):
-    """Motion noise to motion codes by an LSTM that takes one noise vector a frame (MoCoGAN, section 3).
+    """Motion noise to motion codes by an LSTM that takes one noise vector per frame (MoCoGAN, section 3).
 
     The first row of the noise is the state before frame 0. Codes between frames are interpolated.
     """
@@ -69,7 +66,7 @@ class RecurrentMotion(nn.Module):
 
 
 class FrameSynthesis(nn.Module):
-    """StyleGAN2 with skip outputs, without noise inputs; the motion code joins the constant input."""
+    """StyleGAN2 with skip outputs, without noise inputs; the motion code is concatenated to the constant input."""
 
     def __init__(self, resolution: int, config: CanonicalConfig, w_dim: int, motion_dim: int) -> None:
         super().__init__()
@@ -128,7 +125,7 @@ class BaselineGenerator(VideoGenerator):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         if config.shared_latent or config.canonical_motion or config.official_grid:
-            raise ConfigError(f"shared_latent, canonical_motion and official_grid are GenDeF's, not {config.model}'s")
+            raise ConfigError(f"shared_latent, canonical_motion and official_grid are not options of {config.model}")
         self.config = config
         code_dim = config.motion.code_dim
         self.mapping = MappingNetwork(

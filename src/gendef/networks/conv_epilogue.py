@@ -1,4 +1,4 @@
-"""What follows a convolution in its layer: the shared channels' part, scales, bias, leaky ReLU and clamp."""
+"""Steps after a convolution in its layer: contribution of shared channels, scales, bias, leaky ReLU and clamp."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""The deformation field generator G_d (GenDeF section 3.2): StyleGAN2 blocks that see the motion code and f_c.
+"""The deformation field generator G_d (GenDeF section 3.2): StyleGAN2 blocks with the motion code and f_c as inputs.
 
 The motion code enters at the 4x4 input, f_c at every synthesis layer. Skip outputs of two channels are summed from
 coarse to fine; the last block multiplies the field so far and adds to it (equation 3), both starting at zero, so that
@@ -6,44 +6,21 @@ every frame starts as the canonical image, exactly.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical_generator import resize_feature
+from gendef.networks.generator_config import DeformationConfig
 from gendef.networks.layers import LEAKY_SLOPE, SQRT_2, EqualizedLinear, at_least_float32
 from gendef.networks.modulated import Modulated, ModulatedConv2d
 from gendef.networks.resample import upsample_2x
-from gendef.runtime.config import Count, Positive, PositiveFloat, check_config
-
-
-@dataclass(frozen=True)
-class DeformationConfig:
-    """The deformation field generator."""
-
-    channel_base: Positive = 32768
-    """Channels of a block are channel_base / resolution ..."""
-    channel_max: Positive = 512
-    """... but at most this."""
-    condition_dim: Count = 64
-    """Channels that f_c is projected to before it joins each layer; 0 leaves f_c out (an ablation)."""
-    init: Literal["zero", "xavier", "none", "smooth"] = "zero"
-    """Start of the output layers: zero or Xavier multiplier and addend, or no multiplier (paper, Table A1); smooth:
-    a multiplier of one on small fields of the two coarsest blocks, for short trainings."""
-    mtm_resolutions: tuple[Positive, ...] = ()
-    """Blocks of these resolutions sample at learned offsets (MTM)."""
-    conv_clamp: PositiveFloat | None = 256.0
-    """Bound on the absolute value of activations."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "deformation")
 
 
 class DeformationLayer(nn.Module):
-    """Join f_c, modulated 3x3 convolution, leaky ReLU."""
+    """Concatenate f_c, modulated 3x3 convolution, leaky ReLU."""
 
     def __init__(
         self,
@@ -88,7 +65,7 @@ class FieldOutput(nn.Module):
 
     def forward(self, x: Tensor, ready: Modulated) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H, W), float32."""
-        # Eight bits of a position are not enough.
+        # bfloat16 has 8 significant bits, too few for positions.
         return self.conv.convolve(at_least_float32(x), ready, self.bias, clamp=self.clamp)
 
 
@@ -172,10 +149,10 @@ class DeformationGenerator(nn.Module):
 
     @torch.no_grad()
     def _start_smooth(self) -> None:
-        """Move a little, slowly varying in space, from the first step.
+        """Start with a small motion that varies slowly in space.
 
-        A still video is a saddle: motion to either side would please the discriminator equally, and in a short training
-        nothing breaks the tie.
+        A still video is a saddle point: motion in opposite directions lowers the loss equally, and a short
+        training does not leave it.
         """
         for block, scale in zip(self.blocks, (0.1, 0.02) + (0.0,) * len(self.blocks), strict=False):
             assert isinstance(block, DeformationBlock)
@@ -184,13 +161,13 @@ class DeformationGenerator(nn.Module):
 
     @property
     def last_output(self) -> FieldOutput:
-        """The output layer of the last block, whose step size and start decide how fields grow."""
+        """The output layer of the last block. Its step size and initial values determine how fast fields grow."""
         block = self.blocks[-1]
         assert isinstance(block, DeformationBlock)
         return block.torgb
 
     def modulate(self, w: Tensor, feature: Tensor) -> list[list[Modulated]]:
-        """w (B, w_dim), f_c (B, C, h, w) -> all that does not depend on time, for each block."""
+        """w (B, w_dim), f_c (B, C, h, w) -> everything that does not depend on time, for each block."""
         return [block.modulate(w, feature) for block in cast(list[DeformationBlock], list(self.blocks))]
 
     def forward(self, codes: Tensor, ready: list[list[Modulated]]) -> Tensor:

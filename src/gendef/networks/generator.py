@@ -1,80 +1,25 @@
 """The whole generator: G_c gives the canonical image, G_d the field, warping the frames (GenDeF, equation 1)."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gendef.errors import ConfigError
 from gendef.geometry import identity_grid, warp
-from gendef.networks.canonical_config import CanonicalConfig
 from gendef.networks.canonical_generator import build_canonical
-from gendef.networks.deformation_generator import DeformationConfig, DeformationGenerator
+from gendef.networks.deformation_generator import DeformationGenerator
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.networks.layers import MappingNetwork
 from gendef.networks.modulated import Modulated
-from gendef.networks.motion_encoder import MotionConfig, MotionEncoder
-from gendef.runtime.config import Count, Positive, Range, build_config, check_config
-
-Resolution = Annotated[int, Range(least=8, power_of_two=True)]
-"""Side of the frames."""
-MODELS = ("gendef", "stylegan-v", "stylesv-mtm", "mocogan")
-"""GenDeF, and the baselines that output every frame directly (`gendef.networks.baselines`)."""
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Everything that decides the generator's architecture."""
-
-    model: Literal["gendef", "stylegan-v", "stylesv-mtm", "mocogan"] = "gendef"
-    """GenDeF, or a baseline that outputs every frame directly."""
-    resolution: Resolution = 256
-    """Side of the frames, a power of two."""
-    z_dim: Positive = 512
-    """Width of the content and motion latents."""
-    w_dim: Positive = 512
-    """Width of the mapped latents."""
-    mapping_layers: Positive = 2
-    """Layers of each mapping network."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-    canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
-    motion: MotionConfig = field(default_factory=MotionConfig)
-    deformation: DeformationConfig = field(default_factory=DeformationConfig)
-    shared_latent: bool = False
-    """One latent for content and motion (as the official code), instead of two."""
-    canonical_motion: bool = False
-    """The canonical image sees the first frame's motion code (official code); then it is not time-independent."""
-    official_grid: bool = False
-    """Read offsets by the official grid: 2i/N - 1, corner-aligned, zeros outside; a zero field zooms slightly."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "generator")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and YAML."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "GeneratorConfig":
-        """The inverse of `to_dict`.
-
-        Raises:
-            ConfigError: an unknown field, a wrong type or an impossible value.
-        """
-        parts = {"canonical": CanonicalConfig, "motion": MotionConfig, "deformation": DeformationConfig}
-        built = dict(values)
-        for name, part in parts.items():
-            if name in built:
-                built[name] = build_config(part, built[name], name)
-        return build_config(cls, built, "generator")
+from gendef.networks.motion_encoder import MotionEncoder
 
 
 @dataclass
 class Content:
-    """What G_c gives, once per video: image (B, 3, R, R), feature f_c (B, C, h, w)."""
+    """Outputs of G_c, computed once per video: image (B, 3, R, R), feature f_c (B, C, h, w)."""
 
     image: Tensor
     feature: Tensor
@@ -85,7 +30,7 @@ class Content:
 
 
 Motion = list[list[Modulated]]
-"""The deformation generator made ready for the videos of a batch."""
+"""Modulated convolutions of the deformation generator for the videos of a batch."""
 
 
 @dataclass
@@ -98,7 +43,7 @@ class GeneratorOutput:
 
 
 class VideoGenerator(nn.Module):
-    """What generators of videos have in common: `config`, `motion_encoder`, and which parameters stage 1 trains."""
+    """Base of the generators of videos: `config`, `motion_encoder`, and the parameters that stage 1 trains."""
 
     config: GeneratorConfig
     motion_encoder: nn.Module
@@ -216,7 +161,7 @@ class Generator(VideoGenerator):
     def motion(
         self, content: Content, z_motion: Tensor, labels: Tensor | None = None, truncation: float = 1.0
     ) -> Motion:
-        """What moves a content, as far as it does not depend on time: computed once, however many frames follow."""
+        """The time-independent part of the deformation generator for a content, computed once per video."""
         w = self.motion_mapping(z_motion, labels)
         if self.training and torch.is_grad_enabled():
             self.motion_mapping.update_average(w)
@@ -231,7 +176,7 @@ class Generator(VideoGenerator):
         *,
         network: Callable[[Tensor, Motion], Tensor] | None = None,
     ) -> Tensor:
-        """Deformation field (B, T, R, R, 2) at times (B, T); by `network` in the deformation generator's place."""
+        """Deformation field (B, T, R, R, 2) at times (B, T); `network` replaces the deformation generator."""
         offsets = (network or self.deformation)(self.motion_encoder(motion_noise, times), motion)
         return from_official_offsets(offsets) if self.config.official_grid else offsets
 
@@ -261,7 +206,7 @@ class Generator(VideoGenerator):
 
 
 def from_official_offsets(offsets: Tensor) -> Tensor:
-    """Offsets for the official grid and corner alignment -> the same sampling as a deformation field of the design.
+    """Offsets for the official grid and corner alignment -> the deformation field with the same sampling positions.
 
     The official code reads at g = 2i/N - 1 + offset with -1 and 1 at the centres of the outer pixels.
     """

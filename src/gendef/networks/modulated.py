@@ -46,13 +46,13 @@ def modulation(weight: Tensor, styles: Tensor, *, demodulate: bool, normalize: b
 
 @dataclass
 class Modulated:
-    """A modulated convolution made ready for the videos of a batch.
+    """Time-independent parts of a modulated convolution, for the videos of a batch.
 
     Attributes:
         weight: (O, I, K, K); with styles and scales in it where the batch is one video.
         styles: (B, I) factors of the input channels, or None.
         scales: (B or 1, O) factors of the output channels, `gain` among them, or None.
-        gain: of the layer, which its bias takes as well.
+        gain: of the layer, also applied to its bias.
         shared: (B, C, H, W), input channels that all frames of a video share, where the layer samples them itself.
         added: (B, O, H', W'), what the shared channels give, before `scales`.
         offsets: the same for the convolution that gives MTM's offsets and masks.

@@ -1,45 +1,15 @@
 """Motion noise to motion codes: acyclic positional encoding of time (StyleGAN-V, Skorokhodov et al. 2022)."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendef.errors import ConfigError
+from gendef.networks.generator_config import MotionConfig
 from gendef.networks.layers import LEAKY_SLOPE, EqualizedLinear
-from gendef.runtime.config import Positive, PositiveFloat, check_config
 from gendef.runtime.devices import sent
-
-
-@dataclass(frozen=True)
-class MotionConfig:
-    """How motion noise becomes time-dependent codes."""
-
-    noise_dim: Positive = 512
-    """Width of the motion noise and of the vectors u that two convolutions make of it."""
-    kernel_size: Positive = 11
-    """Kernel of the two 1-D convolutions over the noise."""
-    distance: Positive = 16
-    """Frames between two noise vectors (the motion period of the data set)."""
-    min_period: PositiveFloat = 16.0
-    """Shortest period of the positional encoding, in frames."""
-    max_period: PositiveFloat = 1024.0
-    """Longest period of the positional encoding, in frames."""
-    num_features: Positive = 256
-    """Number of periods; the code has twice as many entries."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "motion")
-        if self.min_period > self.max_period:
-            raise ConfigError(f"motion: needs min_period <= max_period, got {self.min_period} > {self.max_period}")
-
-    @property
-    def code_dim(self) -> int:
-        """Width of a motion code."""
-        return 2 * self.num_features
 
 
 class EqualizedConv1d(nn.Module):
@@ -111,7 +81,7 @@ class MotionEncoder(nn.Module):
     def forward(self, noise: Tensor, times: Tensor) -> Tensor:
         """noise (B, N, noise_dim) and times (B, T) >= 0, in frames, fractional allowed -> codes (B, T, code_dim).
 
-        Times may be on the CPU while the rest is on a GPU, which then need not be waited for: numbers are read of them.
+        Times may be on the CPU while the rest is on a GPU: reading their values then does not wait for the GPU.
 
         Raises:
             ValueError: a time is negative or needs more noise than there is.

@@ -1,51 +1,28 @@
 """A discriminator on frozen image features (Projected GAN, Sauer et al. 2021), for images and for clips.
 
 Features of a frozen network at four scales are mixed by fixed random convolutions across channels and scales; one
-small spectrally normalised head a scale turns them into patch logits. Clips have heads of their own, which see the
-features of all frames side by side and their time differences.
+small spectrally normalised head per scale turns them into patch logits. Clips have heads of their own, which get the
+concatenated features of all frames and their time differences.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendef.networks.discriminator_config import ProjectedConfig
 from gendef.networks.efficientnet_lite0 import FEATURE_CHANNELS, EfficientNetFeatures
 from gendef.networks.layers import LEAKY_SLOPE
-from gendef.runtime.config import Count, Positive, Range, check_config
 
 # About the standard deviations of the four maps on natural images (within a factor of 0.6 to 1.3), so that all scales
-# start with like weights; trained critics depend on these very numbers.
+# start with similar weights. Trained discriminators depend on exactly these numbers.
 FEATURE_SCALES = (11.0, 7.0, 4.2, 1.65)
 NUM_TIME_WAVES = 6
 
 
-@dataclass(frozen=True)
-class ProjectedConfig:
-    """The discriminator on frozen EfficientNet-Lite0 features."""
-
-    feature_size: Annotated[int, Range(least=64, multiple_of=32)] = 96
-    """Frames are resized to this side before the feature network."""
-    mixed_channels: Positive = 64
-    """Channels of every scale after mixing."""
-    head_channels: Positive = 64
-    """Channels inside the heads."""
-    num_frames: Positive = 3
-    """Frames of a clip."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-    mixing_seed: Count = 0
-    """Seed of the fixed random mixing."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "projected")
-
-
 class SpectralConv2d(nn.Module):
-    """Convolution divided by its largest singular value (Miyato et al. 2018), one power iteration a training call."""
+    """Convolution divided by its largest singular value (Miyato et al. 2018), one power iteration per training call."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -73,7 +50,7 @@ class PatchHead(nn.Module):
 
     Args:
         size: side of the feature map.
-        frames: number of frames side by side in the channels.
+        frames: number of frames whose features are concatenated in the channels.
         condition_dim: width of the condition that shifts the first layer (time differences), 0 for none.
         num_classes: labels are compared with the features by projection (Miyato and Koyama 2018).
     """
@@ -118,7 +95,7 @@ class PatchHead(nn.Module):
 
     @torch.no_grad()
     def start_from(self, image_head: "PatchHead", frames: int) -> None:
-        """Take over an image head, so that a clip that stands still gets the image's logits."""
+        """Initialise from an image head, so that a still clip gets the image's logits."""
         own, other = dict(self.named_parameters()), dict(image_head.named_parameters())
         for name, value in other.items():
             own[name].copy_(value.repeat(1, frames, 1, 1) if name == "first.weight" else value)
@@ -136,8 +113,8 @@ def time_condition(times: Tensor) -> Tensor:
 class ProjectedDiscriminator(nn.Module):
     """Image and clip logits from frozen features; the feature network itself is not part of the state dict.
 
-    A training step extracts the features once and hands them to the heads: attached for the generator, detached for
-    the heads' own update.
+    A training step extracts the features once and passes them to the heads: with gradient for the generator, detached
+    for the update of the heads.
     """
 
     def __init__(self, config: ProjectedConfig, features: EfficientNetFeatures) -> None:

@@ -1,54 +1,21 @@
 """The paper's discriminator: StyleGAN-V's residual network with temporal shift, for clips and for single images."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from gendef.networks.discriminator_config import DiscriminatorConfig
 from gendef.networks.layers import EqualizedConv2d, EqualizedLinear, MappingNetwork, at_least_float32
-from gendef.runtime.config import Count, Positive, PositiveFloat, Range, check_config
 
 RESIDUAL_GAIN = math.sqrt(0.5)
 NUM_WAVES = 10
 
 
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """StyleGAN-V's discriminator with temporal shift."""
-
-    resolution: Annotated[int, Range(least=8, power_of_two=True)] = 256
-    """Side of the frames, a power of two from 8."""
-    channel_base: Positive = 32768
-    """Channels at a resolution are channel_base / resolution ..."""
-    channel_max: Positive = 512
-    """... but at most this."""
-    num_frames: Positive = 3
-    """Frames of a clip; its time differences condition the network."""
-    max_num_frames: Positive = 1024
-    """Longest time difference that can be told apart."""
-    concat_resolution: Positive = 16
-    """Features of the frames are averaged on entering this resolution, and shifted in time above it."""
-    time_dim: Positive = 256
-    """Width of the learned embedding of one time difference."""
-    mapping_layers: Positive = 2
-    """Layers of the network that maps time differences (and labels) to the projection vector."""
-    minibatch_std_group: Positive = 4
-    """Clips that share one minibatch standard deviation."""
-    conv_clamp: PositiveFloat | None = 256.0
-    """Bound on the absolute value of activations."""
-    num_classes: Count = 0
-    """Classes of the labels, 0 for none."""
-
-    def __post_init__(self) -> None:
-        check_config(self, "stylegan_v")
-
-
 def temporal_shift(x: Tensor, num_frames: int, share: int = 8) -> Tensor:
     """Swap 1/8 of the channels with the next and 1/8 with the previous frame (Lin et al. 2019); zeros at the ends.
 
-    x: (B * T, C, H, W). A single frame has no neighbours and is left as it is.
+    x: (B * T, C, H, W). A single frame has no neighbours and is returned unchanged.
     """
     if num_frames == 1:
         return x
@@ -132,8 +99,8 @@ class Epilogue(nn.Module):
 class Discriminator(nn.Module):
     """Clips and their times to logits.
 
-    A single frame is judged by the same weights: no temporal shift, and the time differences of a clip that stands
-    still. So the image discriminator of stage 1 *is* the discriminator that stage 2 starts from.
+    A single frame uses the same weights without temporal shift, with the time differences of a still clip. So stage 2
+    starts from the image discriminator of stage 1.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -164,10 +131,10 @@ class Discriminator(nn.Module):
         self.b4 = Epilogue(top, top if condition else 1, config.minibatch_std_group, config.conv_clamp)
 
     def features(self, video: Tensor) -> Tensor:
-        """video (B, T, 3, R, R) -> (B, C, 4, 4): what is known of each clip for itself. T is `num_frames`, or 1."""
+        """video (B, T, 3, R, R) -> features (B, C, 4, 4) of each clip by itself. T is `num_frames`, or 1."""
         batch, count = video.shape[:2]
         if count not in (1, self.config.num_frames):
-            raise ValueError(f"this discriminator judges clips of 1 or {self.config.num_frames} frames, got {count}")
+            raise ValueError(f"this discriminator takes clips of 1 or {self.config.num_frames} frames, got {count}")
         x = video.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         merged = count == 1
         for size, block in zip(self.sizes, self.blocks, strict=True):

@@ -11,7 +11,7 @@ from gendef.errors import InputError
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A folder to write into; its files move to `folder` when the block ends well, and vanish when not.
+    """A folder to write into; its files move to `folder` if the block succeeds, and are removed if it fails.
 
     A subfolder takes the place of one of the same name; everything else in `folder` stays.
 

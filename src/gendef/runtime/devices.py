@@ -25,5 +25,5 @@ def choose_device(name: str) -> torch.device:
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
-    """`x` on `device`; the processor does not wait for what a CUDA GPU has yet to do, as it does for a plain `to`."""
+    """`x` on `device`; unlike a plain `to`, the copy does not make the CPU wait for the GPU."""
     return x.to(device, non_blocking=device.type != "mps")

@@ -1,4 +1,4 @@
-"""How the process holds its memory: freed blocks are kept for the next feature map, in huge pages."""
+"""Memory of the process: freed blocks are kept for the next feature map, in huge pages."""
 
 import ctypes
 import functools
@@ -23,8 +23,8 @@ def keep_freed_memory() -> bool:
     64 GB, is set aside for it in pages of 2 MB, unless a limit of the process or strict accounting
     (vm.overcommit_memory = 2) makes address space scarce.
 
-    It holds for the whole process and for good, hence nothing but the commands that sample and train do it by
-    themselves. It has a price: the process stays at its peak, about a tenth above that without it, and large arrays of
+    It applies to the whole process and cannot be undone, so only the commands that sample and train call it. The cost:
+    the process stays at its peak, about a tenth above that without it, and large arrays of
     zeros (`numpy.zeros`) are filled at once instead of when they are used.
 
     Returns:
@@ -65,7 +65,7 @@ def _scarce_addresses() -> bool:
 
 
 def _first_number(path: str) -> int | None:
-    """What a file of the kernel says, None where there is none."""
+    """First number in a file of the kernel; None if the file is missing."""
     try:
         return int(Path(path).read_text().split()[0])
     except (OSError, ValueError, IndexError):

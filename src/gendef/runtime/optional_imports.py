@@ -1,4 +1,4 @@
-"""OpenCV, which several extras bring: imported where it is used, with an error that says how to get it."""
+"""OpenCV, an optional package: imported at its use; the error names the extra to install."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ def import_cv2(extra: str, purpose: str) -> Any:
     """The module cv2.
 
     Args:
-        extra: the gendef extra that brings it.
-        purpose: what it is needed for, as in "to fit a video".
+        extra: the gendef extra that installs it.
+        purpose: its use, such as "to fit a video".
 
     Raises:
         MissingDependencyError: it is not installed.

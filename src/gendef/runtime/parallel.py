@@ -1,4 +1,4 @@
-"""Work on frames side by side: one thread a core, each with single-threaded operations.
+"""Work on frames in parallel: one thread per core, each with single-threaded operations.
 
 Operations on one frame are small; splitting each of them over the cores costs more than it gains, and on a busy machine
 a hundred times more, since every split waits for the slowest part.

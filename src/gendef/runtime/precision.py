@@ -1,4 +1,4 @@
-"""Which arithmetic the networks run in."""
+"""Precision of the networks' arithmetic."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -25,7 +25,7 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The type of feature maps that `precision`, a name or "auto", stands for on `device`.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: it is another name.
     """
     if precision == "auto":
         return torch.bfloat16 if prefers_bf16(device) else None
@@ -35,7 +35,7 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
-    """Context in which networks that do not choose for themselves convolve in `dtype`."""
+    """Autocast context for networks that do not choose their own type."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 

@@ -18,7 +18,7 @@ from gendef.training.distributed import SINGLE_PROCESS, Group
 
 
 class AdaptiveAugment(nn.Module):
-    """Augments clips with probability `p`, a buffer that `update` adapts."""
+    """Augments clips with probability `p`, a buffer that `update` adjusts."""
 
     def __init__(self) -> None:
         super().__init__()

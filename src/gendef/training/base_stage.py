@@ -1,4 +1,4 @@
-"""What both stages of training have in common: networks, optimisers, noise, and the two updates of a step."""
+"""Base of both training stages: networks, optimisers, noise, and the two updates of a step."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -27,7 +27,7 @@ Outputs = tuple[Tensor, ...]
 class Stage:
     """Networks, optimisers, averaged generator and random state of one stage; subclasses add the losses.
 
-    In a `group` of processes each calls `step` with its share of the batch; weights and optimisers stay equal in all.
+    Each process of a `group` calls `step` with its share of the batch; weights and optimisers stay equal in all.
     The discriminator's `micro_batches` limit how many samples are computed at once.
     """
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from gendef.errors import ConfigError
-from gendef.networks.generator import GeneratorConfig
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
+from gendef.networks.generator_config import GeneratorConfig
 from gendef.runtime.config import Count, Decay, Positive, Range, Weight, build_config, check_config
 
 
@@ -18,7 +17,7 @@ class StageConfig:
     images: Positive = 25_000_000
     """Length: real images (stage 1) or clips (stage 2) shown to the discriminator."""
     batch_size: Positive = 64
-    """Images or clips a step."""
+    """Images or clips per step."""
     lr_generator: Weight = 0.0025
     """Adam step size of the generator."""
     lr_discriminator: Weight = 0.002
@@ -32,11 +31,11 @@ class StageConfig:
     r1_interval: Positive = 16
     """Steps between two R1 penalties (lazy regularisation)."""
     augment: Literal["none", "ada", "diffaug"] = "ada"
-    """Augmentation of what the discriminator sees, the same for all frames of a clip."""
+    """Augmentation of the discriminator's inputs, the same for all frames of a clip."""
     ada_target: Annotated[float, Range(least=-1, most=1)] = 0.6
     """ADA raises its strength while the mean sign of real logits is above this."""
     ada_images: Positive = 500_000
-    """Images in which ADA's strength can go from 0 to 1."""
+    """Number of images in which ADA's strength can rise from 0 to 1."""
     ema_images: Weight = 20_000
     """Half-life, in images, of the averaged generator that is kept."""
 
@@ -53,9 +52,9 @@ class FinetuneConfig(StageConfig):
     canonical_rate: Weight = 1.0
     """Factor on lr_generator for G_c; 0 freezes it (an ablation of the paper)."""
     output_rate: Weight = 1.0
-    """Factor on lr_generator for the last output layer of G_d, whose step decides how fast fields grow."""
+    """Factor on lr_generator for the last output layer of G_d, which determines how fast fields grow."""
     warmup: Count = 0
-    """Clips at the start in which only the discriminator learns, while every video stands still."""
+    """Clips at the start for which only the discriminator is trained, while all generated videos are still."""
     image_weight: Weight = 0.0
     """Weight of the image discriminator on every warped frame (projected discriminator)."""
     canonical_weight: Weight = 0.0
@@ -67,14 +66,14 @@ class FinetuneConfig(StageConfig):
     folding_weight: Weight = 0.0
     """Weight of the folding penalty."""
     least_speed: Weight = 0.0
-    """Mean speed, in pixels a frame, below which generated motion is pushed; 0 for no push. Set it a little under the
-    data's own optical flow where a short training lets motion die."""
+    """Minimum mean speed of generated motion, in pixels per frame; a loss acts below it; 0 for none. Set it slightly
+    below the optical flow of the data if motion fades in a short training."""
     speed_weight: Weight = 5.0
-    """Weight of that push."""
+    """Weight of the loss for least_speed."""
 
 
 FIELD_WEIGHTS = ("canonical_weight", "smoothness", "spatial_weight", "folding_weight", "least_speed")
-"""Settings of stage 2 that mean something for a generator with a canonical image and a field only."""
+"""Settings of stage 2 that apply only to a generator with a canonical image and a field."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ class TrainConfig:
     mirror: bool = True
     """Flip half of the clips left to right."""
     seed: Count = 0
-    """Seed of everything random."""
+    """Seed of all random numbers."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of feature maps; auto: bfloat16 on CUDA GPUs and on CPUs with AMX, float32 elsewhere."""
+    """Type of feature maps; auto: bfloat16 on CUDA GPUs and on CPUs with AMX, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         check_config(self, "training")
@@ -110,7 +109,7 @@ class TrainConfig:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages that this model has: StyleGAN-V and MoCoGAN begin with clips."""
+        """The stages of this model: StyleGAN-V and MoCoGAN have no stage 1."""
         return ("pretrain", "finetune") if self.generator.model in ("gendef", "stylesv-mtm") else ("finetune",)
 
     def to_dict(self) -> dict[str, Any]:

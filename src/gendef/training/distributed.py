@@ -1,7 +1,7 @@
-"""Training by several processes: one a GPU (NCCL), or a few on a CPU (gloo), as torchrun starts them.
+"""Training by several processes, as started by torchrun: one per GPU (NCCL), or a few on a CPU (gloo).
 
-Every process holds whole networks and sees a share of each batch. Random numbers are drawn for the whole batch
-everywhere, and each process takes its share, so that N processes together do what one would, up to rounding.
+Every process holds complete networks and a share of each batch. Each draws the random numbers of the whole batch and
+takes its share, so that N processes together give the result of one process, up to rounding.
 """
 
 import importlib
@@ -22,21 +22,21 @@ from gendef.errors import ConfigError, GendefError, PeerError
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-"""How long processes wait in a collective operation for one that is alive, such as the first one while it writes
-previews. A dead one is noticed at once."""
+"""How long processes wait in a collective operation for a living process, such as the first one while it writes
+previews. A dead process is detected immediately."""
 LAUNCHER_PID = "GENDEF_LAUNCHER_PID"
-"""Environment variable with the process id of `gendef.training.launch`, where that started this process."""
+"""Environment variable with the process id of `gendef.training.launch`, if it started this process."""
 CHUNK = 2**28
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together, seen from one of them. With one process the methods do nothing.
+    """The processes that train together, as seen by one of them. With one process the methods have no effect.
 
     Attributes:
         rank: number of this process.
         size: how many there are.
-        launcher_pid: process id that ours must remain a child of, or None.
+        launcher_pid: process id of the launcher, whose child this process must remain, or None.
     """
 
     rank: int = 0
@@ -64,12 +64,12 @@ class Group:
         """
         if batch % self.size:
             raise ConfigError(
-                f"{name} is {batch}, which {self.size} processes cannot share: choose a multiple of {self.size}"
+                f"{name} is {batch}, which is not divisible by {self.size} processes: choose a multiple of {self.size}"
             )
         return batch // self.size
 
     def average_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes, all of them in one message."""
+        """Replace each tensor by its mean over the processes, in one message."""
         if self.size == 1:
             return
         own = list(tensors)
@@ -82,7 +82,7 @@ class Group:
             tensor.detach().copy_(mean.view_as(tensor))
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their mean over the processes; parameters without one have none anywhere."""
+        """Replace gradients by their mean over the processes; all must have gradients for the same parameters."""
         self.average_(parameter.grad for parameter in parameters if parameter.grad is not None)
 
     def mean(self, value: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Group:
         return values
 
     def from_first(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `make` returns in the first process, in all of them: tensors and plain values, no code."""
+        """The value that `make` returns in the first process, sent to all: tensors and plain values, no code."""
         if self.size == 1:
             return make()
         state: dict[str, Any] = {}
@@ -170,7 +170,7 @@ def _collective(operation: Callable[..., Any], *arguments: Any) -> None:
     """Run a collective operation.
 
     Raises:
-        PeerError: another process has ended, or has said nothing for `COLLECTIVE_TIMEOUT`.
+        PeerError: another process has ended, or did not respond for `COLLECTIVE_TIMEOUT`.
     """
     try:
         operation(*arguments)
@@ -195,8 +195,10 @@ def _number(name: str, default: str | None = None) -> int:
 
 @contextmanager
 def process_group(device: str) -> Iterator[tuple[Group, str]]:
-    """The group that torchrun's environment describes, and this process's own device for the one that was asked for,
-    as in `gendef.runtime.devices.choose_device`. Without torchrun, alone and as asked.
+    """The group that torchrun's environment describes, and the device of this process.
+
+    The requested device is interpreted as in `gendef.runtime.devices.choose_device`. Without torchrun the group has one
+    process.
 
     Raises:
         ConfigError: more processes than GPUs on this machine, or a device that cannot be used by several processes.
@@ -231,7 +233,7 @@ def _own_device(name: str, local_rank: int) -> str:
     if name == "cpu":
         return name
     if name != "cuda":
-        raise ConfigError(f"device {name!r} is for one process; several take cpu, or cuda with one GPU each")
+        raise ConfigError(f"device {name!r} is for one process; several need cpu, or cuda with one GPU each")
     count = torch.cuda.device_count()
     if local_rank >= count:
         raise ConfigError(f"process {local_rank} of this machine has no GPU of its own: start at most {count} here")

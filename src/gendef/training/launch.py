@@ -28,7 +28,7 @@ GRACE = 15.0
 def start_processes(command: list[str], count: int) -> int:
     """Run `command` in `count` processes with torchrun's environment; returns the exit status of the first failure.
 
-    Processor threads are divided among them. SIGINT and SIGTERM are passed on; one process that fails ends all.
+    CPU threads are divided among them. SIGINT and SIGTERM are passed on. If one process fails, all end.
     """
     threads = max(torch.get_num_threads() // count, 1)
     shared = {
@@ -57,7 +57,7 @@ def start_processes(command: list[str], count: int) -> int:
 
 
 def _supervise(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Exit status: 0 after all have ended well, else that of the first failure."""
+    """Exit status: 0 if all processes succeed, else that of the first failure."""
     running = dict(enumerate(processes))
     status, deadline = 0, float("inf")
     while running and time.monotonic() < deadline:

@@ -68,14 +68,14 @@ def _precedes(line: str, stage: str, step: int) -> bool:
 
 
 class Progress(Protocol):
-    """What a report needs of a stage: `Stage` has it."""
+    """The attributes of a stage that a report needs; `Stage` has them."""
 
     step_number: int
     images_seen: int
 
 
 class Reporter:
-    """Progress line, metrics.jsonl and, where it is installed, TensorBoard.
+    """Progress line, metrics.jsonl and, if it is installed, TensorBoard.
 
     In a group of processes all of them collect scalars; the first one writes their means over the processes.
     """

@@ -1,22 +1,16 @@
-"""Named training configurations: the paper's for large machines, smaller ones for a GPU at home or a CPU."""
+"""Named training configurations: the paper's for large machines, smaller ones for a single GPU or a CPU."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from gendef.errors import ConfigError
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    MODELS,
-    GeneratorConfig,
-)
-from gendef.networks.motion_encoder import MotionConfig
-from gendef.networks.projected_discriminator import ProjectedConfig
-from gendef.networks.stylegan_v_discriminator import DiscriminatorConfig
+from gendef.networks.discriminator_config import DiscriminatorConfig, ProjectedConfig
+from gendef.networks.generator_config import MODELS, DeformationConfig, GeneratorConfig, MotionConfig
 from gendef.training.config import FIELD_WEIGHTS, FinetuneConfig, StageConfig, TrainConfig
 
 SMALL_MTM = (8,)
-"""Layers with modulated transformation where StyleSV-mtm is built on StyleGAN2."""
+"""Sizes of the MTM layers of StyleSV-mtm with a StyleGAN2 generator."""
 
 
 def _paper(motion_distance: int) -> TrainConfig:
@@ -46,7 +40,7 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
             canonical=CanonicalConfig(
                 kind="stylegan2", channel_base=canonical_base, channel_max=widest, conv_clamp=None
             ),
-            # With 16 frames content sways instead of drifting on (docs/results.md).
+            # With 16 frames content sways instead of drifting on (docs/notes/swaying.md).
             motion=MotionConfig(noise_dim=64, num_features=64, distance=64, min_period=64.0),
             deformation=DeformationConfig(
                 channel_base=deformation_base, channel_max=widest // 2, condition_dim=16, init="smooth", conv_clamp=None
@@ -85,7 +79,8 @@ def _small(resolution: int, canonical_base: int, deformation_base: int, widest: 
     )
 
 
-PRESETS: dict[str, tuple[str, TrainConfig]] = {
+PresetName = Literal["sky256", "taichi256", "ytb256", "base128", "mini64", "tiny32"]
+PRESETS: dict[PresetName, tuple[str, TrainConfig]] = {
     "sky256": ("the paper's SkyTimelapse model, 8 GPUs", _paper(256)),
     "taichi256": ("the paper's TaiChi-HD model, 8 GPUs", _paper(16)),
     "ytb256": ("the paper's YouTube Driving model, 8 GPUs", _paper(16)),
@@ -101,9 +96,10 @@ def preset(name: str) -> TrainConfig:
     Raises:
         ConfigError: there is no such preset.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
-    return PRESETS[name][1]
+    for known, (_, config) in PRESETS.items():
+        if known == name:
+            return config
+    raise ConfigError(f"unknown preset {name!r}; one of: {', '.join(PRESETS)}")
 
 
 def as_model(config: TrainConfig, model: str) -> TrainConfig:

@@ -109,7 +109,7 @@ class RunFolder:
             temporary.write_text(yaml.safe_dump(plain(self._values), sort_keys=False))
 
     def check_room(self, checkpoint_bytes: int) -> int:
-        """Bytes that the checkpoints of a stage need; room that old checkpoints take counts as free.
+        """Bytes that the checkpoints of a stage need; the space of old checkpoints counts as free.
 
         Raises:
             ConfigError: the disk cannot hold them.

@@ -20,7 +20,7 @@ class RunOptions:
     device: str = "auto"
     quiet: bool = False
     micro_batch: int | None = None
-    """Samples of a process's batch that are computed at once (`MicroBatches`); None for all."""
+    """Samples of a process's batch that are computed together (`MicroBatches`); None for all."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Budget of a stage, by its name: the stage ends when `Stage.seconds` reaches it."""
 

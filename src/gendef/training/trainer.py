@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 MAX_ROLLBACKS = 3
 CHECK_EVERY = 16
-"""Steps between two checks of the losses; until then they stay on the device, which need not wait."""
+"""Steps between two checks of the losses; between checks they stay on the device, so that it does not wait."""
 
 
 class Stopped(Exception):
@@ -45,7 +45,7 @@ class Stopped(Exception):
 class Trainer:
     """Trains the configured stages into `options.out`; the same call continues an interrupted run.
 
-    In a group of processes each makes a Trainer; only the first one reads and writes files and prints.
+    Each process of a group makes a Trainer; only the first one reads and writes files and prints.
     """
 
     def __init__(self, config: TrainConfig, data: Path, options: RunOptions, group: Group = SINGLE_PROCESS) -> None:
@@ -90,7 +90,7 @@ class Trainer:
         Raises:
             Stopped: asked to stop; the state is saved.
             ConfigError: another process trains into the same folder, or the disk cannot hold the checkpoints.
-            TrainingError: the run diverged again after `MAX_ROLLBACKS` roll-backs, or a step does not fit the memory.
+            TrainingError: the run diverged again after `MAX_ROLLBACKS` roll-backs, or a step runs out of memory.
             CheckpointError: a file cannot be written, or no checkpoint of a started stage can be read.
         """
         if self.options.minutes is not None:
@@ -149,7 +149,7 @@ class Trainer:
         return stage
 
     def _latest(self, name: str) -> dict[str, Any]:
-        """The newest state of a stage, read by the first process for all; empty before the first."""
+        """The newest state of a stage, read by the first process for all; empty if there is none."""
         return self.group.from_first(lambda: latest_checkpoint(self.checkpoints, name, self._warn) or {})
 
     def _announce(self, stage: Stage) -> None:
@@ -205,7 +205,7 @@ class Trainer:
         Raises:
             FloatingPointError: a loss or a value of the state is no longer finite.
             Stopped: asked to stop.
-            TrainingError: a step does not fit the memory.
+            TrainingError: a step runs out of memory.
         """
         settings = stage.settings
         stream = self.stream(stage, attempt)
@@ -284,7 +284,7 @@ class Trainer:
             preview(average, self.folder / "previews", stage.name, stage.images_seen, self.config.seed)
 
     def _too_large(self, name: str) -> str:
-        """Error message for a step of stage `name` that does not fit the memory, with the cure."""
+        """Error message for a step of stage `name` that runs out of memory, with the remedy."""
         share = self.group.local_batch_size(f"{name}.batch_size", getattr(self.config, name).batch_size)
         now = min(self.options.micro_batch or share, share)
         if now > 1:

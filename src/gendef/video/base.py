@@ -1,4 +1,4 @@
-"""What every clip can do, whatever it is made of."""
+"""The base class of all clips."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gendef.errors import InputError
+from gendef.media.animated_pictures import write_gif
 from gendef.media.images import resized, to_uint8
-from gendef.media.video_writer import write_gif, write_video
+from gendef.media.video_writer import write_video
 from gendef.video import layer as layer_functions
 from gendef.video.flow import Kind, checked_kind, layered_flow
 from gendef.video.layer import Layer, Layers
@@ -50,6 +51,15 @@ class Video(ABC):
         """For each layer a title and its canonical image (3, h, w)."""
 
     @property
+    def frame_times(self) -> list[float] | None:
+        """Seconds from the first frame at which each frame is shown; None where `fps` says it.
+
+        Clips of footage with a varying frame rate keep them in `info`.
+        """
+        times = self.info.get("frame_times")
+        return times if isinstance(times, list) and len(times) == self.num_frames else None
+
+    @property
     def num_frames(self) -> int:
         """Number of frames, to the end of the layer that ends last."""
         return layer_functions.frame_count(self.layers)
@@ -61,7 +71,7 @@ class Video(ABC):
         return height, width
 
     def owners(self, frame: int) -> Tensor:
-        """Number of the topmost layer that shows at each pixel of a frame, (H, W) int64; -1 where there is none."""
+        """Index of the topmost visible layer at each pixel of a frame, (H, W) int64; -1 where there is none."""
         return layer_functions.owners(self.layers, frame)
 
     def parts(self, name: str) -> list[int]:
@@ -95,7 +105,7 @@ class Video(ABC):
         step = max(CHUNK_PIXELS // (height * width), 1)
         chosen = range(self.num_frames) if frames is None else [self.checked_frame(frame) for frame in frames]
         if not chosen:
-            raise InputError("no frame was named to render")
+            raise InputError("the list of frames to render is empty")
         for begin in range(0, len(chosen), step):
             part = chosen[begin : begin + step]
             picture = torch.full((len(part), 3, height, width), -1.0)
@@ -156,10 +166,10 @@ class Video(ABC):
 
     @abstractmethod
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
-        """Follow points (x, y) in pixels through the video.
+        """Track points (x, y) in pixels through the video.
 
         Args:
-            points: (N, 2), on a frame, where each point belongs to the layer that shows there, or on a canonical image.
+            points: (N, 2), on a frame, where each point belongs to the topmost layer, or on a canonical image.
             frame: that frame; None means a canonical image.
             layer: number of the layer whose canonical image it is.
 
@@ -169,7 +179,7 @@ class Video(ABC):
 
     @abstractmethod
     def segment(self, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
-        """Carry a mask or label map to all frames: (T, H, W), bool for a mask, else in the type that was given.
+        """Propagate a mask or label map to all frames: (T, H, W), bool for a mask, else in the given type.
 
         Args:
             mask: (H, W), on a frame or on a canonical image.
@@ -223,11 +233,11 @@ class Video(ABC):
 
     def to_mp4(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as H.264, at the given height and width; odd ones get one pixel more."""
-        write_video(path, self.iter_pictures(size), self.fps, enlarge=False)
+        write_video(path, self.iter_pictures(size), self.fps, times=self.frame_times, enlarge=False)
 
     def to_gif(self, path: str | Path, size: tuple[int, int] | None = None) -> None:
         """Write the rendered video as an endless gif."""
-        write_gif(path, self.iter_pictures(size), self.fps)
+        write_gif(path, self.iter_pictures(size), self.fps, self.frame_times)
 
     def export(self, path: str | Path, **options: Any) -> Any:
         """Write the clip as one HTML page that plays and can be painted on; see `gendef.visualization.html_export`.

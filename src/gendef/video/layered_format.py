@@ -18,11 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gendef.errors import ClipError, InputError
+from gendef.media.frame_times import checked_fps
 from gendef.media.images import read_image, to_uint8
-from gendef.media.video_writer import (
-    VideoWriter,
-    checked_fps,
-)
+from gendef.media.video_writer import VideoWriter
 from gendef.video.clip_format import (
     ALPHA,
     FORMAT,
@@ -31,11 +29,10 @@ from gendef.video.clip_format import (
     PREVIEW,
     VISIBILITY,
     check_replaceable,
-    pack_visibility,
-    read_meta,
-    read_visibility,
     replace_folder,
 )
+from gendef.video.clip_reader import read_meta, read_visibility
+from gendef.video.clip_writer import pack_visibility
 
 MAX_LAYERS = 1000
 """Layers that are read."""

@@ -6,11 +6,8 @@ import torch
 from gendef.kernels import convolution
 from gendef.kernels.cpu import filtered_leaky_relu, winograd
 from gendef.networks.canonical_config import CanonicalConfig
-from gendef.networks.deformation_generator import DeformationConfig
-from gendef.networks.generator import (
-    Generator,
-    GeneratorConfig,
-)
+from gendef.networks.generator import Generator
+from gendef.networks.generator_config import DeformationConfig, GeneratorConfig
 
 
 @pytest.fixture(autouse=True)

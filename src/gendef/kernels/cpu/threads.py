@@ -24,9 +24,9 @@ from gendef.kernels.buffers import Table, workspaces
 Item = TypeVar("Item")
 
 LEAST_OPERATIONS = 1e8
-"""Less takes a processor so few milliseconds that other threads do not pay, even OpenMP's."""
+"""Work below which threads, even OpenMP's, cost more than they gain."""
 POOL_FACTOR = 4
-"""Times as much for a pool, whose threads sleep."""
+"""Factor on that work for a pool, whose threads sleep."""
 
 TORCH = str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")
 """The library whose threads are asked for, on Linux."""
@@ -39,7 +39,7 @@ _tables: list[Table] = []
 
 
 def _forget() -> None:
-    """In a forked process, which has neither the pools' threads nor OpenMP's, but what is noted about them."""
+    """Reset the state in a forked process, which has neither the pools' threads nor OpenMP's."""
     global _lock, _forked
     _pools.clear()
     _lock = threading.Lock()
@@ -51,7 +51,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def useful_threads(operations: float) -> int:
-    """The threads for so much work: as many as torch has, or one, whose operators of torch then have them all."""
+    """Number of threads for this amount of work: torch's, or one, for which torch's operators use all threads."""
     least = LEAST_OPERATIONS * (POOL_FACTOR if _team_here() is None else 1)
     return torch.get_num_threads() if operations >= least else 1
 

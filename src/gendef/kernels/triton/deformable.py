@@ -19,7 +19,7 @@ from gendef.kernels.deformable import grid_sampled
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 CHANNELS = (16, 64)
-"""Fewest and most channels that a program has in hand at a time."""
+"""Fewest and most channels that a program processes at a time."""
 FORWARD, MAP_GRADIENT, PLACE_GRADIENT = 2048, 512, 1024
 """Values, of rows by channels, that a program of each kernel has in hand: what registers hold."""
 ALIGNED, UNALIGNED = 16, 512
@@ -182,7 +182,7 @@ class _Sizes(NamedTuple):
     channels: int
 
     def tile(self, values: int) -> dict[str, int]:
-        """What a program has in hand, `values` at most."""
+        """The tile of a program, at most `values` values."""
         fewest, most = CHANNELS
         channels = min(max(triton.next_power_of_2(self.channels), fewest), most)
         values = values if self.channels % ALIGNED == 0 else min(values, UNALIGNED)

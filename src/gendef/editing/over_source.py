@@ -1,0 +1,90 @@
+"""Edits over the original footage: what was not painted stays the source's, pixel for pixel and at its full size.
+
+A fit explains its frames up to some error, and a rendering of it has lost their finest detail. So only the edit is
+taken from the rendering: paint covers the source where the canonical image was changed, and a filter adds the
+difference that it makes.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gendef.media.images import resized, to_uint8
+from gendef.video.base import Video
+
+Mode = Literal["paint", "difference"]
+FIRST_CHANGE, FULL_CHANGE = 1.0, 6.0
+"""Levels of 255 by which a canonical pixel must change to begin to cover the source, and to cover it completely."""
+
+
+def change_masks(before: Video, after: Video) -> list[Tensor]:
+    """For each layer, how far its canonical image was changed: (1, h, w) in [0, 1], at the edited image's size."""
+    masks = []
+    for (_, old), (_, new) in zip(before.canonical_images, after.canonical_images, strict=True):
+        levels = (new - resized(old, new.shape[1:])).abs().amax(dim=0, keepdim=True) * 127.5
+        # An edited image of another size was resampled, which changes its edges a little: no edit.
+        allowed = FIRST_CHANGE if new.shape == old.shape else FULL_CHANGE
+        masks.append(((levels - allowed) / (FULL_CHANGE - FIRST_CHANGE)).clamp(0, 1))
+    return masks
+
+
+def composited(
+    before: Video, after: Video, source: Iterator[np.ndarray], size: tuple[int, int], mode: Mode = "paint"
+) -> Iterator[np.ndarray]:
+    """The edited video over its source, frame by frame, uint8 (H, W, 3).
+
+    Args:
+        before, after: the clip without and with the edit, of the same fields.
+        source: frames of the original footage, uint8 (H, W, 3) of `size`.
+        size: height and width.
+        mode: "paint" shows the edited rendering where the canonical image was changed; "difference" adds to the source
+            what the edit changed in the rendering, which keeps its detail under a filter.
+    """
+    for number, picture in enumerate(source):
+        cover = edit_cover(before, after, number, size)
+        if not bool(cover.any()):
+            yield picture
+            continue
+        shown = after.render(size, [number])[0]
+        original = torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0).float() / 127.5 - 1
+        if mode == "difference":
+            shown = original + shown - before.render(size, [number])[0]
+        mixed = to_uint8(original + (shown.clamp(-1, 1) - original) * cover)
+        untouched = (cover == 0)[0].numpy()
+        mixed[untouched] = picture[untouched]
+        yield mixed
+
+
+def edit_cover(before: Video, after: Video, frame: int, size: tuple[int, int]) -> Tensor:
+    """How far the edit covers each pixel of a frame: (1, H, W) in [0, 1]; 0 where the frame does not show it.
+
+    The masks of the canonical images are warped like the images themselves, behind the layers in front of them, and are
+    weighed by the clip's visibility: where a frame shows something else than its canonical image, the source stays.
+    """
+    plain = before.without_illumination()
+    for number, mask in enumerate(change_masks(before, after)):
+        plain = plain.with_canonical(mask.expand(3, -1, -1) * 2 - 1, number)
+    cover = (plain.render(size, [frame])[0, :1].clamp(-1, 1) + 1) / 2
+    if before.visibility is not None:
+        seen = before.visibility[frame][None, None].float()
+        cover = cover * F.interpolate(seen, size, mode="bilinear", align_corners=False)[0]
+    return torch.where(cover < 1 / 255, torch.zeros(()), cover)
+
+
+def layer_frames(before: Video, after: Video, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The edit alone, with straight alpha: uint8 (H, W, 4) of each frame."""
+    for number in range(after.num_frames):
+        colour = to_uint8(after.render(size, [number])[0])
+        alpha = (edit_cover(before, after, number, size)[0] * 255).round().to(torch.uint8).numpy()
+        yield np.dstack((colour, alpha))
+
+
+def pointwise(change: Callable[[Tensor], Tensor], source: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """A colour change that looks at single pixels, applied to the source itself: uint8 (H, W, 3) of each frame."""
+    for picture in source:
+        image = torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0).float() / 127.5 - 1
+        yield to_uint8(change(image))

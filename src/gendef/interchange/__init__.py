@@ -1,0 +1,1 @@
+"""Clips for compositing and editing programs: STMaps, tracks, mattes, scripts; and maps from such programs."""
