@@ -72,7 +72,7 @@ def test_the_page_stands_alone(clip, tmp_path):
     assert text.count("<script") == 5
     meta = meta_of(text)
     assert meta["frames"] == 3 and meta["size"] == [40, 60] and meta["fps"] == 12.5
-    assert meta["view"] == [280, 420] and meta["paint"] == [300, 420]
+    assert meta["view"] == [280, 420] and meta["layers"][0]["paint"] == [300, 420]
     assert report.offset_error <= 0.25 and report.grey_levels <= 0.5
     assert shares == sorted(shares) and shares[-1] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
