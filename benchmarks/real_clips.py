@@ -35,18 +35,19 @@ from PIL import Image
 from torch import Tensor
 
 from gendef import CanonicalVideo, fit_video, load_clip
-from gendef.correspondence.mask_propagation import propagate
+from gendef.correspondence.mask_propagation import propagate_mask
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
-from gendef.fitting.motion_segmentation import moving_things
+from gendef.fitting.motion_segmentation import segment_moving_objects
 from gendef.geometry import identity_grid, to_normalised
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.footage import read_footage
 from gendef.metrics.davis import davis
 from gendef.metrics.tapvid import queries_first, tap_vid
 from gendef.optical_flow.dis import dis_flow
 from gendef.optical_flow.pairwise_flow import (
     Flows,
-    found_flows,
+    compute_flows,
 )
 from gendef.video.label_transfer import resized_labels
 from gendef.video.layered_video import LayeredVideo
@@ -80,8 +81,10 @@ def flow_clip(frames: list[np.ndarray], flows: Flows, given: int) -> CanonicalVi
             near = t - 1 if order.step > 0 else t + 1
             flow, trust = flows.between(t, near)
             at = grid + flow
-            places[t] = at + look_up(places[near] - grid, at)
-            shown[t] = (trust > TRUSTED) & (look_up(shown[near][None].float(), at)[0] > 0.5)
+            places[t] = at + sample(places[near] - grid, at.movedim(0, -1), units="pixels")
+            shown[t] = (trust > TRUSTED) & (
+                sample(shown[near][None].float(), at.movedim(0, -1), units="pixels")[0] > 0.5
+            )
     where = to_normalised(torch.stack(places).movedim(1, -1), (height, width))
     video = CanonicalVideo(frames[given], where - identity_grid(height, width))
     video.visibility = shown
@@ -95,7 +98,7 @@ def fitted_clip(source: Path, kept: Path, options: argparse.Namespace) -> Canoni
         with tempfile.TemporaryDirectory() as folder:
             if options.layers == "mask":
                 labels = torch.from_numpy(true_masks(source.parent)[0])
-                for t, mask in enumerate(propagate(read_frames(source, MASK_SIZE), labels)):
+                for t, mask in enumerate(propagate_mask(read_frames(source, MASK_SIZE), labels)):
                     write_labels(Path(folder) / f"{t:05d}.png", mask.numpy())
                 how["masks"] = folder
             else:
@@ -162,7 +165,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     frames = read_frames(source, options.size)
     size = (frames[0].shape[0], frames[0].shape[1])
     start = time.perf_counter()
-    flows = found_flows(frames, dis_flow())
+    flows = compute_flows(frames, dis_flow())
     seconds = {"flow": time.perf_counter() - start}
     makers: dict[str, Make] = {
         "still": lambda given: still_clip(frames, given),
@@ -182,13 +185,15 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
             rows[name] = score_masks(folder, lambda labels, make=make: make(0).segment(labels, frame=0))
         rows[name]["seconds"] = seconds.get(name, 0.0)
     if not points and true_masks(folder)[0].max() == 1:
-        rows["moving"] = score_masks(folder, lambda labels: moving_things(frames, flows, seed=0))
+        rows["moving"] = score_masks(folder, lambda labels: segment_moving_objects(frames, flows, seed=0))
     if options.features:
         start = time.perf_counter()
         if points:
             rows["features"] = score_points(folder, size, lambda given, t: follow_points(frames, given, t))
         else:
-            rows["features"] = score_masks(folder, lambda labels: propagate(read_frames(source, MASK_SIZE), labels))
+            rows["features"] = score_masks(
+                folder, lambda labels: propagate_mask(read_frames(source, MASK_SIZE), labels)
+            )
         rows["features"]["seconds"] = time.perf_counter() - start
     if fitted is not None:
         rows["fit"].update(psnr=float(fitted.report["psnr"]), seconds=float(fitted.report["seconds"]))

@@ -18,6 +18,9 @@ from gendef.media.video_writer import write_video
 pytest.importorskip("gradio", reason="gradio is not installed (extra app)")
 
 
+REPORT = {"psnr": 30.0, "seconds": 1.0, "warnings": []}
+
+
 @pytest.fixture
 def app_state(tmp_path):
     return AppState(tmp_path / "app", ["sky"])
@@ -119,6 +122,30 @@ def test_a_failed_fit_says_why(monkeypatch):
     monkeypatch.setattr(fitting, "fit_scenes", broken_fit)
     with pytest.raises(DataError, match="ends early"):
         list(FitJob("a.mp4", FitOptions()).progress())
+
+
+def test_the_app_fits_with_the_options_of_the_command(app_state, monkeypatch, tmp_path):
+    import gradio as gr
+
+    from gendef import fitting
+    from gendef.app.fit_tab import FitTab
+    from gendef.cli.fit_arguments import Arguments
+
+    used = []
+
+    def recorded(path, options, on_progress, scenes):
+        used.append(options)
+        return [CanonicalVideo(torch.zeros(3, 16, 16), torch.zeros(2, 16, 16, 2), report=REPORT)]
+
+    monkeypatch.setattr(fitting, "fit_scenes", recorded)
+    video = tmp_path / "long.mp4"
+    write_video(video, [np.full((16, 16, 3), 1, np.uint8)] * 131, 25, enlarge=False)
+    with gr.Blocks():
+        tab = FitTab(app_state, gr.State())
+    *_, last = tab.fit(None, str(video), 0, 130, 128, 60)
+    assert last[0].current.report == REPORT
+    (options,) = used
+    assert options == Arguments(video, size=128, frames=130, budget="60s").fit_options()
 
 
 def test_drawings_from_the_browser():

@@ -32,7 +32,7 @@ def test_mistakes_end_with_one_sentence(folder, tmp_path, capsys):
         ([str(tmp_path), "--html", page], "not a saved clip"),
         ([str(folder), "--html", "a.pdf"], "must end in .html, got a.pdf"),
         ([str(folder), "--html", page, "--max-megabytes", "-1"], "must be positive, got -1"),
-        ([str(folder), "--html", page, "--max-megabytes", "0.001"], "may have 0.001"),
+        ([str(folder), "--html", page, "--max-megabytes", "0.001"], "0.001 MB"),
     ):
         assert main(["export", *arguments]) == 2
         error = capsys.readouterr().err

@@ -131,6 +131,16 @@ def test_a_damaged_state_is_reported_and_kept(folder, tmp_path, capsys, caplog):
     assert torch.equal(one.deformation, two.deformation)
 
 
+def test_the_state_of_an_earlier_version_is_reported(folder, tmp_path, capsys, caplog):
+    out = tmp_path / "clip"
+    out.mkdir()
+    (out / checkpoint.FORMER_STATE_NAME).write_bytes(b"an older state")
+    assert fit.main([str(folder), "--quality", "fast", "--json", "--out", str(out)]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert checkpoint.FORMER_STATE_NAME in warning and warning in caplog.text
+    assert gendef.load_clip(out).report["warnings"] == [warning]
+
+
 def test_a_folder_with_other_things_is_refused_before_the_fit(folder, tmp_path, capsys):
     out = tmp_path / "clip"
     out.mkdir()

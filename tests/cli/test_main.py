@@ -85,7 +85,7 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
         segment_arguments,
     )
     from gendef.correspondence.prompt_segmentation import Method
-    from gendef.editing.filters import LOOKS
+    from gendef.editing.filters import FILTERS
     from gendef.editing.prompt import CONTROLNET, DIFFUSION_MODEL
     from gendef.fitting.options import SEGMENT, Layers, Quality
     from gendef.training.presets import PRESETS, PresetName
@@ -106,7 +106,7 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     assert export_arguments.Arguments.max_megabytes * 1e6 == DEFAULT_LIMIT
     assert edit_arguments.Arguments.diffusion_model == DIFFUSION_MODEL
     assert edit_arguments.Arguments.controlnet == CONTROLNET
-    assert f"filters: {', '.join(LOOKS)};" in edit_arguments.DESCRIPTION
+    assert f"filters: {', '.join(FILTERS)};" in edit_arguments.DESCRIPTION
     assert f"the user name is {USER}." in app_arguments.DESCRIPTION
 
 

@@ -60,6 +60,7 @@ def test_clicks_and_boxes(folder, tmp_path, capsys, method):
     for marks in (
         ["--click", "12,12"],
         ["--click", "12,12", "--click", "9,8", "--not-click", "2,2"],
+        ["--click", "12,12", "9,8", "--not-click", "2,2"],
         ["--box", "4,4,19,19"],
     ):
         arguments = [str(folder), *marks, "--frame", "1", "--method", method, "--out", str(tmp_path / "out")]

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.correspondence.label_propagation import matched_labels
+from gendef.correspondence.label_propagation import propagate_labels
 
 
 def brute_force(features, others, labels, radius, neighbours, temperature):
@@ -31,7 +31,7 @@ def test_equals_the_plain_way(size, radius, neighbours):
     torch.manual_seed(1)
     frames = F.normalize(torch.randn(3, 5, *size), dim=1)
     labels = torch.softmax(torch.randn(2, 4, *size), dim=1)
-    found = matched_labels(frames[0], frames[1:], labels, radius, neighbours, 0.07)
+    found = propagate_labels(frames[0], frames[1:], labels, radius, neighbours, 0.07)
     expected = brute_force(frames[0], frames[1:], labels, radius, neighbours, 0.07)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.sum(dim=0), torch.ones(size))
@@ -40,7 +40,7 @@ def test_equals_the_plain_way(size, radius, neighbours):
 def test_a_picture_smaller_than_the_neighbours_takes_nothing_from_outside():
     features = F.normalize(torch.randn(4, 2, 2), dim=0)
     labels = torch.rand(3, 2, 2)
-    found = matched_labels(features, [features], [labels], 2, 8, 0.07)
+    found = propagate_labels(features, [features], [labels], 2, 8, 0.07)
     expected = brute_force(features, [features], [labels], 2, 8, 0.07)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
@@ -50,7 +50,7 @@ def test_labels_follow_a_shift_within_the_radius_and_no_further():
     features = F.normalize(torch.randn(16, 12, 20), dim=0)
     labels = (torch.rand(1, 12, 20) > 0.5).float()
     moved, expected = features.roll(3, dims=2), labels.roll(3, dims=2)
-    found = matched_labels(moved, [features], [labels], 3, 1)
+    found = propagate_labels(moved, [features], [labels], 3, 1)
     assert torch.equal(found[..., 3:], expected[..., 3:])
-    near = matched_labels(moved, [features], [labels], 2, 1)
+    near = propagate_labels(moved, [features], [labels], 2, 1)
     assert float((near - expected).abs()[..., 3:].mean()) > 0.25

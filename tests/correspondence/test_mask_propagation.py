@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gendef.correspondence.mask_propagation import efficientnet_features, propagate
+from gendef.correspondence.mask_propagation import efficientnet_features, propagate_mask
 from gendef.errors import InputError, MissingDependencyError
 from gendef.media.footage import read_footage
 
@@ -41,7 +41,7 @@ def overlap(found, truth):
 def test_a_mask_of_any_frame_follows_what_looks_alike(given):
     frames, masks = wandering()
     done = []
-    found = propagate(frames, masks[given], given, patches, lambda: done.append(1))
+    found = propagate_mask(frames, masks[given], given, patches, lambda: done.append(1))
     assert found.dtype == torch.bool and found.shape == masks.shape and len(done) == 6
     assert torch.equal(found[given], masks[given])
     assert all(overlap(one, true) > 0.8 for one, true in zip(found, masks, strict=True))
@@ -51,7 +51,7 @@ def test_labels_keep_their_numbers_and_type():
     frames, masks = wandering()
     labels = masks[2].to(torch.uint8) * 40
     labels[18:28] *= 2  # the lower part of the thing
-    found = propagate(frames, labels, 2, patches)
+    found = propagate_mask(frames, labels, 2, patches)
     assert found.dtype == torch.uint8 and set(found.unique().tolist()) == {0, 40, 80}
     for t, step in enumerate(range(-2, 5)):
         expected = labels.roll((step, 2 * step), dims=(0, 1))
@@ -62,7 +62,7 @@ def test_what_hides_behind_something_comes_back():
     frames, masks = wandering(9)
     for t in (3, 4):
         frames[t] = np.full_like(frames[t], 90)
-    found = propagate(frames, masks[0], 0, patches)
+    found = propagate_mask(frames, masks[0], 0, patches)
     assert overlap(found[8], masks[8]) > 0.8
 
 
@@ -76,7 +76,7 @@ def test_with_the_features_of_efficientnet():
         frame[40 + 8 * t : 160 + 8 * t, 40 + 16 * t : 160 + 16 * t] = pasted
         masks[t, 40 + 8 * t : 160 + 8 * t, 40 + 16 * t : 160 + 16 * t] = True
         clip.append(frame)
-    found = propagate(clip, masks[0])
+    found = propagate_mask(clip, masks[0])
     assert all(overlap(one, true) > 0.7 for one, true in zip(found, masks, strict=True))
     still = masks[:1].expand_as(masks)
     assert overlap(still[4], masks[4]) < 0.3
@@ -100,7 +100,7 @@ def test_mirrored_features_do_not_know_left_from_right():
 
 def test_a_video_of_one_frame():
     frames, masks = wandering(1)
-    assert torch.equal(propagate(frames, masks[0], 0, patches), masks)
+    assert torch.equal(propagate_mask(frames, masks[0], 0, patches), masks)
 
 
 def test_features_of_a_network_that_learns_leave_no_graph():
@@ -112,7 +112,7 @@ def test_features_of_a_network_that_learns_leave_no_graph():
         found.append(layer(torch.from_numpy(frame.copy()).movedim(-1, 0)[None].float())[0])
         return found[-1]
 
-    propagate(frames, masks[0], 0, features)
+    propagate_mask(frames, masks[0], 0, features)
     assert not any(one.requires_grad for one in found)
 
 
@@ -130,7 +130,7 @@ def test_features_of_a_network_that_learns_leave_no_graph():
 def test_masks_that_cannot_be_followed(mask, frame, message):
     frames, _ = wandering()
     with pytest.raises(InputError, match=message):
-        propagate(frames, mask, frame, patches)
+        propagate_mask(frames, mask, frame, patches)
 
 
 def test_says_what_to_install(monkeypatch):
@@ -144,4 +144,4 @@ def test_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     frames, masks = wandering()
     with pytest.raises(MissingDependencyError, match=r"gendef\[fit\]"):
-        propagate(frames, masks[0])
+        propagate_mask(frames, masks[0])

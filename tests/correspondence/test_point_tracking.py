@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, shift
 
-from gendef.correspondence.point_tracking import LIKENESS, LOST, REACH, ROUGH, follow_points, recognised
+from gendef.correspondence.point_tracking import (
+    FEATURE_VARIANCE,
+    LIKENESS,
+    LOST,
+    REACH,
+    follow_points,
+    update_with_features,
+)
 from gendef.errors import InputError
 from gendef.media.footage import read_footage
 
@@ -87,9 +94,9 @@ def test_many_points_are_taken_in_parts(monkeypatch):
     features = F.normalize(torch.randn(4, 9, 9, generator=torch.Generator().manual_seed(0)), dim=0)
     wanted = F.normalize(torch.randn(4, 7, generator=torch.Generator().manual_seed(1)), dim=0)
     prior, variance = torch.rand(7, 2) * 8, torch.rand(7)
-    whole = recognised(wanted, features, prior, variance)
+    whole = update_with_features(wanted, features, prior, variance)
     monkeypatch.setattr("gendef.correspondence.point_tracking.CHUNK", 3)
-    for one, other in zip(whole, recognised(wanted, features, prior, variance), strict=True):
+    for one, other in zip(whole, update_with_features(wanted, features, prior, variance), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -105,16 +112,16 @@ def test_places_are_recognised_as_bayes_says():
     features[1], features[:, 6, 8] = 1.0, torch.tensor([1.0, 0.0])
     wanted = torch.tensor([[1.0], [0.0]])
     prior, variance = torch.tensor([[6.0, 6.0]]), torch.tensor([2.0])
-    mean, after, likeness = recognised(wanted, features, prior, variance)
+    mean, after, likeness = update_with_features(wanted, features, prior, variance)
     y, x = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
-    weight = np.exp(-(x**2 + y**2) / (2 * (2 + ROUGH)))
+    weight = np.exp(-(x**2 + y**2) / (2 * (2 + FEATURE_VARIANCE)))
     weight[REACH, REACH + 2] *= np.exp(1 / LIKENESS)
     weight /= weight.sum()
     shift_x = (weight * x).sum()
-    gain = 2 / (2 + ROUGH)
+    gain = 2 / (2 + FEATURE_VARIANCE)
     spread = (weight * ((x - shift_x) ** 2 + y**2)).sum() / 2
     torch.testing.assert_close(mean, torch.tensor([[6 + gain * shift_x, 6.0]], dtype=torch.float32))
-    torch.testing.assert_close(after, torch.tensor([gain**2 * spread + ROUGH * gain], dtype=torch.float32))
+    torch.testing.assert_close(after, torch.tensor([gain**2 * spread + FEATURE_VARIANCE * gain], dtype=torch.float32))
     torch.testing.assert_close(likeness, torch.tensor([weight[REACH, REACH + 2]], dtype=torch.float32))
     assert float(mean[0, 0]) > 7.5 and float(after) < 0.5
 
@@ -123,7 +130,7 @@ def test_what_is_sure_is_not_moved_and_what_is_far_outside_is_left():
     features = F.normalize(torch.randn(4, 9, 9, generator=torch.Generator().manual_seed(0)), dim=0)
     wanted = F.normalize(torch.ones(4, 2), dim=0)
     prior, variance = torch.tensor([[4.3, 4.2], [40.0, -30.0]]), torch.tensor([0.0, 3.0])
-    mean, after, likeness = recognised(wanted, features, prior, variance)
+    mean, after, likeness = update_with_features(wanted, features, prior, variance)
     torch.testing.assert_close(mean, prior)
     torch.testing.assert_close(after, variance, atol=0.02, rtol=0)
     assert float(likeness[1]) == pytest.approx(LOST)

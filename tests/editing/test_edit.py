@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gendef import CanonicalVideo
-from gendef.editing.edit import apply_look, edit_canonical, masked, overlay, overlay_frame
+from gendef.editing.edit import apply_filter, edit_canonical, masked, overlay, overlay_frame
 from gendef.errors import InputError
 
 SIDE = 24
@@ -106,26 +106,26 @@ def test_what_the_frame_does_not_show_is_not_drawn_on():
 
 def test_looks_by_name_and_by_function():
     clip = moving([(0, 0), (1, 0)])
-    assert torch.allclose(apply_look(clip, "grey").render().std(dim=1), torch.zeros(2, SIDE, SIDE), atol=1e-6)
-    assert torch.equal(apply_look(clip, lambda image: -image).canonical, -clip.canonical)
+    assert torch.allclose(apply_filter(clip, "grey").render().std(dim=1), torch.zeros(2, SIDE, SIDE), atol=1e-6)
+    assert torch.equal(apply_filter(clip, lambda image: -image).canonical, -clip.canonical)
     original = clip.canonical.clone()
-    apply_look(clip, lambda image: image.mul_(0))
+    apply_filter(clip, lambda image: image.mul_(0))
     assert torch.equal(clip.canonical, original)
     with pytest.raises(InputError, match="floating image must be"):
-        apply_look(clip, lambda image: image[:1])
+        apply_filter(clip, lambda image: image[:1])
 
 
 def test_a_mask_keeps_the_rest_bit_for_bit():
     clip = moving([(0, 0), (2, 0)])
     mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     mask[:, 12:] = True
-    after = apply_look(clip, "hue:180", mask)
+    after = apply_filter(clip, "hue:180", mask)
     assert torch.equal(after.canonical[:, :, :12], clip.canonical[:, :, :12])
-    assert torch.equal(after.canonical[:, :, 12:], apply_look(clip, "hue:180").canonical[:, :, 12:])
+    assert torch.equal(after.canonical[:, :, 12:], apply_filter(clip, "hue:180").canonical[:, :, 12:])
     half = masked(clip, edit_canonical(clip, torch.ones(3, SIDE, SIDE)), np.full((SIDE, SIDE), 0.5))
     assert torch.allclose(half.canonical, clip.canonical / 2 + 0.5)
     picture = Image.fromarray(mask.numpy())
-    assert torch.equal(apply_look(clip, "hue:180", picture).canonical, after.canonical)
+    assert torch.equal(apply_filter(clip, "hue:180", picture).canonical, after.canonical)
 
 
 def test_wrong_edits_are_named():
@@ -135,6 +135,6 @@ def test_wrong_edits_are_named():
     with pytest.raises(InputError, match="between 0 and 1, got 2"):
         overlay_frame(clip, rgba((0, 0, 4, 4)), 2)
     with pytest.raises(InputError, match=r"\(H, W\), got shape"):
-        apply_look(clip, "grey", torch.zeros(1, 8, 8))
+        apply_filter(clip, "grey", torch.zeros(1, 8, 8))
     with pytest.raises(InputError, match=r"between 0 .* and 1"):
-        apply_look(clip, "grey", torch.full((8, 8), 2.0))
+        apply_filter(clip, "grey", torch.full((8, 8), 2.0))

@@ -3,7 +3,7 @@ import colorsys
 import pytest
 import torch
 
-from gendef.editing.filters import LOOKS, blur, edge, grey, hue, look, posterise, sepia
+from gendef.editing.filters import FILTERS, blur, edge, grey, hue, parse_filter, posterise, sepia
 from gendef.errors import InputError
 
 
@@ -56,17 +56,17 @@ def test_blur_keeps_the_mean_and_has_the_asked_width():
     assert torch.allclose(blur(torch.full((3, 8, 8), 0.3), 5.0), torch.full((3, 8, 8), 0.3), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("name", FILTERS)
 def test_all_looks_keep_shape_and_range(name):
     image = torch.rand(3, 7, 11) * 2 - 1
-    shown = look(name)(image)
+    shown = parse_filter(name)(image)
     assert shown.shape == image.shape and float(shown.abs().max()) <= 1
     assert not torch.equal(shown, image)
 
 
 def test_amounts_in_words():
     image = torch.rand(3, 8, 8) * 2 - 1
-    assert torch.equal(look("hue:30")(image), hue(image, 30))
+    assert torch.equal(parse_filter("hue:30")(image), hue(image, 30))
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_amounts_in_words():
 )
 def test_wrong_looks_are_named(text, words):
     with pytest.raises(InputError, match=words):
-        look(text)
+        parse_filter(text)

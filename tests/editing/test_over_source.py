@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from gendef import CanonicalVideo
-from gendef.editing.edit import apply_look, edit_canonical, overlay
+from gendef.editing.edit import apply_filter, edit_canonical, overlay
 from gendef.editing.over_source import change_masks, composited, edit_cover, layer_frames
 from gendef.errors import InputError
 from gendef.media.images import to_uint8
@@ -60,7 +60,7 @@ def test_what_a_frame_does_not_show_is_not_painted(footage):
 
 def test_a_filter_keeps_the_detail_of_the_source(footage):
     _, frames, clip = footage
-    darker = apply_look(clip, lambda image: image - 0.2)
+    darker = apply_filter(clip, lambda image: image - 0.2)
     out = np.stack(list(composited(clip, darker, iter(frames), LARGE, "difference"))).astype(int)
     assert np.abs(out - (np.stack(frames) - 25.5)).max() <= 1
 

@@ -3,7 +3,7 @@ import itertools
 import torch
 
 from gendef.fitting.camera import canvas_positions, find_camera
-from gendef.geometry.sampling import pixel_grid
+from gendef.geometry.coordinates import pixel_grid
 from gendef.optical_flow.consistency import flow_trust
 
 

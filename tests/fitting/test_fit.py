@@ -8,9 +8,9 @@ from gendef.errors import InputError
 from gendef.fitting import FitOptions, fit_scenes, fit_video
 from gendef.fitting.checkpoint import State, StateFile
 from gendef.fitting.report import (
-    agreeing,
+    agrees_with_flow,
     explained,
-    most_around,
+    local_majority,
 )
 from gendef.metrics.image_quality import psnr, ssim
 from gendef.optical_flow.pairwise_flow import Flows
@@ -159,16 +159,16 @@ def test_the_way_by_flow_and_by_field_must_agree():
     flow[:, 0] = 5
     flows = Flows(flow, -flow, torch.ones(1, 20, 30), torch.ones(1, 20, 30))
     field = torch.zeros(2, 20, 30, 2)
-    assert not agreeing(field, (20, 30), flows)[0, :, :25].any()
+    assert not agrees_with_flow(field, (20, 30), flows)[0, :, :25].any()
     field[1, ..., 0] = -5 * 2 / 30  # frame 1 shows everything 5 pixels further right
-    assert agreeing(field, (20, 30), flows)[0, :, :25].all()
+    assert agrees_with_flow(field, (20, 30), flows)[0, :, :25].all()
     unsure = Flows(flow, -flow, torch.zeros(1, 20, 30), torch.zeros(1, 20, 30))
-    assert agreeing(field * 0, (20, 30), unsure).all()
+    assert agrees_with_flow(field * 0, (20, 30), unsure).all()
 
 
 def test_a_pixel_is_explained_like_most_around_it():
     marks = torch.ones(1, 21, 21, dtype=torch.bool)
     marks[0, 10, 10] = False  # noise
     marks[0, :, 14:] = False
-    found = most_around(marks)[0]
+    found = local_majority(marks)[0]
     assert found[10, 10] and not found[:, 15:].any() and found[:, :13].all()

@@ -6,13 +6,13 @@ import torch
 
 from gendef.errors import InputError
 from gendef.fitting.camera import still_camera
-from gendef.fitting.initial_field import chained
+from gendef.fitting.initial_field import initial_fields
 from gendef.optical_flow.pairwise_flow import (
     INTERVALS,
     Flows,
     all_flows,
-    checked,
-    found_flows,
+    compute_flows,
+    weighted_by_chain,
 )
 from gendef.runtime.parallel import workers
 
@@ -31,7 +31,7 @@ def moving(count, interval):
 def started(flows, count=9):
     frames = torch.zeros(count, 3, *SIZE)
     with workers() as pool:
-        return chained(frames, still_camera(count, *SIZE, count // 2), flows, pool)
+        return initial_fields(frames, still_camera(count, *SIZE, count // 2), flows, pool)
 
 
 def pixels(start):
@@ -68,7 +68,7 @@ def test_a_hop_between_other_colours_is_avoided():
     world = torch.rand(3, SIZE[0], 64) * 2 - 1
     frames = torch.stack([world[:, :, 24 - round(STEP * t) :][:, :, : SIZE[1]] for t in range(9)])
     with workers() as pool:
-        start = chained(frames, still_camera(9, *SIZE, 4), [near, far], pool)
+        start = initial_fields(frames, still_camera(9, *SIZE, 4), [near, far], pool)
     right = (pixels(start)[8, 0, :, 8:-8] + 4 * STEP).abs() < 0.1
     assert float(right.float().mean()) > 0.9
 
@@ -88,7 +88,7 @@ def test_long_hops_count_where_short_ones_lead_to_the_same_place():
     far.forward[2, 0] += 1.0  # a pixel more than the short hops: a little drift is what it is there to mend
     far.forward[3, 0] += 9.0
     near.backward_trust[4] = 0.5
-    found = checked(far, near)
+    found = weighted_by_chain(far, near)
     inner = (slice(None), slice(0, 20))  # short hops that leave the picture are not looked at
     assert float(found.forward_trust[0][inner].min()) == 1
     assert float(found.forward_trust[2][inner].max()) == pytest.approx(math.exp(-1 / 4), abs=1e-5)
@@ -108,7 +108,7 @@ def test_flows_over_every_interval(pixels_that_move):
         back, _ = one.between(one.interval, 0)
         assert float(flow[0].mean()) == 2 * one.interval == -float(back[0].mean())
         assert float(trust[:, : -2 * one.interval].min()) == 1 and float(trust[:, -2 * one.interval :].max()) == 0
-    assert len(found_flows(pixels_that_move[:2], shift_of, 4).forward) == 0, "fewer frames than the interval"
+    assert len(compute_flows(pixels_that_move[:2], shift_of, 4).forward) == 0, "fewer frames than the interval"
 
 
 @pytest.fixture
@@ -126,4 +126,4 @@ def shift_of(first, second):
 @pytest.mark.parametrize("bad", [np.zeros((20, 29, 2)), np.full((20, 30, 2), np.nan)])
 def test_a_bad_flow_method_is_named(pixels_that_move, bad):
     with pytest.raises(InputError, match="the flow method gave"):
-        found_flows(pixels_that_move, lambda one, two: bad)
+        compute_flows(pixels_that_move, lambda one, two: bad)

@@ -12,7 +12,7 @@ from gendef.cli import fit, main
 from gendef.errors import InputError
 from gendef.fitting import FitOptions, checkpoint, fit_scenes, layered_fit, segments
 from gendef.fitting.checkpoint import StateFile
-from gendef.fitting.motion_segmentation import NothingMoves
+from gendef.fitting.motion_segmentation import NoMovingObjects
 from gendef.fitting.segments import fit_segments
 from gendef.media.footage import read_footage
 from gendef.video.layered_video import load_clip
@@ -54,7 +54,7 @@ def fitted(folder, shown, reports=None):
     frames, labels = crossing(shown)
     footage = read_footage(write_frames(folder, frames), 270)
     on_progress = (lambda progress: None) if reports is None else reports.append
-    clip = fit_segments(footage.scenes[0], footage, SHORT, "x", 16, labels, on_progress=on_progress)
+    clip = fit_segments(footage.scenes[0], footage, SHORT, "x", labels, on_progress=on_progress)
     return clip, labels
 
 
@@ -194,10 +194,10 @@ def test_each_segment_finds_what_moves(tmp_path, monkeypatch):
     def finding(pictures, flows, seed):
         asked.append(len(pictures))
         if len(asked) == 2:
-            raise NothingMoves("nothing moves")
+            raise NoMovingObjects("nothing moves")
         return labels[:FIRST]
 
-    monkeypatch.setattr(layered_fit, "moving_things", finding)
+    monkeypatch.setattr(layered_fit, "segment_moving_objects", finding)
     (clip,) = fit_scenes(write_frames(tmp_path / "frames", frames), AUTO)
     assert asked == [FIRST, COUNT - SECOND]
     assert extents(clip) == [("background", 0, FIRST), ("object 1", 0, 5), ("background", SECOND, COUNT)]
@@ -211,7 +211,9 @@ def test_each_segment_finds_what_moves(tmp_path, monkeypatch):
 def test_what_moves_keeps_its_name_only_if_it_is_the_same_thing(tmp_path, monkeypatch, second, name):
     frames, labels = crossing({1: range(COUNT), 2: range(COUNT)})
     found = [labels[:FIRST] == 1, labels[SECOND:] == second]
-    monkeypatch.setattr(layered_fit, "moving_things", lambda pictures, flows, seed: found.pop(0).to(torch.uint8))
+    monkeypatch.setattr(
+        layered_fit, "segment_moving_objects", lambda pictures, flows, seed: found.pop(0).to(torch.uint8)
+    )
     (clip,) = fit_scenes(write_frames(tmp_path / "frames", frames), AUTO)
     assert [layer.name for layer in clip.layers] == ["background", "object 1", "background", name]
     assert [entry["name"] for entry in clip.report["segments"][1]["layers"]] == ["background", name]

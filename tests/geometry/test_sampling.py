@@ -1,6 +1,7 @@
 import torch
 
-from gendef.geometry.sampling import bilinear_cell, look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import bilinear_cell, sample
 
 
 def test_the_cell_of_each_coordinate():
@@ -17,5 +18,7 @@ def test_reading_at_pixel_positions_is_bilinear():
     (left, a), (top, b) = bilinear_cell(positions[0], 8), bilinear_cell(positions[1], 6)
     x, y = left.long(), top.long()
     rows = [(1 - a) * image[:, row, x] + a * image[:, row, x + 1] for row in (y, y + 1)]
-    torch.testing.assert_close(look_up(image, positions), (1 - b) * rows[0] + b * rows[1])
-    torch.testing.assert_close(look_up(image, pixel_grid(6, 8).double()), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(sample(image, positions.movedim(0, -1), units="pixels"), (1 - b) * rows[0] + b * rows[1])
+    torch.testing.assert_close(
+        sample(image, pixel_grid(6, 8).double().movedim(0, -1), units="pixels"), image, atol=1e-5, rtol=0
+    )

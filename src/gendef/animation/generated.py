@@ -15,7 +15,7 @@ from gendef.model.gendef import GenDeF
 from gendef.model.latent import LatentImages
 from gendef.model.sampling import checked_times
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.clip_format import ClipWriter
+from gendef.video.clip_writer import ClipWriter
 
 CHUNK = 16
 """Frames whose fields are computed together."""

@@ -51,7 +51,7 @@ class EditTab:
     """
 
     def __init__(self, app_state: AppState, state: gr.State, tab: gr.Tab) -> None:
-        from gendef.editing.filters import LOOKS
+        from gendef.editing.filters import FILTERS
 
         self.app_state, self.state = app_state, state
         gr.Markdown("Paint on the **canonical image** or on any frame of the video: all frames follow.")
@@ -80,7 +80,7 @@ class EditTab:
                         elem_id="edited-picture",
                     )
                     with gr.Row(equal_height=True):
-                        self.look = gr.Dropdown(list(LOOKS), value="sepia", label="Look", min_width=120)
+                        self.look = gr.Dropdown(list(FILTERS), value="sepia", label="Look", min_width=120)
                         self.apply = gr.Button("Apply the look", min_width=120, elem_id="apply-look")
                 self.format = gr.Radio(FORMATS, value=FORMATS[0], label="Download as")
                 self.make = gr.Button("Make the file", elem_id="make-file")
@@ -159,13 +159,13 @@ class EditTab:
 
     def put_look(self, session: Session | None, name: str) -> tuple[Any, ...]:
         """A built-in filter on the canonical images."""
-        from gendef.editing.edit import apply_look
+        from gendef.editing.edit import apply_filter
 
         session = session or self.app_state.session()
         session.finish()
         video = session.current
         for number, layer in enumerate(video.layers):
-            video = video.with_layer(number, apply_look(layer.video, name))
+            video = video.with_layer(number, apply_filter(layer.video, name))
         session.keep(video)
         return self._page(session)
 

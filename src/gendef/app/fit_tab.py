@@ -172,7 +172,6 @@ class FitTab:
             frames=count,
             budget=float(budget),
             illumination=light,
-            segment=LONGEST_CLIP,  # one canonical image: the other tabs edit that
         )
         job = FitJob(path, options)
         session.job = job

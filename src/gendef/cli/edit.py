@@ -147,7 +147,7 @@ def edited_image(video: CanonicalVideo, arguments: Arguments) -> tuple[Canonical
         result = result.with_canonical(_repainted(result, arguments))
         done.append(f"prompt {arguments.prompt!r}, seed {arguments.seed}")
     if arguments.filter is not None:
-        result = edit.apply_look(result, arguments.filter)
+        result = edit.apply_filter(result, arguments.filter)
         done.append(f"filter {arguments.filter}")
     if arguments.overlay is not None:
         result = edit.overlay(result, read_image(arguments.overlay))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gendef.cli.edit_arguments import Arguments
-from gendef.editing.filters import LOOKS, look
+from gendef.editing.filters import FILTERS, parse_filter
 from gendef.editing.over_source import composited, layer_frames, pointwise
 from gendef.errors import InputError
 from gendef.media.animated_pictures import write_gif
@@ -93,8 +93,8 @@ class EditedVideo:
         pictures = self.source.pictures(self.size)
         if not any(getattr(self.arguments, name) is not None for name in PAINTING):
             name = str(self.arguments.filter).partition(":")[0]
-            if name in POINTWISE and name in LOOKS and self.arguments.mask is None and len(self.before.layers) == 1:
-                return pointwise(look(str(self.arguments.filter)), pictures)
+            if name in POINTWISE and name in FILTERS and self.arguments.mask is None and len(self.before.layers) == 1:
+                return pointwise(parse_filter(str(self.arguments.filter)), pictures)
             return composited(self.before, self.after, pictures, self.size, "difference")
         return composited(self.before, self.after, pictures, self.size)
 

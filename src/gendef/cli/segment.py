@@ -1,5 +1,6 @@
 """`gendef segment`: propagate a mask through a clip, or through a video that has not been fitted."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from gendef.cli.points import parse_numbers, parse_points
 from gendef.cli.progress import progress_bar
 from gendef.cli.segment_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, is_clip, read_start, refuse
-from gendef.correspondence.mask_propagation import propagate
+from gendef.correspondence.mask_propagation import propagate_mask
 from gendef.correspondence.prompt_segmentation import mask_from_prompts
 from gendef.errors import InputError
 from gendef.media.images import read_image, to_uint8
@@ -85,7 +86,7 @@ def _follow_in_video(arguments: Arguments) -> Followed:
     frames, notes = begin.frames, list(begin.notes)
     with progress_bar() as progress:
         task = progress.add_task("following", total=len(scene.frames) - 1)
-        masks = propagate(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
+        masks = propagate_mask(scene.frames, labels, place, on_frame=lambda: progress.advance(task))
         seen_in = {int(label): int((masks == label).flatten(1).any(dim=1).sum()) for label in labels.unique() if label}
         if len(footage.scenes) > 1:
             before = numbers.index(scene.numbers[0])
@@ -122,5 +123,8 @@ def _mask(arguments: Arguments, picture: Callable[[], np.ndarray], marked_size: 
     if arguments.box is not None:
         x0, y0, x1, y1 = parse_numbers(arguments.box, 4, "a box as x0,y0,x1,y1")
         box = [value for corner in scaled([(x0, y0), (x1, y1)]) for value in corner]
-    clicks, not_clicks = scaled(parse_points(arguments.click)), scaled(parse_points(arguments.not_click))
+    clicks, not_clicks = (
+        scaled(parse_points([*itertools.chain.from_iterable(texts)]))
+        for texts in (arguments.click, arguments.not_click)
+    )
     return mask_from_prompts(seen, clicks, box, not_clicks, arguments.method)

@@ -16,7 +16,7 @@ DESCRIPTION = (
     "the object), or is made from clicks and a box; x,y are pixels, the top-left one is 0,0. Writes masks/00000.png, "
     "..., overlay.mp4, the sheet segments.png, and for a clip canonical_mask.png.\n\n"
     "example: gendef segment videos/seed0000 --mask mask.png --out segments\n\n"
-    "example: gendef segment videos/seed0000 --click 40,18 --click 44,25 --not-click 10,50 --out segments\n\n"
+    "example: gendef segment videos/seed0000 --click 40,18 44,25 --not-click 10,50 --out segments\n\n"
     "example: gendef segment videos/seed0000 --box 20,4,60,40 --frame 12 --out segments\n\n"
     "example: gendef segment my.mp4 --box 120,40,200,180 --out segments && "
     "gendef fit my.mp4 --masks segments --out clip"
@@ -31,10 +31,10 @@ class Arguments:
     """Clip folder; or a video file, an animated gif, a folder of frames."""
     mask: Path | None = None
     """Image of a mask or of labels, at any size."""
-    click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
-    not_click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y beside the object; may be repeated."""
+    click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Points x,y on the object, in pixels of the canonical image, or of the frame in its file; may be repeated."""
+    not_click: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Points x,y beside the object; may be repeated."""
     box: str | None = None
     """A box x0,y0,x1,y1 around the object."""
     frame: int | None = None
@@ -42,7 +42,7 @@ class Arguments:
     layer: int | None = None
     """Layer whose canonical image they are given on, in a clip with layers; default 0, the rearmost."""
     method: Literal["grabcut", "walk", "sam2"] = "grabcut"
-    """How clicks and a box make a mask: GrabCut (extra fit), random walks, or SAM 2 (its own package)."""
+    """How clicks and a box make a mask: GrabCut or random walks (both extra fit), or SAM 2 (its own package)."""
     start: int | None = None
     """First frame of a video; default 0."""
     frames: int | None = None

@@ -1,7 +1,7 @@
-"""Labels that follow what looks alike: each place takes those of the most similar places nearby in other frames.
+"""Label propagation by feature similarity (as in Jabri et al. 2020, section 4).
 
-Label propagation as in the evaluation of self-supervised correspondence (Jabri et al. 2020, section 4): similarity of
-unit features within a window, the most similar places of several frames, and a softmax over them.
+Each feature cell takes the labels of its most similar cells, by cosine similarity, within a window of several other
+frames, weighted by a softmax.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RADIUS = 8
-"""Places, in each direction, over which a label may move from a frame that is looked at."""
+"""Radius of the search window, in feature cells."""
 NEIGHBOURS = 8
-"""Most similar places that share in a label."""
+"""Number of most similar cells whose labels are averaged."""
 TEMPERATURE = 0.07
-"""Difference in similarity by which a neighbour's share falls to 1/e."""
+"""Temperature of the softmax over similarities (Jabri et al. 2020)."""
 BLOCK = 36
-"""Places of a row that are compared at once."""
+"""Cells of a row that are compared at once."""
 OUTSIDE = -9.0
-"""Similarity of places outside the picture: far below -1, the least of two unit features."""
+"""Similarity of cells outside the image: far below -1, the least cosine."""
 
 
-def matched_labels(
+def propagate_labels(
     features: Tensor,
     others: Sequence[Tensor],
     labels: Sequence[Tensor],
@@ -30,12 +30,13 @@ def matched_labels(
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> Tensor:
-    """Shares of the labels in one frame, (K, h, w), which sum to what they sum to in `labels`.
+    """Propagate soft labels to one frame: (K, h, w), with the same sum over K as in `labels`.
 
     Args:
         features: of the frame, (C, h, w), of unit length over C.
-        others: the same of the frames that are looked at.
-        labels: shares of the labels there, (K, h, w) each.
+        others: the same of the other frames.
+        labels: soft labels of the other frames, (K, h, w) each.
+        radius, neighbours, temperature: see `RADIUS`, `NEIGHBOURS` and `TEMPERATURE`.
     """
     height, width = features.shape[1:]
     side = 2 * radius + 1
@@ -43,7 +44,7 @@ def matched_labels(
     found = [_similarities(features, other, radius).masked_fill_(outside, OUTSIDE) for other in others]
     similarity, place = torch.cat(found, dim=-1).topk(min(neighbours, len(others) * side**2), dim=-1, sorted=False)
     frame, offset = place // side**2, place % side**2
-    # Only a picture smaller than `neighbours` places makes it take from outside, with a share of nothing.
+    # An image with fewer than `neighbours` cells takes some from outside; their softmax weight is 0.
     row = (torch.arange(height)[:, None, None] + offset // side - radius).clamp(0, height - 1)
     column = (torch.arange(width)[None, :, None] + offset % side - radius).clamp(0, width - 1)
     table = torch.stack(list(labels)).movedim(1, -1).flatten(0, 2)
@@ -52,7 +53,7 @@ def matched_labels(
 
 
 def _similarities(features: Tensor, other: Tensor, radius: int) -> Tensor:
-    """Inner products of each place with those around it in the other frame, (h, w, (2 radius + 1)^2)."""
+    """Inner products of each cell with the cells of its window in the other frame, (h, w, (2 radius + 1)^2)."""
     channels, height, width = features.shape
     side, seen, blocks = 2 * radius + 1, BLOCK + 2 * radius, -(-width // BLOCK)
     spare = blocks * BLOCK - width
@@ -61,7 +62,7 @@ def _similarities(features: Tensor, other: Tensor, radius: int) -> Tensor:
     mine = F.pad(features, (0, spare)).permute(1, 2, 0).reshape(-1, BLOCK, channels)
     result = torch.empty(height, blocks, BLOCK, side, side)
     for row in range(side):
-        # All places of a block with all that any of them sees of a row: one matrix product, of which a band is wanted.
+        # One matrix product of a block with one row of all its windows; the result is a diagonal band of it.
         products = torch.bmm(mine, table[row : row + height].flatten(0, 1))
         strides = (blocks * BLOCK * seen, BLOCK * seen, seen + 1, 1)
         result[:, :, :, row] = products.as_strided((height, blocks, BLOCK, side), strides)
@@ -69,7 +70,7 @@ def _similarities(features: Tensor, other: Tensor, radius: int) -> Tensor:
 
 
 def _inside(height: int, width: int, radius: int) -> Tensor:
-    """Which of the places around each are in the picture, (h, w, (2 radius + 1)^2)."""
+    """Which cells of each window are inside the image, (h, w, (2 radius + 1)^2) bool."""
     around = torch.arange(-radius, radius + 1)
     rows, columns = torch.arange(height)[:, None] + around, torch.arange(width)[:, None] + around
     row_inside, column_inside = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)

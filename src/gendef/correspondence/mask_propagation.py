@@ -1,4 +1,4 @@
-"""A mask of one frame carried through a video that has not been fitted: labels follow features that look alike."""
+"""Propagation of a mask through a video without a fit, by similarity of network features."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,45 +9,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.correspondence.label_propagation import matched_labels
+from gendef.correspondence.label_propagation import propagate_labels
 from gendef.errors import InputError
 from gendef.networks.efficientnet_lite0 import load_efficientnet_lite0
-from gendef.video.label_transfer import fitting_labels, resized_labels
+from gendef.video.label_transfer import labels_for_size, resized_labels
 
 FEATURE_SIDE = 960
-"""Shorter side at which a frame is shown to the feature network, in pixels."""
+"""Shorter side of the feature network's input, in pixels."""
 STRIDE = 32
-"""Sides of the picture that the network sees are multiples of this."""
+"""The sides of the network's input are multiples of this."""
 RECENT = 8
-"""Frames nearer to the one with the mask that are looked at, beside that one."""
+"""Number of previously labelled frames that are used besides the frame with the mask."""
 MOST_LABELS = 20
-"""Labels that are followed at most, the background not counted."""
+"""Largest number of labels without the background."""
 
 FeatureMap = Callable[[np.ndarray], Tensor]
-"""A frame, uint8 (H, W, 3) -> features of places spread evenly over it, (C, h, w)."""
+"""A frame, uint8 (H, W, 3) -> a feature map (C, h, w) on a regular grid of cells."""
 
 
 @torch.no_grad()
-def propagate(
+def propagate_mask(
     frames: Sequence[np.ndarray],
     mask: Any,
     frame: int = 0,
     features: FeatureMap | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Carry a mask or a label map of one frame to all others.
+    """Propagate a mask or a label map of one frame to all others.
 
-    Outwards from the given frame, each place of a frame takes the labels of the places nearby that look most like it in
-    the given frame and the `RECENT` ones done before it (see `gendef.correspondence.label_propagation`). No motion
-    model is used, so that an object may turn and bend. An occluded object is recovered if it reappears within `RECENT`
-    frames, or near its place in the given frame. What is smaller than half a place of the features is lost.
+    Outwards from the given frame, each feature cell takes the labels of the most similar cells in the given frame and
+    in the `RECENT` frames labelled last (see `gendef.correspondence.label_propagation`). There is no motion model, so
+    objects may rotate and deform. An occluded object is recovered if it reappears within `RECENT` frames, or near its
+    position in the given frame. Objects smaller than half a feature cell are lost.
 
     Args:
         frames: uint8 (H, W, 3), all of one size.
         mask: as for `gendef.video.label_transfer.segment`.
-        frame: the number of the frame on which it lies.
-        features: of a frame; default those of EfficientNet-Lite0 (Tan and Le 2019) at strides 8 and 16, of the frame
-            and its mirror image.
+        frame: index of the frame of the mask.
+        features: feature extractor; default EfficientNet-Lite0 (Tan and Le 2019) at strides 8 and 16, averaged over the
+            frame and its mirror image.
         on_frame: called after every frame.
 
     Returns:
@@ -60,13 +60,13 @@ def propagate(
     if not 0 <= frame < len(frames):
         raise InputError(f"there is no frame {frame}: the video has {len(frames)} (0 to {len(frames) - 1})")
     size = (frames[0].shape[0], frames[0].shape[1])
-    given = resized_labels(fitting_labels(mask, size, f"frame {frame}"), size)
+    given = resized_labels(labels_for_size(mask, size, f"frame {frame}"), size)
     values = given.unique()
     count = int((values != 0).sum())
     if count == 0:
-        raise InputError(f"the mask is empty at {size[1]}x{size[0]} pixels: nothing is to be followed")
+        raise InputError(f"the mask is empty at {size[1]}x{size[0]} pixels: it has no foreground")
     if count > MOST_LABELS:
-        raise InputError(f"the mask holds {count} labels: at most {MOST_LABELS} can be followed")
+        raise InputError(f"the mask holds {count} labels: at most {MOST_LABELS} can be propagated")
     found = features or efficientnet_features(mirrored=True)
     result = given.expand(len(frames), *size).clone()
     first = _unit(found(frames[frame]))
@@ -76,9 +76,9 @@ def propagate(
         for t in order:
             here = _unit(found(frames[t]))
             others, known = zip((first, shares), *recent, strict=True)
-            labels = matched_labels(here, others, known)
+            labels = propagate_labels(here, others, known)
             recent.append((here, labels))
-            # Cubic, for straight ones make corners at every place of the features.
+            # Bicubic: bilinear interpolation makes corners in the outline at every cell.
             fine = F.interpolate(labels[None], size=size, mode="bicubic")[0]
             result[t] = values[fine.argmax(dim=0)]
             on_frame()
@@ -90,28 +90,27 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def efficientnet_features(
-    side: int = FEATURE_SIDE, purpose: str = "to follow a mask through a video", mirrored: bool = False
+    side: int = FEATURE_SIDE, purpose: str = "to propagate a mask through a video", mirrored: bool = False
 ) -> FeatureMap:
-    """Features of EfficientNet-Lite0 at strides 8 and 16, on the raster of stride 16.
+    """A feature extractor: EfficientNet-Lite0 at strides 8 and 16, on the grid of stride 16.
 
-    Each is freed of its mean over the frame and brought to unit length, and both count alike. With `mirrored` the
-    result is a sum of two such features.
+    The features of each stride are centred (mean over the frame subtracted) and normalised to unit length.
 
     Args:
-        side: shorter side at which the network sees a frame, in pixels; more is finer, and slower.
-        purpose: what they are for, if the error has to say it.
-        mirrored: add the features of the mirror image at the same places, for twice the time: what depends on the
-            direction in which a thing looks, and on where the network's raster begins, evens out.
+        side: shorter side of the network's input, in pixels; a larger one is finer and slower.
+        purpose: named in the error if the weights are missing.
+        mirrored: add the features of the mirror image at the same positions, at twice the time. That averages out
+            their dependence on left and right and on the phase of the network's grid.
 
     Returns:
-        A function from a frame to (152, h, w), h and w a sixteenth of what the network sees.
+        A function from a frame to (152, h, w), with h and w a sixteenth of the network's input.
 
     Raises:
         MissingDependencyError: the package with its weights is not installed.
     """
     network = load_efficientnet_lite0(extra="fit", purpose=purpose)
 
-    def looked(picture: Tensor) -> Tensor:
+    def extract(picture: Tensor) -> Tensor:
         maps = network(picture, levels=3)
         raster = maps[2].shape[2:]
         levels = [F.interpolate(one, size=raster, mode="area")[0] for one in maps[1:3]]
@@ -123,7 +122,7 @@ def efficientnet_features(
         scale = side / min(frame.shape[:2]) / STRIDE
         seen = tuple(max(round(length * scale), 1) * STRIDE for length in frame.shape[:2])
         picture = F.interpolate(picture, size=seen, mode="bicubic", antialias=True)
-        found = looked(picture)
-        return found + looked(picture.flip(-1)).flip(-1) if mirrored else found
+        found = extract(picture)
+        return found + extract(picture.flip(-1)).flip(-1) if mirrored else found
 
     return features

@@ -1,4 +1,4 @@
-"""Masks from clicks and boxes on one image: by random walks, refined by GrabCut, or by SAM 2 where it is installed."""
+"""Interactive segmentation of one image from clicks and a box: random walker, GrabCut, or SAM 2."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,28 +7,26 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion, binary_fill_holes, gaussian_filter, label
 
-from gendef.errors import InputError
+from gendef.errors import InputError, MissingDependencyError
 from gendef.runtime.optional_imports import import_cv2
 
 Method = Literal["grabcut", "walk", "sam2"]
 Point = Sequence[float]
 Box = Sequence[float]
-WholeBox = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 WALK_SIDE = 160
-"""Shorter side of the picture on which walks are computed, at most."""
+"""Largest shorter side of the image for the random walker."""
 SEED_SHARE = 0.012
-"""Radius of a click, as a share of the shorter side."""
+"""Radius of a click's seed region, as a share of the shorter side."""
 SHARPNESS = 4.0
-"""How much a difference in colour, in units of the usual one between neighbours, hinders the walk."""
-EASIEST, HARDEST = 1.0, 1e-4
-"""Ease of a step between pixels of the same colour, and at least."""
+"""Exponent of the edge weights per mean squared colour difference of neighbours."""
 LEVELS = np.geomspace(0.01, 0.6, 40)
-"""Chances of reaching the object first, among which the outline is chosen."""
+"""Probability levels, among which the outline is chosen."""
 CUT_SIDE = 256
-"""Shorter side of the picture that GrabCut works on, at most."""
+"""Largest shorter side of the image for GrabCut."""
 CUT_ROUNDS = 5
 LEFT_SHARE = 0.25
-"""Share of the walk's area that GrabCut must leave to be believed."""
+"""Least share of the random walker's area that GrabCut must keep; otherwise the random walker's mask is used."""
 SAM2_MODEL = "facebook/sam2.1-hiera-small"
 
 
@@ -39,39 +37,38 @@ def mask_from_prompts(
     not_clicks: Sequence[Point] = (),
     method: Method = "grabcut",
 ) -> np.ndarray:
-    """Mask of the object that is meant, bool (H, W).
+    """Segment the marked object, bool (H, W).
 
     Args:
         image: uint8 (H, W, 3).
-        clicks: points (x, y) in pixels on the object.
-        box: x0, y0, x1, y1 in pixels, around the object.
-        not_clicks: points on what does not belong to it.
-        method: "walk": where a random walk that avoids edges reaches a click sooner than the background (Grady 2006);
-            "grabcut": its result, or the box, refined by colour models (Rother et al. 2004); "sam2": the network of
-            that name, by its own package.
+        clicks: points (x, y) on the object, in pixels.
+        box: x0, y0, x1, y1 around the object, in pixels.
+        not_clicks: points on the background.
+        method: "walk": scikit-image's random walker (Grady 2006); "grabcut": its result, or the box, refined by
+            OpenCV's GrabCut (Rother et al. 2004); "sam2": Segment Anything 2, from its own package.
 
     Raises:
-        InputError: nothing is marked, a point lies outside the picture, the box is empty, nothing is found, or the
+        InputError: nothing is marked, a point is outside the image, the box is empty, no object is found, or the
             package sam2 is not installed.
-        MissingDependencyError: OpenCV, which GrabCut needs, is not installed.
+        MissingDependencyError: scikit-image, or for "grabcut" OpenCV, is not installed.
     """
     if not clicks and box is None:
         raise InputError("no object is marked: give a click on it or a box around it")
     size = image.shape[:2]
     for point in [*clicks, *not_clicks]:
         _checked_point(point, size)
-    whole_box = None if box is None else _checked_box(box, size)
+    pixel_box = None if box is None else _checked_box(box, size)
     if method == "sam2":
-        mask = _sam2(image, clicks, whole_box, not_clicks)
+        mask = _sam2(image, clicks, pixel_box, not_clicks)
     else:
-        mask = _walked(image, clicks, whole_box, not_clicks)
+        mask = _walked(image, clicks, pixel_box, not_clicks)
         if method == "grabcut":
-            cut = _cut(image, mask, clicks, whole_box, not_clicks)
-            # Where object and background have the same colours, their models leave next to nothing.
+            cut = _cut(image, mask, clicks, pixel_box, not_clicks)
+            # If object and background have the same colours, GrabCut keeps almost nothing.
             mask = cut if cut.sum() > LEFT_SHARE * mask.sum() else mask
         mask = _tidied(mask, clicks)
     if not mask.any():
-        raise InputError("no object was found there: click into its middle, or draw the box more closely")
+        raise InputError("no object was found: click its centre, or draw a tighter box")
     return mask
 
 
@@ -81,21 +78,21 @@ def _checked_point(point: Point, size: tuple[int, int]) -> None:
         raise InputError(f"the click {x:g},{y:g} is outside the picture of {size[1]}x{size[0]} pixels")
 
 
-def _checked_box(box: Box, size: tuple[int, int]) -> WholeBox:
-    """The box as whole pixels: first column and row, and those after the last."""
+def _checked_box(box: Box, size: tuple[int, int]) -> PixelBox:
+    """The box in integer pixels: left, top, right, bottom; right and bottom are exclusive."""
     x0, y0, x1, y1 = box
     left, top = max(round(x0), 0), max(round(y0), 0)
     right, bottom = min(round(x1) + 1, size[1]), min(round(y1) + 1, size[0])
     if right - left < 2 or bottom - top < 2:
         shown = ",".join(f"{value:g}" for value in box)
         raise InputError(
-            f"the box {shown} holds nothing of the picture of {size[1]}x{size[0]} pixels: give x0,y0,x1,y1"
+            f"the box {shown} contains no pixels of the picture of {size[1]}x{size[0]} pixels: give x0,y0,x1,y1"
         )
     return left, top, right, bottom
 
 
 def _discs(points: Sequence[Point], size: tuple[int, int]) -> np.ndarray:
-    """Pixels near points, bool (H, W); at least the one under each."""
+    """Discs around points, bool (H, W), of at least one pixel."""
     y, x = np.mgrid[: size[0], : size[1]]
     radius = max(SEED_SHARE * min(size), 0.75)
     near = np.zeros(size, bool)
@@ -105,16 +102,16 @@ def _discs(points: Sequence[Point], size: tuple[int, int]) -> np.ndarray:
 
 
 def _seeds(
-    clicks: Sequence[Point], box: WholeBox | None, not_clicks: Sequence[Point], size: tuple[int, int]
+    clicks: Sequence[Point], box: PixelBox | None, not_clicks: Sequence[Point], size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What surely is the object and what surely is not, bool (H, W) each."""
+    """Seed regions of object and background, bool (H, W) each."""
     inside, outside = _discs(clicks, size), np.zeros(size, bool)
     if box is not None:
         left, top, right, bottom = box
         outside[:] = True
         outside[top:bottom, left:right] = False
     if box is None or not outside.any():
-        # Without other knowledge the rim of the picture is background.
+        # Without a box, the border of the image is taken as background.
         outside[[0, -1]] = outside[:, [0, -1]] = True
     if not clicks and box is not None:
         left, top, right, bottom = box
@@ -125,9 +122,9 @@ def _seeds(
 
 
 def _walked(
-    image: np.ndarray, clicks: Sequence[Point], box: WholeBox | None, not_clicks: Sequence[Point]
+    image: np.ndarray, clicks: Sequence[Point], box: PixelBox | None, not_clicks: Sequence[Point]
 ) -> np.ndarray:
-    """Pixels from which a random walk comes to the object sooner than to the background."""
+    """Segment by the random walker: pixels whose probability exceeds the level of the strongest outline."""
     full = image.shape[:2]
     seeds = _seeds(clicks, box, not_clicks, full)
     size = _reduced_size(full, WALK_SIDE)
@@ -139,34 +136,35 @@ def _walked(
 
 
 def _chances(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """The chance of each pixel of (H, W, 3) that a random walk from it meets `inside` before `outside`, (H, W).
+    """Probability (H, W) that a random walk from a pixel of (H, W, 3) reaches `inside` before `outside`.
 
-    It is harmonic on the graph of neighbouring pixels (Grady 2006, equation 10).
+    Grady 2006, equations 3 (weights) and 10.
+
+    Raises:
+        MissingDependencyError: scikit-image is not installed.
     """
-    from scipy.sparse import coo_matrix, diags
-    from scipy.sparse.linalg import spsolve
-
-    number = np.arange(inside.size).reshape(inside.shape)
-    pairs = ((number[:, :-1], number[:, 1:]), (number[:-1], number[1:]))
-    start, end = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in range(2))
-    colours = image.reshape(-1, 3)
-    difference = ((colours[start] - colours[end]) ** 2).sum(axis=1)
-    usual = max(float(difference.mean()), 1e-8)
-    ease = np.maximum(EASIEST * np.exp(-SHARPNESS * difference / usual), HARDEST)
-    links = coo_matrix((ease, (start, end)), shape=(number.size,) * 2).tocsr()
-    links = links + links.T
-    laplacian = (diags(np.asarray(links.sum(axis=1)).ravel()) - links).tocsr()
-    known = (inside | outside).ravel()
-    chance = inside.ravel().astype(float)
-    if not known.all():
-        chance[~known] = spsolve(laplacian[~known][:, ~known].tocsc(), -laplacian[~known][:, known] @ chance[known])
-    return chance.reshape(inside.shape)
+    try:
+        from skimage.segmentation import random_walker
+    except ImportError as error:
+        raise MissingDependencyError("scikit-image", "fit", "to find an object by random walks") from error
+    if (inside | outside).all() or not outside.any():
+        return inside.astype(float) if outside.any() else np.ones(inside.shape)
+    # scikit-image divides by the standard deviation of all values: a constant channel keeps it positive.
+    data = np.concatenate((image, np.full_like(image[..., :1], 2)), axis=-1)
+    squares = [np.square(np.diff(image, axis=axis)).sum(axis=-1).ravel() for axis in (0, 1)]
+    mean = max(float(np.concatenate(squares).mean()), 1e-8)
+    # Its weights are exp(-beta |difference|^2 / (10 std sqrt(channels))).
+    beta = SHARPNESS / mean * 10 * float(data.std()) * data.shape[-1] ** 0.5
+    labels = np.where(inside, 1, np.where(outside, 2, 0))
+    # The direct solver: "cg_j" is as fast, but leaves the range of probabilities at its default tolerance.
+    chances = random_walker(data, labels, beta=beta, mode="bf", return_full_prob=True, channel_axis=-1)
+    return np.asarray(chances[0], float)
 
 
 def _level(image: np.ndarray, chance: np.ndarray, inside: np.ndarray) -> float:
-    """The level of `chance` whose outline runs along the strongest edges of the picture.
+    """The level of `chance` whose outline has the strongest mean image gradient.
 
-    A click is small and the background around is large, so that even odds lie too near the click.
+    The level 0.5 is too close to the click, because the click is small and the background seeds are large.
     """
     edges = np.sqrt(sum((np.gradient(image, axis=axis) ** 2).sum(axis=-1) for axis in (0, 1)))
     best, strongest = 0.5, -1.0
@@ -190,7 +188,7 @@ def _reduced_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _reduced_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask at a smaller size, True where any of its pixels is."""
+    """Downsample a mask; a pixel is True where any of the pixels it covers is."""
     rows, columns = np.nonzero(mask)
     small = np.zeros(size, bool)
     small[rows * size[0] // mask.shape[0], columns * size[1] // mask.shape[1]] = True
@@ -202,16 +200,16 @@ def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _cut(
-    image: np.ndarray, guess: np.ndarray, clicks: Sequence[Point], box: WholeBox | None, not_clicks: Sequence[Point]
+    image: np.ndarray, guess: np.ndarray, clicks: Sequence[Point], box: PixelBox | None, not_clicks: Sequence[Point]
 ) -> np.ndarray:
-    """GrabCut from a first guess, or from the box where there is one."""
-    cv2 = import_cv2("fit", "for GrabCut (method walk does without)")
+    """Refine a mask by GrabCut, from the mask or from the box if there is one."""
+    cv2 = import_cv2("fit", "for GrabCut (method walk does not need it)")
     full = image.shape[:2]
     size = _reduced_size(full, CUT_SIDE)
     inside, outside = _seeds(clicks, box, not_clicks, full)
     probable = _reduced_mask(guess if box is None else ~outside, size)
     trimap = np.where(probable, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    # The rim of the picture is a guess of `_seeds`, while box and clicks are the user's word.
+    # The image border is only assumed to be background, while box and clicks are given by the user.
     surely_not = _discs(not_clicks, full) if box is None else outside
     trimap[_reduced_mask(surely_not, size) & ~probable] = cv2.GC_BGD
     trimap[_reduced_mask(_discs(not_clicks, full), size)] = cv2.GC_BGD
@@ -227,7 +225,7 @@ def _cut(
 
 
 def _tidied(mask: np.ndarray, clicks: Sequence[Point]) -> np.ndarray:
-    """The pieces that were clicked on, or the largest one, without holes."""
+    """The clicked connected components, or the largest one, without holes."""
     pieces, count = label(mask)
     if count == 0:
         return mask
@@ -238,8 +236,8 @@ def _tidied(mask: np.ndarray, clicks: Sequence[Point]) -> np.ndarray:
     return binary_fill_holes(np.isin(pieces, list(wanted)))
 
 
-def _sam2(image: np.ndarray, clicks: Sequence[Point], box: WholeBox | None, not_clicks: Sequence[Point]) -> np.ndarray:
-    """The mask that SAM 2 is surest of."""
+def _sam2(image: np.ndarray, clicks: Sequence[Point], box: PixelBox | None, not_clicks: Sequence[Point]) -> np.ndarray:
+    """The mask with the highest score of SAM 2."""
     try:
         from sam2.sam2_image_predictor import SAM2ImagePredictor
     except ImportError:

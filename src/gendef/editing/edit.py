@@ -1,7 +1,7 @@
-"""Edits of one image that the whole video follows (GenDeF, section 4.4): pictures, drawings, looks.
+"""Edits of the canonical image that apply to the whole video (GenDeF, section 4.4): images, drawings, filters.
 
-Every edit changes the canonical image only and gives a new `CanonicalVideo` that shares the field. Where an edit leaves
-the canonical image alone, frames stay as they were, bit for bit.
+Every edit changes the canonical image only and gives a new `CanonicalVideo` that shares the field. Where an edit does
+not change the canonical image, frames are bit-identical.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.editing.filters import Look, look
+from gendef.editing.filters import Filter, parse_filter
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, sample, to_normalised, to_pixels
 from gendef.media.images import LARGEST_VALUE, resized, to_image_tensor, to_rgba_tensor, to_uint8
@@ -18,7 +18,7 @@ from gendef.video.canonical_video import CanonicalVideo
 
 
 def edit_canonical(video: CanonicalVideo, image: Any, mask: Any = None) -> CanonicalVideo:
-    """Put another picture in the place of the canonical image.
+    """Replace the canonical image.
 
     Args:
         image: a PIL image, array or tensor, of any size; a larger one gives sharper large videos. Where it is
@@ -41,7 +41,7 @@ def _unchanged_kept(video: CanonicalVideo, edited: CanonicalVideo) -> CanonicalV
 
 
 def overlay(video: CanonicalVideo, drawing: Any, mask: Any = None) -> CanonicalVideo:
-    """Draw a picture with alpha over the canonical image; it is carried along with its alpha.
+    """Composite a picture with alpha over the canonical image.
 
     Args:
         drawing: RGBA, of any size; it covers the whole canonical image and is resampled to its size.
@@ -55,7 +55,7 @@ def overlay(video: CanonicalVideo, drawing: Any, mask: Any = None) -> CanonicalV
 
 
 def overlay_frame(video: CanonicalVideo, drawing: Any, frame: int, mask: Any = None) -> CanonicalVideo:
-    """Draw a picture with alpha over one frame; the field carries it to the canonical image and to all other frames.
+    """Composite a picture with alpha over one frame; the field transfers it to all other frames.
 
     Every pixel of the canonical image takes the drawing's colour at the place where the frame shows that pixel, by
     exact inversion of the field; pixels that the frame does not show are not drawn on.
@@ -82,18 +82,18 @@ def overlay_frame(video: CanonicalVideo, drawing: Any, frame: int, mask: Any = N
     return masked(video, _drawn_over(video, carried.reshape(4, *size)), mask)
 
 
-def apply_look(video: CanonicalVideo, change: str | Look, mask: Any = None) -> CanonicalVideo:
+def apply_filter(video: CanonicalVideo, change: str | Filter, mask: Any = None) -> CanonicalVideo:
     """Change the canonical image by a function.
 
     Args:
-        change: name of a built-in look ("sepia", "blur:3"; see `gendef.editing.filters`), or any callable that takes
-            and gives an image (3, H, W) in [-1, 1]; what it gives may be of another size.
+        change: a built-in filter ("sepia", "blur:3"; see `gendef.editing.filters`), or a callable from an image
+            (3, H, W) in [-1, 1] to an image of any size.
         mask: see `masked`.
 
     Raises:
-        InputError: there is no such look, what the callable gives is no image, or the mask cannot be used.
+        InputError: there is no such filter, the callable does not return an image, or the mask cannot be used.
     """
-    function = look(change) if isinstance(change, str) else change
+    function = parse_filter(change) if isinstance(change, str) else change
     image = to_image_tensor(function(video.canonical.clone()))
     return masked(video, video.with_canonical(image), mask)
 
@@ -132,10 +132,10 @@ def _as_share(mask: Any) -> Tensor:
 
 
 def _premultiplied(drawing: Any) -> Tensor:
-    """Colour times alpha, and alpha, (4, H, W); colours that nobody sees must not bleed into the rim."""
+    """Premultiplied colour and alpha, (4, H, W), so that colours of transparent pixels do not bleed into edges."""
     colour, alpha = to_rgba_tensor(drawing)
     if alpha is None:
-        raise InputError("an overlay needs transparency (RGBA): without it nothing of the video would be left")
+        raise InputError("an overlay needs an alpha channel (RGBA): without it, it would cover the whole video")
     return torch.cat((colour * alpha, alpha))
 
 

@@ -1,4 +1,4 @@
-"""Built-in looks for the canonical image: functions of an image (3, H, W) in [-1, 1]."""
+"""Built-in filters of the canonical image: functions of an image (3, H, W) in [-1, 1]."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 
-Look = Callable[[Tensor], Tensor]
+Filter = Callable[[Tensor], Tensor]
 
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, as in JPEG."""
@@ -65,8 +65,8 @@ def _luma(image: Tensor) -> Tensor:
     return (image * weights[:, None, None]).sum(dim=0, keepdim=True)
 
 
-# name -> (function, smallest and largest amount; None for looks without one)
-LOOKS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
+# name -> (function, smallest and largest amount; None for filters without one)
+FILTERS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
     "grey": (grey, None),
     "sepia": (sepia, None),
     "posterise": (posterise, (2, 256)),
@@ -76,16 +76,16 @@ LOOKS: dict[str, tuple[Callable[..., Tensor], tuple[float, float] | None]] = {
 }
 
 
-def look(text: str) -> Look:
-    """The look called "sepia", or with an amount "blur:3" (sigma in pixels), "hue:180" (degrees), "posterise:5".
+def parse_filter(text: str) -> Filter:
+    """Parse a filter: "sepia", or with an amount "blur:3" (sigma in pixels), "hue:180" (degrees), "posterise:5".
 
     Raises:
-        InputError: unknown, or an amount that is out of range or not wanted.
+        InputError: the filter is unknown, or its amount is out of range or not expected.
     """
     name, colon, amount = text.partition(":")
-    if name not in LOOKS:
-        raise InputError(f"unknown filter {name!r}; one of: {', '.join(LOOKS)}")
-    function, limits = LOOKS[name]
+    if name not in FILTERS:
+        raise InputError(f"unknown filter {name!r}; one of: {', '.join(FILTERS)}")
+    function, limits = FILTERS[name]
     if not colon:
         return function
     if limits is None:

@@ -1,4 +1,4 @@
-"""Edits of clips of any number of layers: drawings on a frame, and edits that go on in the next segment of a clip."""
+"""Edits of layered clips: drawings on a frame, and transfer of edits between the segments of an object."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from gendef.video.layer import shown_by
 from gendef.video.point_tracks import shown_at
 
 CHANGED = 0.5 / 127.5
-"""Difference in colour from which on a place counts as edited: half a level of 255."""
+"""Smallest colour difference of an edited pixel: half a level of 255."""
 HANDOVERS = 3
-"""Frames of an overlap by which an edit goes from one segment to the next."""
+"""Largest number of shared frames used to transfer an edit to the next segment."""
 
 
 def draw_on_frame(video: Video, drawing: Any, frame: int) -> Video:
-    """Draw a picture with alpha over one frame: every layer takes the part that lies where it shows.
+    """Composite a picture with alpha over one frame; each layer receives the part over its visible pixels.
 
     Args:
         drawing: RGBA, of any size; it covers the whole frame.
@@ -32,7 +32,7 @@ def draw_on_frame(video: Video, drawing: Any, frame: int) -> Video:
     """
     colour, alpha = to_rgba_tensor(drawing)
     if alpha is None:
-        raise InputError("an overlay needs transparency (RGBA): without it nothing of the video would be left")
+        raise InputError("an overlay needs an alpha channel (RGBA): without it, it would cover the whole video")
     owners = video.owners(video.checked_frame(frame))
     result = video
     for number in owners.unique().tolist():
@@ -48,11 +48,11 @@ def draw_on_frame(video: Video, drawing: Any, frame: int) -> Video:
 
 
 def carry_edit(video: Video, number: int, edited: CanonicalVideo) -> Video:
-    """Put an edited video in the place of a layer's, and carry its change on to the layers before and after it.
+    """Replace a layer by its edited video, and transfer the edit to the earlier and later layers of the same object.
 
-    Layers of one name are one object. The frames that two of them share give, by exact inversion, the place in the
-    other canonical image of each place in one. What is outside the picture in all of these frames is not carried. What
-    is hidden in all of them is carried as the fields extrapolate it.
+    Layers of one name are one object. In the frames that two of them share, exact inversion maps positions of one
+    canonical image to the other. Parts outside all of these frames are not transferred. Parts that are occluded in all
+    of them are transferred by the extrapolated fields.
 
     Args:
         number: of the layer that was edited.
@@ -91,12 +91,12 @@ def _change(before: Tensor, after: Tensor) -> Tensor:
 def _between(
     change: Tensor, one: CanonicalVideo, two: CanonicalVideo, frames: list[tuple[int, int]], shown: list[Tensor]
 ) -> Tensor:
-    """A premultiplied change of one canonical image on the other, as uint8 RGBA (4, Hc, Wc).
+    """Transfer a premultiplied change from one canonical image to the other, as uint8 RGBA (4, Hc, Wc).
 
     Args:
         frames: numbers of the frames that both show, in each, the most trusted first.
-        shown: (H, W) bool for each of these frames, where nothing else is before the two: behind other things both only
-            guess, so that these places count where no frame shows better ones.
+        shown: (H, W) bool for each of these frames, where the object is not occluded. Occluded positions are
+            extrapolated; they are used only where no frame shows the position.
     """
     size = (two.canonical.shape[1], two.canonical.shape[2])
     points = to_pixels(identity_grid(*size), size).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Repainting the canonical image from a text, with diffusers: image-to-image, its outlines held by a ControlNet."""
+"""Text-guided editing of the canonical image with diffusers: image-to-image with a Canny ControlNet."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ def load_pipeline(model: str = DIFFUSION_MODEL, controlnet: str = CONTROLNET, de
     dtype = torch.float16 if device.startswith("cuda") else torch.float32
     try:
         control = ControlNetModel.from_pretrained(controlnet)
-        # The safety checker wants torchvision, and blanks whole images where it errs.
+        # The safety checker needs torchvision and replaces false positives by black images.
         pipeline = StableDiffusionControlNetImg2ImgPipeline.from_pretrained(
             model, controlnet=control, safety_checker=None, feature_extractor=None
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"cannot load {model} with {controlnet}: {str(error).splitlines()[0]}") from error
-    pipeline.set_progress_bar_config(desc="painting", leave=False)
+    pipeline.set_progress_bar_config(desc="denoising", leave=False)
     return pipeline.to(device, dtype)
 
 
@@ -52,13 +52,13 @@ def repaint(
     seed: int = 0,
     side: int = 512,
 ) -> Tensor:
-    """Paint an image anew, as a text says, along its outlines.
+    """Regenerate an image from a text prompt along its outlines.
 
     Args:
         image: any image.
-        prompt: what to see.
+        prompt: describes the result.
         pipeline: from `load_pipeline`.
-        strength: how much of the image is painted anew, above 0 (nothing) to 1 (all).
+        strength: share of the denoising schedule that is run, in (0, 1]; 1 ignores the image.
         steps: denoising steps for strength 1.
         guidance: how closely to follow the text.
         seed: of the noise.
@@ -72,11 +72,11 @@ def repaint(
         MissingDependencyError: OpenCV, for the outlines, is not installed.
     """
     if not prompt.strip():
-        raise InputError("the prompt is empty: say what to see, for instance 'starry night'")
+        raise InputError("the prompt is empty: describe the result, for instance 'starry night'")
     if not 0 < strength <= 1:
         raise InputError(f"strength must be above 0 and at most 1, got {strength}")
     if steps < 1 or int(steps * strength) < 1:
-        raise InputError(f"{steps} steps at strength {strength} are none: raise one of them")
+        raise InputError(f"{steps} steps at strength {strength} give no denoising step: raise one of them")
     if side < MULTIPLE:
         raise InputError(f"the side to paint at must be at least {MULTIPLE} pixels, got {side}")
     tensor = to_image_tensor(image)

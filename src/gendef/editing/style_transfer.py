@@ -1,6 +1,6 @@
 """Feed-forward style networks on the canonical image (Johnson et al., arXiv 1603.08155), from a file.
 
-One pass repaints one image; the field carries the style to all frames, so that it cannot flicker.
+The network is applied to the canonical image only, so the style does not flicker.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from gendef.media.images import resized, to_image_tensor
 
 Style = Callable[[Tensor], Tensor]
 STRIDE = 4
-"""Style networks halve the image twice; sides are filled up to multiples of this."""
+"""Style networks have stride 4; sides are padded to multiples of it."""
 TANH_GAIN, TANH_OFFSET = 150.0, 127.5
 MAX_BYTES = 2**30
 
@@ -44,8 +44,8 @@ def load_style(path: str | Path) -> Style:
         if keys <= weights.keys():
             return _whole_image(build(weights))
     raise ModelError(
-        f"{path} holds no style network that is known: weights of fast_neural_style or fast-style-transfer are wanted,"
-        f" it has {', '.join(sorted(weights)[:3])}, ..."
+        f"{path} holds no known style network: expected weights of fast_neural_style or fast-style-transfer, "
+        f"got {', '.join(sorted(weights)[:3])}, ..."
     )
 
 
@@ -59,7 +59,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ModelError(f"{path} is not a readable file of weights: {error}") from error
-    except Exception as error:  # the restricted unpickler's own error, whose module is private
+    except Exception as error:  # the restricted unpickler raises an error of a private module
         raise ModelError(f"{path} is not a plain file of weights, and nothing in it was run: {error}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ModelError(f"{path} does not hold a dictionary of tensors")
@@ -77,7 +77,7 @@ def _whole_image(network: Callable[[Tensor], Tensor]) -> Style:
         try:
             painted = network(pixels)[0, :, :height, :width]
         except RuntimeError as error:
-            raise ModelError(f"the style network cannot paint an image of {width}x{height}: {error}") from error
+            raise ModelError(f"the style network cannot process an image of {width}x{height}: {error}") from error
         return (painted / 127.5 - 1).clamp(-1, 1)
 
     return style
@@ -195,7 +195,7 @@ def apply_style(image: Any, style: Style, side: int | None = None) -> Tensor:
         (3, h, w) in [-1, 1], at the size that was painted.
 
     Raises:
-        InputError: the side is too small.
+        InputError: `side` is less than 16.
     """
     tensor = to_image_tensor(image)
     if side is not None:

@@ -1,4 +1,4 @@
-"""The motion of the whole picture: one homography per frame to the reference frame, and a canvas that holds all."""
+"""Camera motion: one homography per frame to the reference frame, and a canvas that contains all warped frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from torch import Tensor
 from gendef.runtime.optional_imports import import_cv2
 
 STEP = 8
-"""Every how many pixels flow is looked at, in whole frames."""
+"""Spacing, in pixels, of the flow vectors from which the camera motion is estimated."""
 KINDS = ("homography", "similarity", "translation")
-"""Motions that are tried, one after the other."""
+"""Motion models, tried in this order: a simpler one where the one before gives an unusable canvas."""
 INLIER = 1.0
-"""Pixels a point may lie off the common motion."""
+"""RANSAC threshold: largest distance, in pixels, of an inlier from the motion model."""
 MAX_AREA = 6.0
-"""Area of the canvas over that of a frame, beyond which simpler motions are tried, and then the canvas is cut."""
+"""Largest area of the canvas relative to a frame; with a larger one the next simpler motion model is tried."""
 MAX_STRETCH = 3.0
-"""How much larger or smaller than the reference a frame may become before simpler motions are tried."""
+"""Largest scale, or its inverse, of a frame relative to the reference; beyond it the next simpler model is tried."""
 STILL = 0.25
-"""Pixels that the corners may move in all of a clip for the camera to count as still."""
+"""Largest displacement of a frame's corners, in pixels over the whole clip, at which the camera counts as still."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Motion of the whole picture.
+    """Camera motion of a clip.
 
     Attributes:
         to_canvas: (T, 3, 3) float64, pixels of a frame -> pixels of the canvas, homogeneous.
         canvas: height and width.
-        reference: number of the frame that lies upright and unscaled in the canvas.
+        reference: index of the frame that is only translated into the canvas.
         kind: homography, similarity, translation or still.
     """
 
@@ -50,14 +50,15 @@ def find_camera(
     step: int = STEP,
     candidates: Tensor | None = None,
 ) -> Camera:
-    """The camera of a clip from the flows between its frames, or the motion of a thing in it.
+    """Estimate the camera motion of a clip, or the motion of an object, from optical flow.
 
     Args:
-        forward, backward: to the next frame and from it back, each (T - 1, 2, H, W).
-        trust: (T - 1, H, W), of `backward`; small where something else moves.
-        kinds: motions to try, of `KINDS`.
-        step: every how many pixels flow is looked at.
-        candidates: (T,) bool, frames that may be the reference; default all.
+        forward, backward: flow to the next frame and back, each (T - 1, 2, H, W) in pixels.
+        trust: (T - 1, H, W) in [0, 1], of `backward`; small on independently moving objects.
+        seed: of RANSAC.
+        kinds: motion models to try, of `KINDS`.
+        step: spacing, in pixels, of the flow vectors used.
+        candidates: (T,) bool, frames that may be the reference frame; default all.
     """
     height, width = forward.shape[2:]
     for kind in kinds:
@@ -65,7 +66,7 @@ def find_camera(
         reference = _medoid(chained, height, width, candidates)
         motion = np.linalg.inv(chained[reference]) @ chained
         motion /= motion[:, 2:, 2:]
-        motion[reference] = np.eye(3)  # to the last bit
+        motion[reference] = np.eye(3)  # exactly, without rounding errors
         found = _on_canvas(motion, height, width, reference, kind)
         if found is not None:
             return found
@@ -73,12 +74,12 @@ def find_camera(
 
 
 def still_camera(count: int, height: int, width: int, reference: int) -> Camera:
-    """A camera that does not move."""
+    """The static camera."""
     return Camera(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), (height, width), reference, "still")
 
 
 def _chain(backward: Tensor, trust: Tensor, kind: str, seed: int, step: int) -> np.ndarray:
-    """Motion of every frame to frame 0, (T, 3, 3)."""
+    """Homography of every frame to frame 0, (T, 3, 3): products of those between neighbouring frames."""
     chained = [np.eye(3)]
     for back, sure in zip(backward, trust, strict=True):
         chained.append(chained[-1] @ common_motion(back, sure, kind, seed, step))
@@ -86,7 +87,7 @@ def _chain(backward: Tensor, trust: Tensor, kind: str, seed: int, step: int) -> 
 
 
 def common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int, step: int = STEP) -> np.ndarray:
-    """The motion that most of a flow field (2, H, W) follows where its trust (H, W) exceeds a half, (3, 3)."""
+    """The dominant motion (3, 3) of a flow field (2, H, W), by RANSAC over vectors with trust (H, W) above 0.5."""
     cv2 = import_cv2("fit", "to fit a video")
     y, x = np.mgrid[step // 2 : flow.shape[1] : step, step // 2 : flow.shape[2] : step]
     good = trust.numpy()[y, x] > 0.5
@@ -109,7 +110,7 @@ def common_motion(flow: Tensor, trust: Tensor, kind: str, seed: int, step: int =
 
 
 def _corners(matrices: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Where the corners of the picture go, (T, 4, 2); not a number where they pass through infinity."""
+    """Images of the frame corners under homographies, (T, 4, 2); NaN behind or near the line at infinity."""
     corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]], np.float64).T
     moved = matrices @ corners
     depth = np.where(moved[:, 2:] > 0.1, moved[:, 2:], np.nan)
@@ -117,7 +118,7 @@ def _corners(matrices: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _medoid(chained: np.ndarray, height: int, width: int, candidates: Tensor | None) -> int:
-    """The frame from which all others are nearest; of near ones the middle one."""
+    """Index of the frame whose mean corner distance to all others is smallest; of similar ones the middle one."""
     count = len(chained)
     corners = np.nan_to_num(_corners(chained, height, width), nan=1e6)
     apart = np.stack([np.linalg.norm(corners - corner, axis=-1).mean(axis=1) for corner in corners]).mean(axis=1)
@@ -128,7 +129,7 @@ def _medoid(chained: np.ndarray, height: int, width: int, candidates: Tensor | N
 
 
 def _on_canvas(motion: np.ndarray, height: int, width: int, reference: int, kind: str) -> Camera | None:
-    """The camera with its canvas, or None where this motion goes astray."""
+    """The camera with its canvas; None if the motion is degenerate, too large, or scales frames too much."""
     corners = _corners(motion, height, width)
     if not np.isfinite(corners).all():
         return None
@@ -149,13 +150,13 @@ def _on_canvas(motion: np.ndarray, height: int, width: int, reference: int, kind
 
 
 def canvas_positions(matrix: Tensor, size: tuple[int, int], full: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
-    """Where the pixels of a frame lie in the canvas, (2, h, w) float32, in pixels of a canvas scaled like the frame.
+    """Normalised canvas coordinates of a frame's pixels, (2, h, w) float32.
 
     Args:
-        matrix: (3, 3), for pixels of full size.
-        size: height and width to evaluate at.
-        full: height and width of the frames that the matrix is for.
-        canvas: height and width of the canvas that belongs to `full`.
+        matrix: (3, 3), frame pixels to canvas pixels at full size.
+        size: height and width of the grid of pixels.
+        full: height and width of a frame at full size.
+        canvas: height and width of the canvas at full size.
     """
     y = (torch.arange(size[0], dtype=torch.float64) + 0.5) * full[0] / size[0] - 0.5
     x = (torch.arange(size[1], dtype=torch.float64) + 0.5) * full[1] / size[1] - 0.5

@@ -1,9 +1,9 @@
-"""The canonical image, given the fields: a linear least-squares problem that is solved directly.
+"""The canonical image for given fields: a linear least-squares problem.
 
-Every observed pixel says "the canonical image, read bilinearly at this place, has this colour". The normal equations of
-that couple a canonical pixel only with its eight neighbours, and the couplings follow from a few moments of the places
-within each cell of four canonical pixels. One pass over the frames sums the moments; conjugate gradients then work on
-the canonical image alone, and cost nothing beside that pass.
+Every pixel of a frame is one equation: the canonical image, interpolated bilinearly at the sampling position, equals
+the pixel's colour. The normal equations couple a canonical pixel with its eight neighbours only. Their coefficients are
+polynomials in the moments of the sampling positions within each cell of four canonical pixels. One pass over the frames
+sums the moments; conjugate gradients then solve for the canonical image at negligible cost.
 """
 
 import torch
@@ -14,18 +14,18 @@ from gendef.fitting.conjugate_gradients import conjugate_gradients
 from gendef.geometry.sampling import bilinear_cell
 
 MOMENTS = 9 + 4 * 3
-"""Per cell: nine moments of the places, four of each colour."""
+"""Per cell: nine moments of the sampling positions and four of each colour channel."""
 RIDGE = 1e-3
-"""Weight of the image before the solve, against one observation of weight 1."""
+"""Weight of the squared difference to the start image, relative to one observation of weight 1."""
 SMOOTH = 3e-3
-"""Weight of the squared differences of neighbours: decides what is seen by nobody, hardly touches what is seen."""
+"""Weight of the squared differences of neighbours: fills unobserved pixels and hardly changes observed ones."""
 
 # Products of the bilinear weights (1 - a, a) as polynomials in 1, a, a^2.
 _PRODUCTS = ((1.0, -2.0, 1.0), (0.0, 1.0, -1.0), (0.0, 0.0, 1.0))
 
 
 class CanonicalSystem:
-    """Sums what frames say about a canonical image, then solves for it.
+    """The normal equations of a canonical image: accumulated from frames, then solved.
 
     Args:
         size: height and width of the canonical image, at least 2 by 2.
@@ -40,8 +40,8 @@ class CanonicalSystem:
 
         Args:
             frame: (3, H, W).
-            positions: (2, H, W), x and y in pixels of the canonical image; clamped to it, as border padding does.
-            weight: (H, W), trust in each pixel.
+            positions: (2, H, W), sampling positions x, y in canonical pixels; clamped to the image (border padding).
+            weight: (H, W), of each pixel's equation.
         """
         height, width = self.size
         (left, a), (top, b) = (
@@ -62,11 +62,11 @@ class CanonicalSystem:
                     row += 1
 
     def merge(self, other: "CanonicalSystem") -> None:
-        """Add what another system of the same size has summed."""
+        """Add the moments of another system of the same size."""
         self._moments += other._moments
 
     def mass(self) -> Tensor:
-        """Sum of bilinear weights that each canonical pixel received, (H, W)."""
+        """Sum of the bilinear weights of all observations of each canonical pixel, (H, W)."""
         one, ax, by, axby = (self._cells(row) for row in (0, 1, 3, 4))
         return self._to_pixels([one - ax - by + axby, ax - axby, by - axby, axby])
 
@@ -74,7 +74,7 @@ class CanonicalSystem:
         return self._moments[row].view(self.size[0] - 1, self.size[1] - 1)
 
     def _to_pixels(self, corners: list[Tensor]) -> Tensor:
-        """Sum of what each cell gives to its corners (left top, right top, left bottom, right bottom)."""
+        """Sum the contributions of cells to their corners (top left, top right, bottom left, bottom right)."""
         height, width = self.size
         image = corners[0].new_zeros(*corners[0].shape[:-2], height, width)
         for number, value in enumerate(corners):
@@ -83,17 +83,19 @@ class CanonicalSystem:
         return image
 
     def _couplings(self) -> list[list[Tensor]]:
-        """Couplings between the corners of each cell, 4 by 4 of (H - 1, W - 1)."""
+        """Entries of the normal matrix between the corners of each cell, 4 by 4 of (H - 1, W - 1)."""
         moments = self._moments[:9].view(3, 3, self.size[0] - 1, self.size[1] - 1)  # powers of b, then of a
         table = torch.tensor(_PRODUCTS, device=moments.device)
         mixed = torch.einsum("qj,pi,jihw->qphw", table, table, moments)
         return [[mixed[i // 2 + j // 2, i % 2 + j % 2] for j in range(4)] for i in range(4)]
 
     def solve(self, start: Tensor, iterations: int = 12, ridge: float = RIDGE, smooth: float = SMOOTH) -> Tensor:
-        """The canonical image (3, H, W) that explains the frames best in the sense of weighted squares.
+        """The canonical image (3, H, W) with the least weighted squared error.
 
         Args:
-            start: (3, H, W), where conjugate gradients begin, and what `ridge` holds on to.
+            start: (3, H, W), the first guess of conjugate gradients and the target of `ridge`.
+            iterations: of conjugate gradients.
+            ridge, smooth: see `RIDGE` and `SMOOTH`.
         """
         couplings = self._couplings()
         height, width = self.size
@@ -120,14 +122,15 @@ class CanonicalSystem:
             iterations,
             start=start,
             precondition=lambda residual: residual / diagonal,
-            product=lambda one, two: (one * two).sum(dim=(1, 2), keepdim=True),  # every colour is a system of its own
+            product=lambda one, two: (one * two).sum(dim=(1, 2), keepdim=True),  # one system per colour channel
         )
 
 
 def fill_unseen(image: Tensor, mass: Tensor) -> Tensor:
-    """The image with pixels of little mass filled from around, smoothly: (C, H, W) with (H, W) -> (C, H, W).
+    """Inpaint pixels of little mass by the pull-push algorithm (Gortler et al. 1996): (C, H, W), (H, W) -> (C, H, W).
 
-    Colours are averaged with their mass in ever coarser images, and each image fills the finer one's holes.
+    Colours are averaged, weighted by mass, in successively coarser images; each coarse image fills the holes of the
+    next finer one.
     """
     trust = mass.clamp(0, 1)[None]
     if min(image.shape[1:]) <= 1:

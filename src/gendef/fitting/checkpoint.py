@@ -1,6 +1,7 @@
 """The state from which an interrupted fit continues."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from gendef.fitting.illumination import Illumination
     from gendef.fitting.refinement import Refinement
 
+log = logging.getLogger(__name__)
+
 TENSORS = ("deviation", "canonical", "trust")
 STATE_NAME = ".fit-state-layer{:02d}.safetensors"
+FORMER_STATE_NAME = ".fit-state.safetensors"
+"""Name of the state file in earlier versions of gendef; it is not read."""
 
 
 @dataclass
@@ -78,6 +83,13 @@ class StateFolder:
     def __init__(self, folder: Path, job: dict[str, Any]) -> None:
         self._folder, self._job = folder, job
         self._files: dict[int, StateFile] = {}
+        self._former: list[str] = []
+        if (folder / FORMER_STATE_NAME).exists():
+            self._former.append(
+                f"the saved state {FORMER_STATE_NAME} belongs to an earlier version of gendef: "
+                "the fit started from the beginning"
+            )
+            log.warning("%s (in %s)", self._former[0], folder)
 
     def __call__(self, layer: int) -> StateFile:
         """The state file of a layer."""
@@ -88,8 +100,9 @@ class StateFolder:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about damaged files."""
-        return [text for file in self._files.values() for text in file.warnings]
+        """Why existing state files were not used: damaged, of other options, or of an earlier version."""
+        found = [text for file in self._files.values() for text in file.warnings]
+        return self._former + found
 
     def remove(self) -> None:
         """Delete all of them."""

@@ -4,10 +4,10 @@ For one frame the step d (in pixels of the canonical image) minimises
 
     sum  a (r + g d)^2  +  c |p + d - q|^2  +  m |d|^2  +  sum  w |grad (D + d)|^2
 
-over the pixels, where r is the colour the canonical image shows too much at the present positions p, g its gradient
-there, q the places to which neighbouring frames and the chained flow lead for the same point, c the trust in them, and
-D the field's deviation from the camera motion. The weights a and w make both sums robust (iteratively reweighted
-squares) and let the field bend at edges of the picture. It is a linear system with two unknowns a pixel.
+over the pixels. r is the residual, canonical image minus frame, at the present positions p; g is the image gradient
+there; q are the canonical positions of the same point according to the neighbouring frames and the initial field, and c
+their weights; D is the field's deviation from the camera motion. The weights a and w make both sums robust (iteratively
+reweighted least squares), and w is lower across image edges. It is a linear system with two unknowns per pixel.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from gendef.fitting.conjugate_gradients import conjugate_gradients
 
 @dataclass
 class NormalEquations:
-    """A sum of squares of the step d of every pixel, d' A d - 2 b' d up to a constant.
+    """Normal equations A d = b of the step d of every pixel: the minimum of d' A d - 2 b' d.
 
     Attributes:
         matrix: A as (3, H, W): its entries xx, xy and yy.
@@ -33,20 +33,20 @@ class NormalEquations:
 
     @classmethod
     def damped(cls, height: int, width: int, damping: float, device: torch.device | str = "cpu") -> "NormalEquations":
-        """damping |d|^2 alone."""
+        """The equations of the term damping |d|^2."""
         matrix = torch.zeros(3, height, width, device=device)
         matrix[0] += damping
         matrix[2] += damping
         return cls(matrix, torch.zeros(2, height, width, device=device))
 
     def add_target(self, step: Tensor, weight: Tensor) -> None:
-        """Add weight (H, W) times |d - step|^2, the step (2, H, W)."""
+        """Add the term weight |d - step|^2, with weight (H, W) and step (2, H, W)."""
         self.matrix[0] += weight
         self.matrix[2] += weight
         self.vector += weight * step
 
     def add_colours(self, across: Tensor, down: Tensor, residual: Tensor, weight: Tensor) -> None:
-        """Add weight (H, W) times |residual + across d_x + down d_y|^2, the colours (3, H, W)."""
+        """Add the term weight |residual + across d_x + down d_y|^2, with weight (H, W) and the others (3, H, W)."""
         weighted_x, weighted_y = across * weight, down * weight
         self.matrix[0] += (weighted_x * across).sum(dim=0)
         self.matrix[1] += (weighted_x * down).sum(dim=0)
@@ -61,7 +61,8 @@ def smooth_step(equations: NormalEquations, across: Tensor, down: Tensor, deviat
     Args:
         across: (H, W - 1), weights between horizontal neighbours.
         down: (H - 1, W), weights between vertical neighbours.
-        deviation: (2, H, W), to which the step is added; the sum shall be smooth.
+        deviation: (2, H, W), to which the step is added; roughness is that of the sum.
+        iterations: of conjugate gradients.
     """
     xx, xy, yy = equations.matrix
     around = torch.zeros_like(xx)
@@ -84,7 +85,7 @@ def smooth_step(equations: NormalEquations, across: Tensor, down: Tensor, deviat
         out[:, 1:] += vertical
         out[:, :-1] -= vertical
 
-    # Buffers are used again and again: fresh memory for every operation takes longer than the arithmetic.
+    # Buffers are reused: allocating memory for every operation takes longer than the arithmetic.
     image, scaled = torch.empty_like(deviation), torch.empty_like(deviation)
 
     def apply(field: Tensor) -> Tensor:
@@ -120,13 +121,13 @@ def folded(positions: Tensor, smallest: float) -> Tensor:
 
 
 def edge_weights(frame: Tensor, deviation: Tensor, sharpness: float, bend: float) -> tuple[Tensor, Tensor]:
-    """Smoothness weights between neighbours: lower across edges of the picture and where the field bends already.
+    """Smoothness weights between neighbours: lower across image edges and where the field already bends.
 
     Args:
         frame: (3, H, W) in [-1, 1].
         deviation: (2, H, W) in pixels.
-        sharpness: how fast the weight falls with the difference in colour.
-        bend: difference of neighbouring offsets, in pixels, from which on bending costs linearly and not squared.
+        sharpness: decay rate with the colour difference.
+        bend: difference of neighbouring offsets, in pixels, above which the penalty is linear instead of quadratic.
 
     Returns:
         (H, W - 1) and (H - 1, W), each at most 1.

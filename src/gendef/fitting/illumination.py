@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gendef.fitting.conjugate_gradients import conjugate_gradients
 from gendef.fitting.refinement import Clip, Refinement
-from gendef.fitting.report import coloured
+from gendef.fitting.report import colours_match
 from gendef.geometry import sample
 from gendef.runtime.parallel import Workers
 from gendef.video.illumination import lit, unlit
@@ -65,7 +65,7 @@ class Illumination:
             shown = sample(fit.canonical[None], fit.positions(t).movedim(0, -1)[None])
             weight = fit.trust[t] if clip.weight is None else fit.trust[t] * clip.weight[t]
             if estimated:
-                weight = weight * coloured(lit(shown, self.gains[t : t + 1]), frames[t : t + 1])[0]
+                weight = weight * colours_match(lit(shown, self.gains[t : t + 1]), frames[t : t + 1])[0]
             sums[t] = self._sums(shown[0], frames[t], weight)
 
         pool.each(work, len(frames))
@@ -84,7 +84,7 @@ class Illumination:
         sums = []
         for t in range(len(frames)):
             now, frame = lit(shown[t : t + 1], self.gains[t : t + 1]), frames[t : t + 1]
-            weight = good[t] * coloured(now, frame)[0] * robust(now, frame)[0]
+            weight = good[t] * colours_match(now, frame)[0] * robust(now, frame)[0]
             sums.append(self._sums(shown[t], frames[t], weight))
         self.gains = solve_gains(torch.stack(sums), self.gains.shape[1:3])
 

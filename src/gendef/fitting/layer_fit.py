@@ -14,7 +14,7 @@ from torch import Tensor
 from gendef.fitting.camera import KINDS, STEP, Camera, canvas_positions, find_camera
 from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.illumination import Illumination
-from gendef.fitting.initial_field import chained
+from gendef.fitting.initial_field import initial_fields
 from gendef.fitting.layer_windows import (
     Corners,
     cut_windows,
@@ -25,10 +25,11 @@ from gendef.fitting.layer_windows import (
 from gendef.fitting.options import FitOptions
 from gendef.fitting.progress import Progress, ProgressCallback
 from gendef.fitting.refinement import Clip, Refinement
-from gendef.fitting.report import SEEN, agreeing, unsqueezed
-from gendef.fitting.schedule import FLOW_SHARE, Clock, refined
+from gendef.fitting.report import SEEN, agrees_with_flow, preserves_area
+from gendef.fitting.schedule import FLOW_SHARE, Clock, refine
 from gendef.geometry import identity_grid
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.dis import FlowMethod
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
@@ -162,14 +163,14 @@ def fit_layer(
     )
     counts = weight[:, 0] if label else _background_weight(mine)
     on_progress(Progress("initial field", 0.0))
-    clip = Clip(pictures, camera, near, chained(pictures, camera, own, pool), counts)
+    clip = Clip(pictures, camera, near, initial_fields(pictures, camera, own, pool), counts)
     state = state_file.load() if state_file else None
     estimated = None if label else illumination
-    fitted, sweeps = refined(clip, options, clock, pool, on_progress, state, state_file, True, estimated)
+    fitted, sweeps = refine(clip, options, clock, pool, on_progress, state, state_file, True, estimated)
     canonical, field = _trimmed(fitted, _whole_field(fitted, camera, corners, size))
     canvas = (canonical.shape[1], canonical.shape[2])
-    agrees = agreeing(field, canvas, flows_in_frames(near, corners, size) if label else near)
-    good = agrees & unsqueezed(field, canvas)
+    agrees = agrees_with_flow(field, canvas, flows_in_frames(near, corners, size) if label else near)
+    good = agrees & preserves_area(field, canvas)
     if estimated:
         estimated.finish(CanonicalVideo(canonical, field).render(), frames, good & mine)
     alpha = None if label == 0 else mine.to(torch.uint8) * 255
@@ -187,8 +188,8 @@ def _within(flows: Flows, first: int, last: int, mine: Tensor) -> Flows:
     grid = pixel_grid(mine.shape[1], mine.shape[2])
     for t in range(len(forward)):
         here, there = mine[t].float(), mine[t + flows.interval].float()
-        forward_trust[t] *= here * look_up(there[None], grid + forward[t])[0]
-        backward_trust[t] *= there * look_up(here[None], grid + backward[t])[0]
+        forward_trust[t] *= here * sample(there[None], (grid + forward[t]).movedim(0, -1), units="pixels")[0]
+        backward_trust[t] *= there * sample(here[None], (grid + backward[t]).movedim(0, -1), units="pixels")[0]
     return Flows(forward, backward, forward_trust, backward_trust, flows.interval)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.images import to_uint8
 from gendef.optical_flow.dis import FlowMethod
-from gendef.optical_flow.pairwise_flow import Flows, found_flows
+from gendef.optical_flow.pairwise_flow import Flows, compute_flows
 
 MARGIN = 8
 """Pixels around an object that its window shows too."""
@@ -76,12 +77,18 @@ def flows_in_windows(flows: Flows, pictures: Tensor, shown: Tensor, corners: Cor
     backward_trust = cut_windows(flows.backward_trust[:, None], corners[apart:], window)[:, 0]
     colour = (pictures * shown).sum(dim=(0, 2, 3)) / shown.sum()
     alone = to_uint8(torch.lerp(colour[:, None, None].expand_as(pictures), pictures, shown))
-    anew = found_flows(list(alone), method, apart)
+    anew = compute_flows(list(alone), method, apart)
     grid = pixel_grid(*window)
     for t in range(len(forward)):
         here, there = shown[t], shown[t + apart]
-        trust_there = anew.forward_trust[t] * here[0] * look_up(there, grid + anew.forward[t])[0]
-        trust_back = anew.backward_trust[t] * there[0] * look_up(here, grid + anew.backward[t])[0]
+        trust_there = (
+            anew.forward_trust[t] * here[0] * sample(there, (grid + anew.forward[t]).movedim(0, -1), units="pixels")[0]
+        )
+        trust_back = (
+            anew.backward_trust[t]
+            * there[0]
+            * sample(here, (grid + anew.backward[t]).movedim(0, -1), units="pixels")[0]
+        )
         for old, trust, new, new_trust in (
             (forward[t], forward_trust[t], anew.forward[t], trust_there),
             (backward[t], backward_trust[t], anew.backward[t], trust_back),

@@ -9,13 +9,13 @@ from torch import Tensor
 from gendef.errors import InputError
 from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.layer_fit import FittedLayer, fit_all_layers
-from gendef.fitting.motion_segmentation import NothingMoves, moving_things
+from gendef.fitting.motion_segmentation import NoMovingObjects, segment_moving_objects
 from gendef.fitting.options import FitOptions
 from gendef.fitting.progress import Progress, ProgressCallback, no_progress
 from gendef.fitting.report import (
     clip_info,
-    coloured,
-    most_around,
+    colours_match,
+    local_majority,
     nearest_used,
     without_illumination,
 )
@@ -72,8 +72,8 @@ def fit_layers(
         if labels is None:
             on_progress(Progress("detecting moving objects", FLOW_SHARE))
             try:
-                mine = moving_things(pictures, flows[0], options.seed)
-            except NothingMoves:
+                mine = segment_moving_objects(pictures, flows[0], options.seed)
+            except NoMovingObjects:
                 if needed:
                     raise
                 mine = torch.zeros(len(frames), *frames.shape[2:], dtype=torch.uint8)
@@ -138,14 +138,14 @@ def _measure(video: LayeredVideo, fitted: list[FittedLayer], scene: Scene, used:
     """Set the report and the visibility of a layered video."""
     rendered, truth = video.render(), to_tensor(scene.frames)
     visible = torch.zeros(len(truth), *video.size, dtype=torch.bool)
-    right = coloured(rendered, truth)
+    right = colours_match(rendered, truth)
     for number, t in enumerate(used):
         owner = video.owners(t)
         for k, one in enumerate(fitted):
             if one.layer.start <= number < one.layer.end:
                 visible[t] |= (owner == k) & one.good[number - one.layer.start]
         visible[t] &= right[t]
-    visible[used] = most_around(visible[used])
+    visible[used] = local_majority(visible[used])
     video.visibility = visible
     quality = psnr(rendered[used], truth[used])
     background, reference = video.layers[0], used[fitted[0].reference]

@@ -1,4 +1,4 @@
-"""Masks that say which pixels belong to which layer: read from a folder, or that of one frame carried to all."""
+"""Layer masks: read from a folder for every frame, or propagated from one frame."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendef.correspondence.mask_propagation import MOST_LABELS, propagate
+from gendef.correspondence.mask_propagation import MOST_LABELS, propagate_mask
 from gendef.errors import InputError
 from gendef.media.footage import Footage, Scene
 from gendef.media.images import read_image
-from gendef.video.label_transfer import fitting_labels, resized_labels
+from gendef.video.label_transfer import labels_for_size, resized_labels
 
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -18,17 +18,17 @@ SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 def layer_masks(
     masks: str | Path, footage: Footage, on_frame: Callable[[int], None] = lambda done: None
 ) -> list[Tensor | None]:
-    """Labels of each scene's frames, (T, H, W) uint8: 0 the background, 1, 2, ... the layers before it.
+    """Labels of each scene's frames, (T, H, W) uint8: 0 for the background, 1, 2, ... for the layers in front of it.
 
-    None for a scene in which they are empty.
+    None for a scene without labels.
 
     Args:
-        masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is carried through its
-            scene by features that look alike (`gendef.correspondence.mask_propagation`).
-        on_frame: called with the number of frames that are done, while a mask is carried.
+        masks: a folder, see `read_masks`; or one picture, the mask of the first frame, which is propagated through its
+            scene (`gendef.correspondence.mask_propagation`).
+        on_frame: called with the number of finished frames while a mask is propagated.
 
     Raises:
-        InputError: as `read_masks`, the masks of all scenes are empty, or the picture cannot be used.
+        InputError: as `read_masks`; also if all masks are empty, or the picture is not a mask.
         MissingDependencyError: for a picture, the package with the weights of the features is not installed.
     """
     path = Path(masks)
@@ -40,7 +40,7 @@ def layer_masks(
         return found
     labels = [read_masks(path, scene.numbers, _size(scene)) for scene in footage.scenes]
     if not any(bool(one.any()) for one in labels):
-        raise InputError(f"{path}: the masks are empty: nothing is before the background")
+        raise InputError(f"{path}: no mask has a foreground pixel")
     return [compact_labels(one) if bool(one.any()) else None for one in labels]
 
 
@@ -49,7 +49,7 @@ def _size(scene: Scene) -> tuple[int, int]:
 
 
 def _carried(path: Path, scene: Scene, on_frame: Callable[[int], None]) -> Tensor:
-    """The mask of a scene's first frame, in all its frames."""
+    """The mask of a scene's first frame, propagated to all its frames."""
     done = 0
 
     def one_more() -> None:
@@ -59,20 +59,20 @@ def _carried(path: Path, scene: Scene, on_frame: Callable[[int], None]) -> Tenso
 
     picture = read_image(path)
     try:
-        return compact_labels(propagate(scene.frames, picture, on_frame=one_more))
+        return compact_labels(propagate_mask(scene.frames, picture, on_frame=one_more))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Labels of frames as they are in pictures, (T, H, W) integers.
+    """Read the labels of frames, (T, H, W) int64.
 
     Args:
-        folder: pictures, black and white or labels (see `gendef.video.label_transfer.to_labels`); or the folder that
-            `gendef segment` wrote, which holds them in `masks`. Each is that of the frame whose number is its name, if
-            all of `numbers` are there and other programs' names do not begin at 1; else in the order of their names
-            there is one for each frame of the source, or for each of `numbers`.
-        numbers: of the frames in their source.
+        folder: of pictures (see `gendef.video.label_transfer.to_labels`), or the output folder of `gendef segment`.
+            File names are frame numbers if they are numeric, all of `numbers` occur, and the first is not 1 (except in
+            the output of `gendef segment`). Otherwise the sorted files belong to the frames of the source in order, or
+            to `numbers` in order.
+        numbers: frame numbers in the source.
         size: height and width of the frames.
 
     Raises:
@@ -89,12 +89,12 @@ def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]
     elif len(paths) > max(numbers):
         paths = [paths[number] for number in numbers]
     elif len(paths) != len(numbers):
-        raise InputError(f"{folder} holds {len(paths)} masks, and frame {max(numbers)} of the video needs one too")
+        raise InputError(f"{folder} holds {len(paths)} masks, but frame {max(numbers)} of the video needs one")
     labels = []
     for path in paths:
         picture = read_image(path)
         try:
-            given = fitting_labels(picture, size, "a frame")
+            given = labels_for_size(picture, size, "a frame")
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         labels.append(resized_labels(given, size).long())
@@ -102,14 +102,14 @@ def read_masks(folder: str | Path, numbers: Sequence[int], size: tuple[int, int]
 
 
 def compact_labels(labels: Tensor) -> Tensor:
-    """Labels (T, H, W) numbered anew as uint8 without gaps, the background staying 0.
+    """Labels (T, H, W) renumbered without gaps, as uint8; the background stays 0.
 
     Raises:
         InputError: there are more than `MOST_LABELS`, or none.
     """
     values = [int(value) for value in labels.unique() if value]
     if not values:
-        raise InputError("the masks are empty: nothing is before the background")
+        raise InputError("no mask has a foreground pixel")
     if len(values) > MOST_LABELS:
         raise InputError(f"the masks hold {len(values)} labels: at most {MOST_LABELS} layers can be fitted")
     result = torch.zeros(labels.shape, dtype=torch.uint8)

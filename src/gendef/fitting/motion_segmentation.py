@@ -1,4 +1,4 @@
-"""Finding what moves of itself: where flow deviates from the camera's motion, cleaned over time and by colour."""
+"""Motion segmentation: flow that deviates from the camera motion, filtered over time and refined by GrabCut."""
 
 import numpy as np
 import torch
@@ -7,45 +7,46 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.fitting.camera import common_motion
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.optional_imports import import_cv2
 
 MEMORY = 0.8
-"""How much of a pixel's evidence goes on to the next frame."""
+"""Decay per frame of the deviation that is accumulated along the flow."""
 LEAST = 0.35
-"""Pixels a frame that a thing's motion deviates, at least."""
+"""Lower limit of the detection threshold, in pixels per frame of deviation from the camera motion."""
 ABOVE_NOISE = 4.0
-"""How many times more than the median pixel of its frame a thing deviates, at least."""
+"""Detection threshold as a multiple of the frame's median deviation."""
 SURE = 2.0
-"""Evidence, against the least, from which on a pixel surely belongs to a thing that moves."""
+"""Deviation, as a multiple of the threshold, above which GrabCut treats a pixel as certain foreground."""
 SMALLEST = 0.002
-"""Share of the picture that a thing covers, at least."""
+"""Smallest area of an object, as a share of the frame."""
 LARGEST = 0.6
-"""Share of the picture beyond which what moves is the scene and not a thing before it."""
+"""Largest mean share of the frame for the objects; above it the scene itself counts as moving."""
 NEAR = 0.03
-"""Share of the picture's shorter side around what moves in which colours decide."""
-COLOURED = 2
-"""Rounds of GrabCut."""
+"""Width of the band around the detected region in which GrabCut decides, as a share of the shorter side."""
+GRABCUT_ITERATIONS = 2
 
 
-class NothingMoves(InputError):
-    """Nothing moves before the background, or nearly everything does."""
+class NoMovingObjects(InputError):
+    """No object, or more than `LARGEST` of the frame, moves independently of the camera."""
 
 
-def moving_things(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor:
-    """Where something moves before the background, (T, H, W) uint8: 1 there, else 0.
+def segment_moving_objects(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor:
+    """Mask of independently moving objects, (T, H, W) uint8: 1 there, else 0.
 
-    The motion of the camera is a homography between neighbouring frames. How far flow deviates from it is summed along
-    the flow over the frames before and after, so that a thing that rests for a moment is not lost and a flicker is not
-    found. GrabCut (Rother et al. 2004) then draws the outline along edges of colour, in a band around it.
+    The camera motion is a homography between neighbouring frames. The deviation of the flow from it is accumulated
+    along the flow over earlier and later frames, so that an object that pauses is kept and flicker is suppressed.
+    GrabCut (Rother et al. 2004) then refines the outline in a band around the detected region.
 
     Args:
         pictures: uint8 (H, W, 3).
-        flows: between them.
+        flows: between neighbouring pictures.
+        seed: of RANSAC.
 
     Raises:
-        NothingMoves: nothing moves of itself, or more than `LARGEST` of the picture.
+        NoMovingObjects: no object was found, or the objects cover more than `LARGEST` of the frame.
     """
     evidence = _along_time(_deviations(flows, seed), flows)
     smallest = SMALLEST * evidence[0].numel()
@@ -57,8 +58,8 @@ def moving_things(pictures: list[np.ndarray], flows: Flows, seed: int) -> Tensor
     masks = torch.stack([_large_parts(mask, smallest) for mask in masks])
     share = float(masks.float().mean())
     if not masks.any() or share > LARGEST:
-        found = "nothing moves" if not masks.any() else f"{100 * share:.0f} % of the picture moves"
-        raise NothingMoves(f"{found} against the background: give --masks, or fit without layers")
+        found = "nothing moves" if not masks.any() else f"{100 * share:.0f} % of the frame moves"
+        raise NoMovingObjects(f"{found} relative to the background: give --masks, or fit without layers")
     return masks.to(torch.uint8)
 
 
@@ -82,27 +83,33 @@ def _deviations(flows: Flows, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _along_time(found: tuple[Tensor, Tensor], flows: Flows) -> Tensor:
-    """Mean deviation (T, H, W) over each pixel's way through the frames, those near in time counting most."""
+    """Weighted mean deviation (T, H, W) along each pixel's trajectory; weights decay by `MEMORY` per frame."""
     total, weight = found
     grid = pixel_grid(total.shape[1], total.shape[2])
     sums = torch.stack((total, weight), dim=1)
     result = sums.clone()
     carried = sums[0]
     for t in range(1, len(sums)):
-        carried = MEMORY * flows.backward_trust[t - 1] * look_up(carried, grid + flows.backward[t - 1])
+        carried = (
+            MEMORY
+            * flows.backward_trust[t - 1]
+            * sample(carried, (grid + flows.backward[t - 1]).movedim(0, -1), units="pixels")
+        )
         result[t] += carried
         carried = carried + sums[t]
     carried = sums[-1]
     for t in range(len(sums) - 2, -1, -1):
-        carried = MEMORY * flows.forward_trust[t] * look_up(carried, grid + flows.forward[t])
+        carried = (
+            MEMORY * flows.forward_trust[t] * sample(carried, (grid + flows.forward[t]).movedim(0, -1), units="pixels")
+        )
         result[t] += carried
         carried = carried + sums[t]
     return result[:, 0] / result[:, 1].clamp(min=0.05)
 
 
 def _outlined(picture: np.ndarray, score: Tensor, smallest: float) -> Tensor:
-    """The thing in one frame, (H, W) bool, from scores that are above 1 where it moves."""
-    cv2 = import_cv2("fit", "to find what moves")
+    """Refine the mask of one frame by GrabCut: scores (H, W), above 1 where motion was detected -> (H, W) bool."""
+    cv2 = import_cv2("fit", "to detect moving objects")
     rough = _large_parts(score > 1, smallest)
     if not rough.any():
         return rough
@@ -117,12 +124,14 @@ def _outlined(picture: np.ndarray, score: Tensor, smallest: float) -> Tensor:
     classes[inner.numpy()] = cv2.GC_FGD
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(picture[..., ::-1]), classes, None, *models, COLOURED, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        np.ascontiguousarray(picture[..., ::-1]), classes, None, *models, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_MASK
+    )
     return torch.from_numpy((classes == cv2.GC_FGD) | (classes == cv2.GC_PR_FGD))
 
 
 def _majority(masks: Tensor, flows: Flows) -> Tensor:
-    """What most of a frame, the two before and the two after it agree on, along the flow: (T, H, W) bool."""
+    """Majority vote along the flow over five frames, the middle one weighted 1.5: (T, H, W) bool."""
     grid = pixel_grid(masks.shape[1], masks.shape[2])
     shown = masks.float()[:, None]
     votes, voters = 1.5 * shown[:, 0], torch.full_like(shown[:, 0], 1.5)
@@ -136,16 +145,16 @@ def _majority(masks: Tensor, flows: Flows) -> Tensor:
                 pair = min(near, near - step)
                 if not 0 <= near < len(masks):
                     break
-                sure = sure * look_up(trust_of[pair][None], at)[0]
-                at = at + look_up(flow_of[pair], at)
-                votes[t] += sure * look_up(shown[near], at)[0]
+                sure = sure * sample(trust_of[pair][None], at.movedim(0, -1), units="pixels")[0]
+                at = at + sample(flow_of[pair], at.movedim(0, -1), units="pixels")
+                votes[t] += sure * sample(shown[near], at.movedim(0, -1), units="pixels")[0]
                 voters[t] += sure
     return votes > 0.5 * voters
 
 
 def _large_parts(mask: Tensor, smallest: float) -> Tensor:
-    """Connected parts of a mask (H, W) of at least so many pixels, small holes in them closed."""
-    cv2 = import_cv2("fit", "to find what moves")
+    """Remove connected components and holes of a mask (H, W) that have fewer than `smallest` pixels."""
+    cv2 = import_cv2("fit", "to detect moving objects")
     image = mask.numpy().astype(np.uint8)
     for value in (1, 0):
         _, parts, facts, _ = cv2.connectedComponentsWithStats((image == value).astype(np.uint8), connectivity=8)

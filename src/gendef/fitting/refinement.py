@@ -1,4 +1,4 @@
-"""The fit itself: sweeps over the frames that improve fields and canonical image in turn."""
+"""Alternating optimisation: sweeps that update all fields, then the canonical image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +11,22 @@ from gendef.fitting.canonical_solve import CanonicalSystem, fill_unseen
 from gendef.fitting.field_step import NormalEquations, edge_weights, folded, smooth_step
 from gendef.fitting.initial_field import Start
 from gendef.geometry import identity_grid
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.optical_flow.pairwise_flow import Flows
 from gendef.runtime.parallel import Workers
 
 SYSTEMS = 4
-"""Frames are summed in this many parts, whatever the number of threads, so that the sums round alike everywhere."""
+"""Partial sums over the frames: a fixed number, so that results do not depend on the number of threads."""
 LEAST_AREA = 0.05
-"""Area factor, against the undeformed one, below which a field counts as folded."""
+"""Area factor (determinant of the Jacobian) below which a field counts as folded."""
 LARGEST_STEP = 2.0
-"""Pixels a field may move in one sweep: the colours' gradients say nothing beyond."""
+"""Largest step of a field in one sweep, in pixels: image gradients are a local approximation."""
 REFERENCE_SHARE, LEAST_REFERENCE = 0.2, 3.0
-"""How much the reference frame says about the canonical image, as a share of what all frames say, and at least as
-many frames: what it does not show, other frames squeeze between its pixels, where it is seen and edited."""
+"""Weight of the reference frame's equations for the canonical image: this share of the number of frames, and at least
+this many. Without it, other frames write colours between the pixels of the reference frame."""
 ITERATIONS = 8
-"""Conjugate gradients for the step of a field."""
+"""Conjugate-gradient iterations of a field's step."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,19 @@ class Weights:
     smoothness: float = 0.01
     """Of the squared gradient of the deviation from the camera motion."""
     sharpness: float = 8.0
-    """How fast smoothness falls off with the difference in colour of neighbouring pixels."""
+    """Decay rate of the smoothness weight with the colour difference of neighbouring pixels."""
     bend: float = 0.3
-    """Difference of neighbouring offsets from which on it costs linearly, not squared."""
+    """Difference of neighbouring offsets above which the penalty is linear instead of quadratic."""
     consistency: float = 0.005
-    """Of the distance to where neighbouring frames look for the same point: what an edit needs to hold still."""
+    """Of the squared distance to the canonical position of the same point in neighbouring frames."""
     anchor: float = 0.003
-    """Of the distance to where the chained flow looks, as far as that is trusted."""
+    """Of the squared distance to the initial field, times its trust."""
     damping: float = 0.03
-    """Of the squared step."""
+    """Of the squared step (Levenberg-Marquardt)."""
     colour: float = 0.1
-    """Difference in colour from which on it costs linearly, not squared."""
+    """Colour difference above which the penalty is linear instead of quadratic."""
     guard: float = 4.0
-    """How many times more smoothness counts where the field folds."""
+    """Additional smoothness where the field folds, as a multiple."""
 
 
 WEIGHTS = Weights()
@@ -55,14 +56,14 @@ WEIGHTS = Weights()
 
 @dataclass(frozen=True)
 class Clip:
-    """What is fitted.
+    """The input of a refinement.
 
     Attributes:
         frames: (T, 3, H, W) in [-1, 1].
-        camera: motion of the whole picture.
+        camera: camera motion.
         flows: between neighbouring frames.
-        start: where the fields begin, and what they hold on to.
-        weight: (T, H, W) in [0, 1], how much the colours of pixels count, 0 where another layer shows; None: all do.
+        start: initial fields, to which the anchor term refers.
+        weight: (T, H, W) in [0, 1], of the pixels' colours, 0 where another layer is visible; None: 1 everywhere.
     """
 
     frames: Tensor
@@ -78,15 +79,15 @@ class Clip:
 
 
 class Refinement:
-    """The fields and the canonical image of a clip, better after every sweep.
+    """The fields and the canonical image of a clip, improved by every sweep.
 
     Attributes:
         deviation: (T, 2, H, W), of the fields from the camera motion, in normalised units of the canvas.
         canonical: (3, Hc, Wc).
         canvas: height and width of the canonical image.
-        mass: (Hc, Wc), how much each canonical pixel was seen, in frame pixels.
-        trust: (T, H, W), how much the frames' pixels count for the canonical image, but for the reference frame's.
-        psnr: (T,), of the frames as they were before the last sweep's step.
+        mass: (Hc, Wc), number of observations of each canonical pixel, in frame pixels.
+        trust: (T, H, W), robust weights of the pixels for the canonical image; not used for the reference frame.
+        psnr: (T,), in dB, of the state before the last sweep.
     """
 
     def __init__(self, clip: Clip, workers: Workers, weights: Weights = WEIGHTS) -> None:
@@ -105,19 +106,19 @@ class Refinement:
         self.canonical = fill_unseen(system.solve(torch.zeros(3, *self.canvas), 20), self.mass / 0.1)
 
     def use_frames(self, frames: Tensor) -> None:
-        """Work on other frames (T, 3, H, W), such as the same ones in another light, from now on."""
+        """Replace the frames (T, 3, H, W), for instance by ones without illumination."""
         self._frames = frames
 
     def positions(self, t: int) -> Tensor:
-        """Where frame t looks, (2, H, W) in normalised coordinates."""
+        """Sampling positions of frame t, (2, H, W), normalised."""
         return self._home[t] + self.deviation[t]
 
     def _pixels(self, t: int, deviations: Tensor) -> Tensor:
-        """Where frame t looks with one of these deviations (T, 2, H, W), (2, H, W) in pixels of the canonical image."""
+        """Sampling positions of frame t for given deviations (T, 2, H, W): (2, H, W) in canonical pixels."""
         return (self._home[t] + deviations[t] + 1) * self._half - 0.5
 
     def _summed(self, before: Callable[[int], None] = lambda t: None) -> CanonicalSystem:
-        """What all frames say about the canonical image, each after `before` was called with its number."""
+        """Normal equations of the canonical image from all frames; `before` is called with each frame's index first."""
         systems = [CanonicalSystem(self.canvas) for _ in range(SYSTEMS)]
 
         def work(part: int) -> None:
@@ -133,14 +134,14 @@ class Refinement:
     def _add(self, system: CanonicalSystem, t: int) -> None:
         trust, weight = self.trust[t], self._clip.weight
         if t == self._clip.camera.reference:
-            # All of it, also where the canonical image shows other things: those do not belong there.
+            # Also where the canonical image differs: the reference frame is right there by definition.
             trust = torch.full_like(trust, max(REFERENCE_SHARE * len(self._clip.frames), LEAST_REFERENCE))
         if weight is not None:
             trust = trust * weight[t]
         system.add(self._frames[t], self._pixels(t, self.deviation), trust)
 
     def restore(self, deviation: Tensor, canonical: Tensor, trust: Tensor) -> None:
-        """Continue from what a refinement of the same clip had reached."""
+        """Continue from the saved state of a refinement of the same clip."""
         self.deviation, self.canonical, self.trust = deviation, canonical, trust
         self.mass = self._summed().mass()
 
@@ -150,12 +151,12 @@ class Refinement:
         return torch.stack([self.positions(t).movedim(0, -1) - grid for t in range(len(self._clip.frames))])
 
     def sweep(self) -> None:
-        """One step of all fields, each seeing the others as they were; then the canonical image that fits them."""
+        """Update all fields from the previous ones (Jacobi order), then solve for the canonical image."""
         stack, old = _with_gradients(self.canonical), self.deviation.clone()
         self._solve(self._summed(lambda t: self._step(t, stack, old)))
 
     def solve_canonical(self) -> None:
-        """The canonical image that fits the fields as they are."""
+        """Solve for the canonical image with the fields fixed."""
         self._solve(self._summed())
 
     def _solve(self, system: CanonicalSystem) -> None:
@@ -165,7 +166,7 @@ class Refinement:
         """One Gauss-Newton step of the field of frame t; see `gendef.fitting.field_step`."""
         clip, weights = self._clip, self._weights
         here = self._pixels(t, old)
-        seen = look_up(stack, here)
+        seen = sample(stack, here.movedim(0, -1), units="pixels")
         residual = seen[:3] - self._frames[t]
         error = residual.square().mean(dim=0)
         robust = (1 + error / weights.colour**2).rsqrt()
@@ -176,13 +177,13 @@ class Refinement:
             mean = (error * clip.weight[t]).sum() / clip.weight[t].sum().clamp(min=1e-6)
         self.psnr[t] = 10 * torch.log10(4 / mean.clamp(min=1e-8))
         if t == clip.camera.reference:
-            return  # stays as it is, so that the canonical image keeps its shape
+            return  # fixed: it defines the coordinates of the canonical image
         equations = NormalEquations.damped(*clip.size, weights.damping)
         equations.add_colours(seen[3:6], seen[6:], residual, robust)
         for other in (t - 1, t + 1):
             if 0 <= other < len(clip.frames):
                 flow, trust = clip.flows.between(t, other)
-                there = look_up(self._pixels(other, old), self._grid + flow)
+                there = sample(self._pixels(other, old), (self._grid + flow).movedim(0, -1), units="pixels")
                 equations.add_target(there - here, weights.consistency * trust)
         away = (clip.start.deviation[t] - self.deviation[t]) * self._half
         equations.add_target(away, weights.anchor * clip.start.trust[t])
@@ -193,7 +194,7 @@ class Refinement:
         across, down = across * stiff[:, 1:].maximum(stiff[:, :-1]), down * stiff[1:].maximum(stiff[:-1])
         step = smooth_step(equations, across, down, deviation, ITERATIONS)
         step *= LARGEST_STEP / step.norm(dim=0, keepdim=True).clamp(min=LARGEST_STEP)
-        # No step may fold what is open; where it would, the field waits for its surroundings.
+        # A step must not fold the field. Pixels where it would do so are not updated in this sweep.
         step *= 1 - folded(here + step, LEAST_AREA) * (1 - folds)
         self.deviation[t] += step / self._half
 

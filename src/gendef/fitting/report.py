@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gendef.fitting.options import FitOptions
 from gendef.geometry import folded_share, jacobian_determinant, sampling_positions
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 from gendef.media.footage import Scene
 from gendef.metrics.image_quality import SSIM_WINDOW, psnr, ssim
 from gendef.optical_flow.pairwise_flow import Flows
@@ -30,13 +31,13 @@ SEEN = 0.25
 """Observations, in frame pixels, from which on a canonical pixel counts as seen."""
 
 
-def coloured(rendered: Tensor, truth: Tensor) -> Tensor:
+def colours_match(rendered: Tensor, truth: Tensor) -> Tensor:
     """Pixels of frames (T, 3, H, W) whose colour is right on average over 3 by 3 pixels, (T, H, W) bool."""
     error = (rendered - truth).abs().mean(dim=1, keepdim=True)
     return F.avg_pool2d(error, 3, stride=1, padding=1, count_include_pad=False)[:, 0] <= COLOUR_ERROR
 
 
-def unsqueezed(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
+def preserves_area(deformation: Tensor, canvas: tuple[int, int]) -> Tensor:
     """Pixels where a field (T, H, W, 2) neither folds nor squeezes content away, (T, H, W) bool.
 
     Args:
@@ -57,10 +58,10 @@ def explained(rendered: Tensor, truth: Tensor, deformation: Tensor, canvas: tupl
         deformation: (T, H, W, 2).
         canvas: height and width of the canonical image.
     """
-    return coloured(rendered, truth) & unsqueezed(deformation, canvas)
+    return colours_match(rendered, truth) & preserves_area(deformation, canvas)
 
 
-def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
+def agrees_with_flow(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tensor:
     """Pixels at which the field agrees with optical flow, (T, H, W) bool.
 
     A pixel and the pixel to which flow takes it in a neighbouring frame must look at the same place of the canonical
@@ -72,12 +73,12 @@ def agreeing(deformation: Tensor, canvas: tuple[int, int], flows: Flows) -> Tens
     for t in range(len(positions) - 1):
         for here, there in ((t, t + 1), (t + 1, t)):
             flow, trust = flows.between(here, there)
-            gap = (look_up(positions[there], grid + flow) - positions[here]).norm(dim=0)
+            gap = (sample(positions[there], (grid + flow).movedim(0, -1), units="pixels") - positions[here]).norm(dim=0)
             agrees[here] &= (gap <= ROUND_TRIP) | (trust <= TRUSTED)
     return agrees
 
 
-def most_around(marks: Tensor) -> Tensor:
+def local_majority(marks: Tensor) -> Tensor:
     """Majority over the `AROUND` by `AROUND` pixels around each, (T, H, W) bool.
 
     A single pixel's colour is unreliable: noise, and edges that are off by half a pixel.
@@ -100,7 +101,7 @@ def reference_difference(clip: CanonicalVideo, truth: Tensor, reference: int, vi
     return float(difference.mean()) * 127.5 if difference.numel() else 0.0
 
 
-def measured(
+def measure(
     clip: CanonicalVideo, truth: Tensor, used: list[int], reference: int, agrees: Tensor | None
 ) -> tuple[dict[str, float], Tensor]:
     """The report on a fitted clip, and its visibility (T, H, W) bool.
@@ -116,7 +117,7 @@ def measured(
     visible = explained(rendered, truth, clip.deformation, canvas)
     if agrees is not None:
         visible[used] &= agrees
-    visible = most_around(visible)
+    visible = local_majority(visible)
     unused = torch.ones(len(truth), dtype=torch.bool)
     unused[used] = False
     visible[unused] = False

@@ -42,7 +42,7 @@ class Clock:
         return None if self._budget is None else self._budget * (1 - RESERVE)
 
 
-def refined(
+def refine(
     clip: Clip,
     options: FitOptions,
     clock: Clock,

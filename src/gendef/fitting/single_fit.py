@@ -8,12 +8,12 @@ from torch import Tensor
 from gendef.fitting.camera import find_camera, still_camera
 from gendef.fitting.checkpoint import StateFile
 from gendef.fitting.illumination import Illumination
-from gendef.fitting.initial_field import chained
+from gendef.fitting.initial_field import initial_fields
 from gendef.fitting.options import FitOptions
 from gendef.fitting.progress import Progress, ProgressCallback, no_progress
 from gendef.fitting.refinement import Clip
-from gendef.fitting.report import SEEN, agreeing, clip_info, measured, nearest_used, unsqueezed
-from gendef.fitting.schedule import FLOW_SHARE, Clock, refined
+from gendef.fitting.report import SEEN, agrees_with_flow, clip_info, measure, nearest_used, preserves_area
+from gendef.fitting.schedule import FLOW_SHARE, Clock, refine
 from gendef.media.footage import Footage, Scene, to_tensor
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.optical_flow.pairwise_flow import all_flows
@@ -57,14 +57,14 @@ def fit_single(
     else:
         with workers() as pool:
             clip = _prepared(scene, used, frames, options, flow, pool, on_progress)
-            fitted, sweeps = refined(
+            fitted, sweeps = refine(
                 clip, options, clock, pool, on_progress, state, state_file, keep_state, illumination
             )
         camera, field, canonical = clip.camera, fitted.field(), fitted.canonical.clamp(-1, 1)
         seen = float((fitted.mass > SEEN).float().mean())
-        agrees = agreeing(field, fitted.canvas, clip.flows)
+        agrees = agrees_with_flow(field, fitted.canvas, clip.flows)
         if illumination:
-            good = agrees & unsqueezed(field, fitted.canvas)
+            good = agrees & preserves_area(field, fitted.canvas)
             illumination.finish(CanonicalVideo(canonical, field).render(), frames, good)
     on_progress(Progress("measuring", 0.99))
     nearest = nearest_used(used, len(scene.frames))
@@ -72,7 +72,7 @@ def fit_single(
     result = CanonicalVideo(canonical, field[nearest], footage.fps, illumination=gains)
     truth = to_tensor(scene.frames)
     reference = used[camera.reference]
-    report, result.visibility = measured(result, truth, used, reference, agrees)
+    report, result.visibility = measure(result, truth, used, reference, agrees)
     result.report = {
         **report,
         "seen": seen,
@@ -109,4 +109,4 @@ def _prepared(
     )
     camera = find_camera(flows[0].forward, flows[0].backward, options.seed, flows[0].backward_trust)
     on_progress(Progress("initial field", FLOW_SHARE))
-    return Clip(frames, camera, flows[0], chained(frames, camera, flows, pool))
+    return Clip(frames, camera, flows[0], initial_fields(frames, camera, flows, pool))

@@ -1,19 +1,17 @@
 """The coordinate rule: grids, sampling, inversion, composition and flow; docs/coordinates.md."""
 
-from gendef.geometry.coordinates import (
+from gendef.geometry.coordinates import identity_grid, to_normalised, to_pixels
+from gendef.geometry.deformation import (
     canonical_flow,
     compose,
     folded_share,
-    identity_grid,
     jacobian_determinant,
     resize_field,
-    sample,
     sampling_positions,
-    to_normalised,
-    to_pixels,
     warp,
 )
 from gendef.geometry.field_inverse import Inversion, image_flow, invert_near, invert_points
+from gendef.geometry.sampling import sample
 
 __all__ = [
     "Inversion",

@@ -10,7 +10,7 @@ from gendef.geometry import jacobian_determinant
 
 
 def edge_weights(image: Tensor, sharpness: float = 10.0) -> Tensor:
-    """exp(-sharpness * |gradient|) of images (B, 3, H, W) in [0, 1] units: near 1 on flat ground. (B, H, W)."""
+    """exp(-sharpness * |gradient|) of images (B, 3, H, W) in [0, 1] units: near 1 in uniform regions. (B, H, W)."""
     horizontal = F.pad(image.diff(dim=-1).abs().mean(dim=1), (0, 1))
     vertical = F.pad(image.diff(dim=-2).abs().mean(dim=1), (0, 0, 0, 1))
     return torch.exp(-sharpness / 2 * (horizontal + vertical))
@@ -21,7 +21,7 @@ def temporal_smoothness(near: Tensor, frames: Tensor) -> Tensor:
 
     Args:
         near: fields at t, t + 1 and t + 2, (B, 3, H, W, 2), normalised units.
-        frames: the frames at t, (B, 3, H, W), which say where edges are; no gradient flows to them.
+        frames: the frames at t, (B, 3, H, W), for the edge weights; they get no gradient.
 
     Returns:
         Mean over pixels of edge weight * |flow(t + 1) - flow(t)|, flows in normalised units.
@@ -34,7 +34,7 @@ def temporal_smoothness(near: Tensor, frames: Tensor) -> Tensor:
 def spatial_smoothness(deformation: Tensor) -> Tensor:
     """Mean squared second difference of fields (B, T, H, W, 2) along both axes, in pixels.
 
-    Translation, zoom, rotation and shear are free; bending costs.
+    Affine motion costs nothing.
     """
     pixels = deformation * (deformation.shape[-2] / 2)
     return pixels.diff(n=2, dim=-2).square().mean() + pixels.diff(n=2, dim=-3).square().mean()
@@ -43,19 +43,19 @@ def spatial_smoothness(deformation: Tensor) -> Tensor:
 def slowness_penalty(near: Tensor, least: float, mean: Callable[[Tensor], Tensor] = lambda speed: speed) -> Tensor:
     """How far the mean speed of a batch falls below `least`: (1 - speed / least)^2 below, 0 above.
 
-    Single videos may be as slow as they like: the mean over all counts.
+    It applies to the mean of the batch; single videos may be slower.
 
     Args:
         near: fields at neighbouring frames, (B, T >= 2, H, W, 2), normalised units.
         least: pixels a frame, positive.
-        mean: over the processes that share a batch.
+        mean: averages a value over the processes that share a batch.
     """
     speed = mean(near.diff(dim=1).norm(dim=-1).mean() * (near.shape[-2] / 2))
     return F.relu(1 - speed / least).square()
 
 
 def folding_penalty(deformation: Tensor, floor: float = 0.2) -> Tensor:
-    """Mean amount by which the sampling map's area factor falls below `floor`: what folds or collapses costs."""
+    """Mean amount by which the sampling map's area factor falls below `floor`; it penalises folding and collapse."""
     return F.relu(floor - jacobian_determinant(deformation)).mean()
 
 

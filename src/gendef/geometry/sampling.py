@@ -1,19 +1,45 @@
-"""Reading images at pixel positions."""
+"""Interpolation of images at arbitrary positions."""
 
+from typing import Literal
+
+import torch.nn.functional as F
 from torch import Tensor
 
-from gendef.geometry.coordinates import identity_grid, sample, to_normalised, to_pixels
+from gendef.geometry.coordinates import to_normalised
+
+Padding = Literal["border", "zeros"]
+Mode = Literal["bilinear", "nearest", "bicubic"]
+Units = Literal["normalised", "pixels"]
 
 
-def pixel_grid(height: int, width: int) -> Tensor:
-    """Pixel coordinates x and y, (2, H, W)."""
-    return to_pixels(identity_grid(height, width), (height, width)).movedim(-1, 0).contiguous()
+def sample(
+    image: Tensor,
+    coords: Tensor,
+    *,
+    units: Units = "normalised",
+    padding: Padding = "border",
+    mode: Mode = "bilinear",
+) -> Tensor:
+    """Interpolate images at positions.
 
+    Args:
+        image: (C, H, W), or a batch (B, C, H, W).
+        coords: (..., 2), x then y; (B, ..., 2) for a batch.
+        units: of the coordinates; see `gendef.geometry.coordinates`.
+        padding: values outside the image: those of the border, or zeros.
+        mode: of `torch.nn.functional.grid_sample`.
 
-def look_up(image: Tensor, positions: Tensor) -> Tensor:
-    """Read (C, H, W) bilinearly at pixel positions (2, h, w): (C, h, w)."""
-    where = to_normalised(positions.movedim(0, -1), image.shape[1:])
-    return sample(image[None], where[None])[0]
+    Returns:
+        (C, ...), or (B, C, ...) for a batch.
+    """
+    if image.ndim == 3:
+        return sample(image[None], coords[None], units=units, padding=padding, mode=mode)[0]
+    batch, channels, height, width = image.shape
+    if units == "pixels":
+        coords = to_normalised(coords, (height, width))
+    flat = coords.reshape(batch, -1, 1, 2).to(image.dtype)
+    values = F.grid_sample(image, flat, mode=mode, padding_mode=padding, align_corners=False)
+    return values.reshape(batch, channels, *coords.shape[1:-1])
 
 
 def bilinear_cell(coordinate: Tensor, length: int) -> tuple[Tensor, Tensor]:

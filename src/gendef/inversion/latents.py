@@ -1,4 +1,4 @@
-"""What an inversion looks for: one w for the content, one for the motion, and the motion noise."""
+"""The latents of a clip: content w, motion w and motion noise; and random search for a start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from gendef.model.sampling import normal_rows, random_numbers
 from gendef.networks.generator import Content, Generator
 
 BATCH = 32
-"""Random contents that are painted at a time, and that are looked at closely."""
+"""Contents generated at a time, and number of candidates compared by the full distance."""
 COARSE = 16
-"""Side of the pictures by which random contents are told apart at first."""
+"""Side of the downsampled images by which candidates are preselected."""
 
 
 @dataclass
 class Latents:
-    """Where a clip lies in a generator.
+    """The latents of a clip in a generator.
 
     Attributes:
         content: w of the canonical image, (1, w_dim).
@@ -35,12 +35,12 @@ class Latents:
         return Latents(*(value.detach().clone() for value in (self.content, self.motion, self.noise)))
 
 
-def paint(generator: Generator, w: Tensor) -> Content:
+def generate_content(generator: Generator, w: Tensor) -> Content:
     """Canonical image and f_c of content w (B, w_dim)."""
     return Content(*generator.canonical(w))
 
 
-def move(generator: Generator, content: Content, latents: Latents, times: Tensor) -> Tensor:
+def generate_fields(generator: Generator, content: Content, latents: Latents, times: Tensor) -> Tensor:
     """Fields (T, R, R, 2) of one content at times (T,)."""
     ready = generator.deformation.modulate(latents.motion, content.feature)
     return generator.deform_at(ready, latents.noise, times[None])[0]
@@ -67,8 +67,8 @@ def nearest_content(
     """The best of w_avg and `count` random contents.
 
     Args:
-        wanted: (1, 3, R, R), what it shall look like.
-        distance: images (B, 3, R, R) -> (B,); asked about those only that are near in colours and large shapes.
+        wanted: (1, 3, R, R), the target image.
+        distance: images (B, 3, R, R) -> (B,); applied to the `BATCH` candidates nearest at low resolution.
 
     Returns:
         w (1, w_dim) of the best, and the standard deviation of the random w's in every direction, (w_dim,).
@@ -77,11 +77,11 @@ def nearest_content(
     candidates = torch.cat((generator.mapping.w_avg[None], random))
     coarse = F.adaptive_avg_pool2d(wanted, COARSE)
     gaps = [
-        (F.adaptive_avg_pool2d(paint(generator, part).image, COARSE) - coarse).abs().mean(dim=(1, 2, 3))
+        (F.adaptive_avg_pool2d(generate_content(generator, part).image, COARSE) - coarse).abs().mean(dim=(1, 2, 3))
         for part in candidates.split(BATCH)
     ]
     candidates = candidates[torch.cat(gaps).argsort(stable=True)[:BATCH]]
-    best = int(distance(paint(generator, candidates).image).argmin())
+    best = int(distance(generate_content(generator, candidates).image).argmin())
     return candidates[best : best + 1].clone(), random.std(dim=0)
 
 
@@ -106,7 +106,7 @@ def nearest_motion(
     for number in range(count):
         noise = normal_rows(rows, generator.motion_dim, random_numbers("inversion-noise", seed * count + number))
         latents = Latents(generator.mapping.w_avg[None], styles[number : number + 1], noise[None].to(device))
-        gap = (move(generator, content, latents, some.to(device).float()) - wanted).norm(dim=-1)
+        gap = (generate_fields(generator, content, latents, some.to(device).float()) - wanted).norm(dim=-1)
         far = float((gap * weight).sum() / weight.sum().clamp(min=1))
         if far < least:
             best, least = latents, far

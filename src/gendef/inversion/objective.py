@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gendef.inversion.distance import PictureDistance
-from gendef.inversion.latents import Latents, nearest_content, nearest_motion, paint
+from gendef.inversion.latents import Latents, generate_content, nearest_content, nearest_motion
 from gendef.inversion.target import Target
 from gendef.networks.generator import Generator
 
@@ -52,7 +52,7 @@ class Objective:
     def with_nearest_motion(self, w: Tensor) -> Latents:
         """Latents of content w (1, w_dim) and the nearest of some random motions."""
         with torch.no_grad():
-            content = paint(self.original, w)
+            content = generate_content(self.original, w)
         latents = nearest_motion(self.original, content, self._fields, self._trusted, MOTIONS, self.seed)
         latents.content = w
         return latents.clone()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gendef.geometry.regularization import folding_penalty, spatial_smoothness, temporal_smoothness
-from gendef.inversion.latents import Latents, move, paint, random_w
+from gendef.inversion.latents import Latents, generate_content, generate_fields, random_w
 from gendef.inversion.objective import Objective
 from gendef.metrics.image_quality import psnr
 from gendef.model.sampling import normal_rows, random_numbers
@@ -73,8 +73,8 @@ class Stage(ABC):
 
     def _rendered(self, generator: Generator, latents: Latents, some: Tensor) -> tuple[Content, Tensor, Tensor]:
         """Canonical image, fields and frames `some`."""
-        content = paint(generator, latents.content)
-        fields = move(generator, content, latents, self.objective.times[some])
+        content = generate_content(generator, latents.content)
+        fields = generate_fields(generator, content, latents, self.objective.times[some])
         return content, fields, generator.render(content, fields[None])[0]
 
     def _frame_loss(self, fields: Tensor, shown: Tensor, some: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class ContentStage(Stage):
         return [latents.content]
 
     def loss(self, latents: Latents, step: int) -> tuple[Tensor, float]:
-        image = paint(self.objective.original, latents.content).image
+        image = generate_content(self.objective.original, latents.content).image
         loss = self.objective.to_canonical(image).mean() + TYPICAL_WEIGHT * self.objective.atypicality(latents)
         return loss, float(psnr(image.detach(), self.objective.canonical))
 
@@ -124,8 +124,8 @@ class MotionStage(Stage):
     def loss(self, latents: Latents, step: int) -> tuple[Tensor, float]:
         some = self.objective.some_frames(self._numbers(step))
         with torch.no_grad():
-            content = paint(self.objective.original, latents.content)
-        fields = move(self.objective.original, content, latents, self.objective.times[some])
+            content = generate_content(self.objective.original, latents.content)
+        fields = generate_fields(self.objective.original, content, latents, self.objective.times[some])
         loss = self.objective.field_distance(fields, some) + TYPICAL_WEIGHT * self.objective.atypicality(latents)
         return loss, float("nan")
 
@@ -183,10 +183,10 @@ class TuningStage(Stage):
         times = times[times <= last_time] if len(self.objective.times) > 3 else self.objective.times
         latents = Latents(pivot.content, motion_w, noise)
         with torch.no_grad():
-            image = paint(original, content_w).image
-            wanted = move(original, paint(original, pivot.content), latents, times)
-        image_change = (paint(self.tuned, content_w).image - image).abs().mean() * share
-        fields = move(self.tuned, paint(self.tuned, pivot.content), latents, times)
+            image = generate_content(original, content_w).image
+            wanted = generate_fields(original, generate_content(original, pivot.content), latents, times)
+        image_change = (generate_content(self.tuned, content_w).image - image).abs().mean() * share
+        fields = generate_fields(self.tuned, generate_content(self.tuned, pivot.content), latents, times)
         field_change = (fields - wanted).norm(dim=-1).mean() * (fields.shape[1] / 2)
         return image_change + 0.1 * field_change
 

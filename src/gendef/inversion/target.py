@@ -1,4 +1,4 @@
-"""The target of an inversion: frames at the model's size, and a canonical image and fields from a plain fit."""
+"""The target of an inversion: frames at the model's size, and canonical image and fields of a fit without the model."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ FRAMES = 256
 
 @dataclass(frozen=True)
 class Target:
-    """A clip as a model sees it.
+    """A clip at the size of a model, with its fit.
 
     Attributes:
         frames: (T, 3, R, R) in [-1, 1].
@@ -100,7 +100,7 @@ def find_target(scene: Scene, footage: Footage, name: str, seed: int, on_progres
     left, top = (round(float(value)) for value in corner)
     canonical = clip.canonical[:, top : top + side, left : left + side]
     if clip.visibility is None:
-        raise AssertionError("a fit always says what is visible")
+        raise AssertionError("a fit always has a visibility")
     inside = (seen.abs() <= 1).all(dim=-1)
     return Target(
         frames=to_tensor(scene.frames),

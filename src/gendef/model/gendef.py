@@ -16,7 +16,7 @@ from gendef.model.video_model import VideoModel
 from gendef.networks.generator import Content, Generator, Motion
 from gendef.runtime.precision import compute_dtype
 from gendef.video.canonical_video import CanonicalVideo
-from gendef.video.clip_format import ClipWriter
+from gendef.video.clip_writer import ClipWriter
 
 
 class SamplePlan:

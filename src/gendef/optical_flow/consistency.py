@@ -1,6 +1,6 @@
-"""Forward-backward consistency of optical flow: which pixels a second frame shows, and how far flow can be trusted.
+"""Forward-backward consistency of optical flow: visibility in both frames, and trust in flow vectors.
 
-A flow vector f and the flow b back from the place to which it leads cancel for a pixel that both frames show. The
+A flow vector f and the backward flow b at its end point cancel for a pixel that is visible in both frames. The
 allowed gap grows with the motion: |f + b|^2 <= 0.01 (|f|^2 + |b|^2) + offset (Sundaram et al. 2010, section 4).
 """
 
@@ -8,18 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendef.geometry.sampling import look_up, pixel_grid
+from gendef.geometry.coordinates import pixel_grid
+from gendef.geometry.sampling import sample
 
 MOTION_SHARE = 0.01
 """Share of the squared lengths of both flow vectors in the allowed squared gap (Sundaram et al. 2010)."""
 VISIBLE_OFFSET = 0.5
 """Squared pixels of the allowed gap without motion, for visibility (Sundaram et al. 2010)."""
 TRUST_OFFSET = 0.25
-"""The same where flow is weighted by its trust: half as much, so that sub-pixel gaps lower the weight."""
+"""The same for trust weights: half as much, so that sub-pixel gaps lower the weight."""
 
 
 def forward_backward(flow: Tensor, back: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compare flow with the flow back from the places to which it leads.
+    """Compare flow with the backward flow at its end points.
 
     Args:
         flow: (2, H, W), x then y, in pixels.
@@ -27,36 +28,36 @@ def forward_backward(flow: Tensor, back: Tensor, grid: Tensor) -> tuple[Tensor, 
         grid: (2, H, W), pixel coordinates of the first frame.
 
     Returns:
-        Squared gap |f + b|^2 (H, W), squared motion |f|^2 + |b|^2 (H, W), and bool (H, W), whether the place is
-        between the outer pixel centres.
+        Squared gap |f + b|^2 (H, W), squared motion |f|^2 + |b|^2 (H, W), and bool (H, W), whether the end
+        point is between the outer pixel centres.
     """
     target = grid + flow
-    returned = look_up(back, target)
+    returned = sample(back, target.movedim(0, -1), units="pixels")
     gap = (flow + returned).square().sum(dim=0)
     motion = flow.square().sum(dim=0) + returned.square().sum(dim=0)
     return gap, motion, _inside(target)
 
 
 def _inside(target: Tensor) -> Tensor:
-    """Whether places (2, H, W) are between the outer pixel centres, (H, W)."""
+    """Whether positions (2, H, W) are between the outer pixel centres, (H, W)."""
     height, width = target.shape[1:]
     return (target[0] >= 0) & (target[0] <= width - 1) & (target[1] >= 0) & (target[1] <= height - 1)
 
 
 def _whole_grid(height: int, width: int) -> Tensor:
-    """Pixel coordinates (2, H, W) as whole numbers; `pixel_grid` is exact to rounding only, which counts at borders."""
+    """Pixel coordinates (2, H, W) as exact integers; `pixel_grid` has rounding errors, which matter at the border."""
     y, x = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     return torch.stack((x, y))
 
 
 def flow_trust(flow: Tensor, back: Tensor) -> Tensor:
-    """Trust in flow (2, H, W) by its agreement with the flow back, (H, W) in [0, 1]; 0 where it leaves the frame."""
+    """Trust in flow (2, H, W) by forward-backward consistency, (H, W) in [0, 1]; 0 where it leaves the frame."""
     gap, motion, inside = forward_backward(flow, back, pixel_grid(*flow.shape[1:]))
     return torch.exp(-gap / (MOTION_SHARE * motion + TRUST_OFFSET)) * inside
 
 
 def visible_in_both(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """Pixels of the first frame that the second shows, bool (H, W).
+    """Pixels of the first frame that are visible in the second, bool (H, W).
 
     Args:
         forward, backward: flow between the frames, float (H, W, 2).
@@ -67,14 +68,14 @@ def visible_in_both(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
 
 
 def backward_warp(values: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (H, W, C) of a second frame at the places to which flow (H, W, 2) leads, read bilinearly.
+    """Warp values (H, W, C) of a second frame to the first along flow (H, W, 2), bilinearly.
 
     Returns:
-        Float32 (H, W, C), and bool (H, W), whether the place is between the outer pixel centres.
+        Float32 (H, W, C), and bool (H, W), whether the end point is between the outer pixel centres.
     """
     import cv2
 
-    # Not `look_up`: remap reads whole positions exactly, so that a still video has a warping error of exactly 0.
+    # Not `sample`: remap is exact at integer positions, so the warping error of a still video is exactly 0.
     target = (_whole_grid(*flow.shape[:2]) + torch.from_numpy(np.asarray(flow, np.float32)).movedim(-1, 0)).numpy()
     moved = cv2.remap(values.astype(np.float32), *target, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return moved.reshape(*flow.shape[:2], -1), _inside(torch.from_numpy(target)).numpy()

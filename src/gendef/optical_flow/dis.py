@@ -1,4 +1,4 @@
-"""Optical flow between two frames: the one method that fits, metrics and benchmarks use, and the form of others."""
+"""Optical flow between two frames: the default method, and the interface of others."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,16 @@ from gendef.errors import InputError
 from gendef.runtime.optional_imports import import_cv2
 
 MIN_SIDE = 16
-"""Pixels of the shorter side that the method needs: its patches are as large."""
+"""Least shorter side of the frames, in pixels."""
 FlowMethod = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Two uint8 RGB frames (H, W, 3) -> where each pixel of the first goes in the second: float (H, W, 2), x then y, in
-pixels. Any network can be used as such a function."""
+"""Two uint8 RGB frames (H, W, 3) -> forward flow from the first to the second, float (H, W, 2), x then y, in pixels."""
 
 
 def dis_flow() -> FlowMethod:
     """OpenCV's dense inverse search (Kroeger et al. 2016) with variational refinement, down to single pixels.
 
-    The presets stop at half resolution; chained over 40 frames, the points of a walking bear drift more than twice as
-    far with that (docs/fit.md). The function raises an InputError for frames of different or too small sizes.
+    OpenCV's presets stop at half resolution; then tracks over 40 frames drift more than twice as far (docs/fit.md). The
+    function raises an InputError for frames of different or too small sizes.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.

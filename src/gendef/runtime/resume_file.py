@@ -52,7 +52,7 @@ class ResumeFile(Generic[Kept]):
         every: least number of seconds between two savings.
 
     Attributes:
-        warnings: what the user must know: one entry for a damaged file that `load` has found.
+        warnings: why `load` did not use a file that exists: it is damaged, or belongs to another job.
     """
 
     def __init__(self, kind: type[Kept], path: Path, job: dict[str, Any], every: float = EVERY) -> None:
@@ -77,7 +77,8 @@ class ResumeFile(Generic[Kept]):
     def load(self) -> Kept | None:
         """The state to continue from; None if there is none, or if it belongs to another job.
 
-        A damaged file is renamed, a warning is logged and added to `warnings`, and the result is None.
+        A file that cannot be used is logged and added to `warnings`. A damaged one is renamed, so that it is not
+        overwritten.
         """
         if not self.path.is_file():
             return None
@@ -85,7 +86,10 @@ class ResumeFile(Generic[Kept]):
             with safe_open(self.path, "pt") as file:
                 numbers = file.metadata() or {}
                 if numbers.get("job") != self._job:
-                    log.info("%s belongs to other work or other options: starting from the beginning", self.path)
+                    self._warn(
+                        f"the saved state {self.path.name} belongs to other options or another version of gendef: "
+                        "the work started from the beginning"
+                    )
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             kept: Kept = self.kind.unpacked(tensors, numbers)
@@ -105,6 +109,9 @@ class ResumeFile(Generic[Kept]):
             f"the saved state {self.path.name} is damaged ({error}): the work started from the beginning, "
             f"and the damaged file was kept as {aside.name}"
         )
+        self._warn(text)
+
+    def _warn(self, text: str) -> None:
         log.warning("%s (in %s)", text, self.path.parent)
         self.warnings.append(text)
 

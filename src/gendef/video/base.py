@@ -1,4 +1,4 @@
-"""What every clip can do, whatever it is made of."""
+"""The base class of all clips."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,7 +71,7 @@ class Video(ABC):
         return height, width
 
     def owners(self, frame: int) -> Tensor:
-        """Number of the topmost layer that shows at each pixel of a frame, (H, W) int64; -1 where there is none."""
+        """Index of the topmost visible layer at each pixel of a frame, (H, W) int64; -1 where there is none."""
         return layer_functions.owners(self.layers, frame)
 
     def parts(self, name: str) -> list[int]:
@@ -105,7 +105,7 @@ class Video(ABC):
         step = max(CHUNK_PIXELS // (height * width), 1)
         chosen = range(self.num_frames) if frames is None else [self.checked_frame(frame) for frame in frames]
         if not chosen:
-            raise InputError("no frame was named to render")
+            raise InputError("the list of frames to render is empty")
         for begin in range(0, len(chosen), step):
             part = chosen[begin : begin + step]
             picture = torch.full((len(part), 3, height, width), -1.0)
@@ -166,10 +166,10 @@ class Video(ABC):
 
     @abstractmethod
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
-        """Follow points (x, y) in pixels through the video.
+        """Track points (x, y) in pixels through the video.
 
         Args:
-            points: (N, 2), on a frame, where each point belongs to the layer that shows there, or on a canonical image.
+            points: (N, 2), on a frame, where each point belongs to the topmost layer, or on a canonical image.
             frame: that frame; None means a canonical image.
             layer: number of the layer whose canonical image it is.
 
@@ -179,7 +179,7 @@ class Video(ABC):
 
     @abstractmethod
     def segment(self, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
-        """Carry a mask or label map to all frames: (T, H, W), bool for a mask, else in the type that was given.
+        """Propagate a mask or label map to all frames: (T, H, W), bool for a mask, else in the given type.
 
         Args:
             mask: (H, W), on a frame or on a canonical image.

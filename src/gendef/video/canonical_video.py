@@ -1,4 +1,4 @@
-"""The representation: one canonical image, and where every pixel of every frame looks in it."""
+"""The representation of GenDeF: one canonical image and a deformation field."""
 
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -16,7 +16,8 @@ from gendef.geometry import jacobian_determinant, resize_field, warp
 from gendef.media.frame_times import checked_fps
 from gendef.media.images import over, resized, to_image_tensor
 from gendef.video.base import CHUNK_PIXELS, Video, counted
-from gendef.video.clip_format import read_clip, write_clip
+from gendef.video.clip_reader import read_clip
+from gendef.video.clip_writer import write_clip
 from gendef.video.illumination import checked_illumination, lit
 from gendef.video.label_transfer import canonical_labels, segment
 from gendef.video.layer import Layer
@@ -24,7 +25,7 @@ from gendef.video.point_tracks import Tracks, track
 
 
 class CanonicalVideo(Video):
-    """A video as one image that moves.
+    """A video as one canonical image and a deformation field.
 
     Args:
         canonical: the image that holds all content: a PIL image, a uint8 array (H, W, 3), or a floating array or tensor
@@ -139,8 +140,8 @@ class CanonicalVideo(Video):
     def filtered_canonical(self, size: tuple[int, int]) -> Tensor:
         """The canonical image, reduced where output pixels lie more than one of its pixels apart (no aliasing).
 
-        One that has no more pixels than the output stays as it is: frames at the field's own size are what the
-        generator or the fit made of it.
+        An image with no more pixels than the output is unchanged, so that frames at the field's own size equal those of
+        the generator or the fit.
         """
         tall, wide = self.canonical.shape[1:]
         if tall * wide <= size[0] * size[1] or min(self.size) < 2:
@@ -163,7 +164,7 @@ class CanonicalVideo(Video):
     def with_canonical(self, image: Any, layer: int = 0) -> "CanonicalVideo":
         """The same motion with another canonical image, of any size; where it is transparent, the present one shows.
 
-        The illumination stays, so that the edit is seen in the light of each frame.
+        The illumination stays, so that it applies to the edit too.
 
         Args:
             image: as for the constructor. A picture with alpha that is smaller than the canonical image is enlarged to
@@ -188,12 +189,12 @@ class CanonicalVideo(Video):
         return same
 
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
-        """Follow points (x, y) in pixels through the video; see `Video.track` and `gendef.video.point_tracks`."""
+        """Track points (x, y) in pixels through the video; see `Video.track` and `gendef.video.point_tracks`."""
         self.checked_layer(layer)
         return track(self.deformation, points, self.canonical_size, frame, self.visibility)
 
     def segment(self, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
-        """Carry a mask or label map to all frames; see `Video.segment` and `gendef.video.label_transfer`."""
+        """Propagate a mask or label map to all frames; see `Video.segment` and `gendef.video.label_transfer`."""
         self.checked_layer(layer)
         return segment(self.deformation, mask, self.canonical_size, frame)
 

@@ -13,11 +13,11 @@ from gendef.video.layer import SHOWN, Layers
 Kind = Literal["image", "canonical"]
 
 SCALE_FRAMES = 16
-"""A scale is measured on about this many frames, spread over the clip."""
+"""Approximate number of frames, spread over the clip, from which a scale is computed."""
 SCALE_PERCENTILE = 99
 """Percentage of the pixels whose vectors are not longer than the scale."""
 LEAST_SCALE = 1e-6
-"""Smallest scale, in pixels; a field of zeros has no other."""
+"""Smallest scale, in pixels: that of a field of zeros."""
 
 
 def checked_kind(kind: str) -> Kind:
@@ -40,7 +40,7 @@ def pair_flow(fields: Tensor, canonical_size: tuple[int, int], kind: Kind) -> Te
 
 
 def layered_flow(layers: Layers, frame: int, kind: Kind) -> Tensor:
-    """Flow (H, W, 2) from a frame to the next: at each pixel that of the layer that shows there, or else NaN."""
+    """Flow (H, W, 2) from a frame to the next, at each pixel that of the topmost layer; NaN where there is none."""
     flow = torch.full((*layers[0].video.size, 2), float("nan"))
     for layer in layers:
         if layer.start <= frame and frame + 1 < layer.end:

@@ -1,7 +1,6 @@
-"""The illumination: a slow change of light in every frame, kept apart from the canonical image.
+"""Illumination: a smooth change of brightness per frame, separate from the canonical image.
 
-It multiplies brightness on a coarse grid, so that an edit of the canonical image follows the clip's light as what it
-covers does, and black stays black.
+It is a gain on a coarse grid. It applies to edits of the canonical image too, and black stays black.
 """
 
 from collections.abc import Sequence
@@ -49,13 +48,13 @@ def checked_illumination(illumination: Any, field: Sequence[int]) -> Tensor | No
 def gain(illumination: Tensor, size: Sequence[int]) -> Tensor:
     """The relative change of brightness at every pixel: (n, h, w, 3) -> (n, 3, H, W).
 
-    Values lie at the centres of the grid's cells, are interpolated bilinearly, and go on as they are at the borders.
+    Values lie at the centres of the grid's cells, are interpolated bilinearly, and are constant outside.
     """
     return F.interpolate(illumination.movedim(-1, 1), (size[0], size[1]), mode="bilinear", align_corners=False)
 
 
 def lit(frames: Tensor, illumination: Tensor) -> Tensor:
-    """Frames (n, 3, H, W) in the light of an illumination (n, h, w, 3); one of zeros leaves every bit as it is.
+    """Apply an illumination (n, h, w, 3) to frames (n, 3, H, W); an illumination of zeros changes no bit.
 
     Brightness, (value + 1) / 2, is multiplied by 1 + illumination.
     """

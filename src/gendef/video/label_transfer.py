@@ -1,12 +1,12 @@
-"""Carrying masks and label maps through a video (GenDeF, section 4.4).
+"""Propagation of masks and label maps through a video by its deformation field (GenDeF, section 4.4).
 
-A label belongs to a place of the canonical image, and every frame shows it where it shows that place. Labels are never
-mixed: a pixel of a frame looks up `SAMPLES` x `SAMPLES` places spread over its area and takes the label found most
-often. Only pixels at the border of a label need that; for the others their centre is enough.
+Labels are defined on the canonical plane; a frame's labels are sampled at its sampling positions. Labels are never
+interpolated: a pixel takes the majority of `SAMPLES` x `SAMPLES` samples spread over its area. Only pixels near a label
+border need all samples; others use their centre.
 
-A mask on a frame is first brought to the canonical plane by exact inversion of that frame's field, on a raster so fine
-that no pixel of the frame is lost where the field squeezes it, and so wide that it holds all that the frame shows, what
-lies beyond the canonical image included. So it has no holes, and what the frame does not show stays background.
+A mask on a frame is first transferred to the canonical plane by exact inversion of that frame's field. The raster there
+is fine enough to keep every pixel of the frame where the field compresses it, and covers everything that the frame
+shows, including positions outside the canonical image. Positions that the frame does not show are background.
 """
 
 from collections.abc import Sequence
@@ -19,25 +19,26 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_points, jacobian_determinant, resize_field, to_normalised, to_pixels
+from gendef.geometry.sampling import bilinear_cell
 from gendef.video.point_tracks import checked_frame
 
 SAMPLES = 3
-"""Places along each side of a pixel that vote on its label; odd, so that two labels never tie along an edge."""
-FINENESS = 1.45
-"""Places of a raster along a frame's pixel where it is squeezed most; from the root of 2 on no pixel, however it is
-turned, falls between them."""
+"""Samples per pixel along each axis; odd, so that two labels cannot tie along an edge."""
+OVERSAMPLING = 1.45
+"""Raster cells per frame pixel where the field compresses most. Above sqrt(2), every pixel contains a cell centre at
+any rotation."""
 RASTER_PIXELS = 2**24
-"""Pixels of the raster of a frame's mask on the canonical plane, at most."""
+"""Largest number of pixels of the raster of a frame's mask on the canonical plane."""
 CHUNK_PIXELS = 2**20
-"""Pixels of frames that are labelled at a time."""
+"""Number of frame pixels that are labelled at a time."""
 MOST_GREYS = 64
-"""Grey levels up to which a picture is taken for a label map."""
+"""Largest number of grey levels of an 8-bit label map; a picture with more is thresholded."""
 ASPECT_TOLERANCE = 0.02
-"""Relative difference of the shapes of a mask and its picture up to which it is stretched."""
+"""Largest relative difference of the aspect ratios of a mask and its image."""
 
 
 def segment(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame: int | None = None) -> Tensor:
-    """Carry a mask or a label map to all frames of a video of one canonical image.
+    """Propagate a mask or a label map to all frames of a video of one canonical image.
 
     Args:
         deformation: (T, H, W, 2), the field.
@@ -47,19 +48,18 @@ def segment(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame
         frame: the frame on which the mask lies; None means the canonical image.
 
     Returns:
-        (T, H, W), bool for a mask, otherwise labels in the integer type that was given. The frame `frame` itself keeps
-        the mask as given. A clip's `visibility` is not looked at: it says where colours are explained, which is missing
-        most where objects move, and their masks with it.
+        (T, H, W), bool for a mask, otherwise labels in the given integer type. The frame `frame` keeps the given mask.
+        A clip's `visibility` is not used: it is often False on moving objects, whose masks would be lost.
 
     Raises:
         InputError: the mask cannot be used, is of another shape, or there is no such frame.
     """
     count, height, width = deformation.shape[:3]
     if frame is None:
-        labels = fitting_labels(mask, canonical_size, "the canonical image")
+        labels = labels_for_size(mask, canonical_size, "the canonical image")
         plane = _Plane(labels)
     else:
-        labels = fitting_labels(mask, (height, width), f"frame {checked_frame(frame, count)}")
+        labels = labels_for_size(mask, (height, width), f"frame {checked_frame(frame, count)}")
         plane = _plane_of_frame(deformation[frame], labels)
     result = torch.empty(count, height, width, dtype=labels.dtype)
     step = max(CHUNK_PIXELS // (height * width), 1)
@@ -71,26 +71,26 @@ def segment(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame
 
 
 def canonical_labels(deformation: Tensor, mask: Any, canonical_size: Sequence[int], frame: int | None = None) -> Tensor:
-    """A mask or label map (h, w) on the canonical image, (Hc, Wc); background where the frame does not show the image.
+    """Transfer a mask or label map (h, w) to the canonical image, (Hc, Wc); 0 where the frame does not show it.
 
     Args and raises: as `segment`.
     """
     tall, wide = canonical_size
     if frame is None:
-        return resized_labels(fitting_labels(mask, canonical_size, "the canonical image"), (tall, wide))
-    labels = fitting_labels(mask, deformation.shape[1:3], f"frame {checked_frame(frame, len(deformation))}")
+        return resized_labels(labels_for_size(mask, canonical_size, "the canonical image"), (tall, wide))
+    labels = labels_for_size(mask, deformation.shape[1:3], f"frame {checked_frame(frame, len(deformation))}")
     return _voted(_plane_of_frame(deformation[frame], labels), torch.zeros(1, tall, wide, 2))[0]
 
 
 def to_labels(mask: Any) -> Tensor:
-    """A mask or label map as a tensor (H, W), bool or integer.
+    """Convert a mask or label map to a tensor (H, W), bool or integer.
 
     Args:
         mask: boolean or integer array or tensor; floating with values 0 and 1 only, which makes a mask; or a PIL image,
             see `_from_picture`.
 
     Raises:
-        InputError: of another shape or type, or negative.
+        InputError: the shape or type is another one, or a label is negative.
     """
     if isinstance(mask, Image.Image):
         mask = _from_picture(mask)
@@ -116,9 +116,9 @@ def to_labels(mask: Any) -> Tensor:
 def _from_picture(picture: Image.Image) -> np.ndarray:
     """Bool or integers (H, W) from a picture.
 
-    One bit makes a mask, a palette or 16 bits make labels. Eight bits of grey make labels too, unless only 0 and 255
-    occur or more than `MOST_GREYS` levels, as where edges are soft: then what is brighter than half is a mask. With
-    transparency what is not transparent is a mask.
+    1-bit pictures are masks; palette and 16-bit pictures are labels. 8-bit grey pictures are labels, unless only 0 and
+    255 or more than `MOST_GREYS` levels occur (soft edges): those are masks, thresholded at 127. Pictures with
+    transparency are masks of alpha above 127.
 
     Raises:
         InputError: the picture is coloured.
@@ -145,26 +145,29 @@ def _from_picture(picture: Image.Image) -> np.ndarray:
 
 
 def _signed(values: np.ndarray) -> np.ndarray:
-    """Unsigned integers of more than eight bits as signed ones, which torch can handle."""
+    """Convert unsigned integers of more than 8 bits to int64, because torch lacks operations on them."""
     return values.astype(np.int64) if values.dtype.kind == "u" and values.dtype.itemsize > 1 else values
 
 
 def resized_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels (h, w) at another height and width, by the same vote; equal at the same size."""
+    """Resample labels (h, w) to another height and width by majority vote; unchanged at the same size."""
     if tuple(labels.shape) == tuple(size):
         return labels
     return _voted(_Plane(labels), torch.zeros(1, *size, 2))[0]
 
 
-def fitting_labels(mask: Any, size: Sequence[int], place: str) -> Tensor:
-    """A mask or label map (h, w) as by `to_labels`, of the shape of a picture of `size` (height, width).
+def labels_for_size(mask: Any, size: Sequence[int], place: str) -> Tensor:
+    """Convert by `to_labels`, and check the aspect ratio against an image of `size` (height, width).
+
+    Args:
+        place: name of that image in errors.
 
     Raises:
-        InputError: it cannot be used, or is of another shape than the picture, which the error calls `place`.
+        InputError: it is no mask or label map, or has another aspect ratio.
     """
     labels, (height, width) = to_labels(mask), size
     stretch = labels.shape[0] * width / (labels.shape[1] * height)
-    # Half a pixel is lost to rounding when a picture is scaled down.
+    # Reduced sizes are rounded by up to half a pixel.
     allowed = ASPECT_TOLERANCE + 0.5 / min(labels.shape)
     if not 1 - allowed <= stretch <= 1 + allowed:
         given = f"{labels.shape[1]}x{labels.shape[0]}"
@@ -173,11 +176,11 @@ def fitting_labels(mask: Any, size: Sequence[int], place: str) -> Tensor:
 
 
 class _Plane:
-    """Labels (h, w) over a part of the canonical plane.
+    """A label raster (h, w) over a rectangle of the canonical plane.
 
     Args:
-        span: its lower and upper corner, normalised (2,) each, beyond which there is background; None for the canonical
-            image, beyond which the labels of its border go on as its colours do.
+        span: lower and upper corner of the rectangle, normalised (2,) each; outside is background. None: the canonical
+            image, whose border labels are repeated outside (border padding).
     """
 
     def __init__(self, labels: Tensor, span: tuple[Tensor, Tensor] | None = None) -> None:
@@ -197,18 +200,18 @@ class _Plane:
 
 
 def _plane_of_frame(field: Tensor, labels: Tensor) -> _Plane:
-    """Labels (h, w) of a frame with a field (H, W, 2), on the part of the canonical plane that it shows."""
+    """Transfer labels (h, w) of a frame with field (H, W, 2) to the part of the canonical plane that it shows."""
     size = height, width = field.shape[:2]
     positions = identity_grid(2 * height, 2 * width) + resize_field(field[None], (2 * height, 2 * width))[0]
     margin = 2 / torch.tensor([width, height])
     lowest, highest = positions.amin(dim=(0, 1)) - margin, positions.amax(dim=(0, 1)) + margin
-    extent = (highest - lowest) / 2 * torch.tensor([width, height])  # in pixels of a frame that is not bent
-    fineness = min(FINENESS / _squeeze(field), float((RASTER_PIXELS / extent.prod()).sqrt()) / SAMPLES)
-    wide, tall = (max(int(side), 1) for side in (extent * fineness).ceil())
+    extent = (highest - lowest) / 2 * torch.tensor([width, height])  # in pixels of an undeformed frame
+    density = min(OVERSAMPLING / _squeeze(field), float((RASTER_PIXELS / extent.prod()).sqrt()) / SAMPLES)
+    wide, tall = (max(int(side), 1) for side in (extent * density).ceil())
     seen = _Plane(labels)
 
     def found(grid: Tensor) -> Tensor:
-        """Labels at places (N, 2) of the raster, which spans -1 to 1."""
+        """Labels at raster coordinates (N, 2) in [-1, 1]."""
         places = to_pixels((grid + 1) / 2 * (highest - lowest) + lowest, size)
         inverse = invert_points(field[None], places, size)
         where = to_normalised(inverse.positions[:, 0], size)
@@ -226,9 +229,9 @@ def _plane_of_frame(field: Tensor, labels: Tensor) -> _Plane:
 
 
 def _squeeze(field: Tensor) -> float:
-    """Length in the canonical plane of a frame pixel's shorter side, in pixels of the frame, where it is short.
+    """Compression of the field: second percentile of the Jacobian's smaller singular value, clamped to [0.2, 1].
 
-    One pixel in fifty may be shorter; between 0.2 and 1, as thinner ones show next to nothing.
+    Stronger compression shows almost nothing of the canonical image.
     """
     if min(field.shape[:2]) < 2:
         return 1.0
@@ -243,7 +246,7 @@ def _squeeze(field: Tensor) -> float:
 
 
 def _voted(plane: _Plane, field: Tensor) -> Tensor:
-    """Labels that frames of fields (T, H, W, 2) show, (T, H, W)."""
+    """Labels (T, H, W) of frames with fields (T, H, W, 2), by majority vote."""
     size = field.shape[1:3]
     labels = plane.at(identity_grid(*size) + field)
     frame, row, column = _mixed(labels).nonzero(as_tuple=True)
@@ -255,7 +258,7 @@ def _voted(plane: _Plane, field: Tensor) -> Tensor:
 
 
 def _mixed(labels: Tensor) -> Tensor:
-    """Pixels of (T, H, W) among whose eight neighbours there is another label."""
+    """Pixels of (T, H, W) with a different label among their eight neighbours."""
     mixed = torch.zeros_like(labels, dtype=torch.bool)
     beside = labels[:, :, 1:] != labels[:, :, :-1]
     mixed[:, :, 1:] |= beside
@@ -267,7 +270,7 @@ def _mixed(labels: Tensor) -> Tensor:
 
 
 def _parts(row: Tensor, column: Tensor) -> Tensor:
-    """Centres of the SAMPLES x SAMPLES parts of pixels (K,), in pixels: (K, S, S, 2)."""
+    """Sample positions in pixels (K,), at the centres of SAMPLES x SAMPLES parts: (K, S, S, 2)."""
     inner = (torch.arange(SAMPLES) - (SAMPLES - 1) / 2) / SAMPLES
     x = (column[:, None] + inner)[:, None, :].expand(-1, SAMPLES, -1)
     y = (row[:, None] + inner)[:, :, None].expand(-1, -1, SAMPLES)
@@ -277,25 +280,22 @@ def _parts(row: Tensor, column: Tensor) -> Tensor:
 def _offsets(field: Tensor, frame: Tensor, positions: Tensor) -> Tensor:
     """Offsets of fields (T, H, W, 2) in frames (K,) at positions (K, S, S, 2) in pixels, bilinear: (K, S, S, 2)."""
     height, width = field.shape[1:3]
-    far = torch.tensor([width - 1, height - 1])
-    inner = torch.minimum(positions.clamp(min=0), far)
-    low = inner.floor().long()
-    high = torch.minimum(low + 1, far)
-    share = inner - low
-    flat, start = field.reshape(-1, 2), (frame * height * width)[:, None, None]
-    rows = []
-    for y in (low[..., 1], high[..., 1]):
-        left, right = (flat[start + y * width + x] for x in (low[..., 0], high[..., 0]))
-        rows.append(left + share[..., :1] * (right - left))
-    return rows[0] + share[..., 1:] * (rows[1] - rows[0])
+    (column, u), (row, v) = bilinear_cell(positions[..., :1], width), bilinear_cell(positions[..., 1:], height)
+    index = (frame[:, None, None] * height + row[..., 0].long()) * width + column[..., 0].long()
+    to_right, to_below = min(width - 1, 1), width if height > 1 else 0
+    flat, rows = field.reshape(-1, 2), []
+    for start in (index, index + to_below):
+        left, right = flat[start], flat[start + to_right]
+        rows.append(left + u * (right - left))
+    return rows[0] + v * (rows[1] - rows[0])
 
 
 def _majority(votes: Tensor) -> Tensor:
-    """The most frequent label of each row of (K, n); of equally frequent ones the lowest."""
+    """The most frequent label of each row of (K, n); the lowest one of equally frequent ones."""
     if votes.dtype == torch.bool:
         return votes.sum(dim=1, dtype=torch.uint8) > votes.shape[1] // 2
     ordered = votes.sort(dim=1).values
     counts = (ordered[:, :, None] == ordered[:, None]).sum(dim=2, dtype=torch.uint8)
-    # argmax may give any of equal maxima: prefer early ones.
+    # argmax may return any of equal maxima; the offset selects the first.
     score = counts.int() * votes.shape[1] - torch.arange(votes.shape[1])
     return ordered.gather(1, score.argmax(dim=1, keepdim=True))[:, 0]

@@ -1,7 +1,7 @@
-"""A layer of a clip: one canonical image that moves, and where it shows.
+"""A layer of a clip: a canonical image, its deformation field and its alpha.
 
-A moving person and the background behind it do not share one image without tearing; two layers do not have to share
-one. Segments of a long clip are layers that begin and end, with a cross-fade where they overlap.
+A moving person and the background cannot share one canonical image without tearing; as two layers they need not.
+Segments of a long clip are layers that begin and end, with a cross-fade where they overlap.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SHOWN = 0.5
 
 
 class MovingImage(Protocol):
-    """What a layer shows; `gendef.CanonicalVideo` is one. See there."""
+    """The video of a layer; `gendef.CanonicalVideo` implements it."""
 
     canonical: Tensor
     visibility: Tensor | None
@@ -45,12 +45,12 @@ ImageT_co = TypeVar("ImageT_co", bound=MovingImage, covariant=True)
 
 @dataclass(frozen=True)
 class Layer(Generic[ImageT_co]):
-    """One image that moves, and where it shows.
+    """One canonical image with its motion and alpha.
 
     Attributes:
         video: of n frames.
-        alpha: (n, H, W) uint8, 255 where the layer hides what is below; None: everywhere.
-        start: number of the clip's frame at which the layer begins; outside its n frames it shows nothing.
+        alpha: (n, H, W) uint8, 255 where the layer is opaque; None: opaque everywhere.
+        start: number of the clip's frame at which the layer begins; outside its n frames it is invisible.
         name: layers of one name are parts in time of the same object; points, masks and edits pass from one to the next
             where they overlap.
     """
@@ -84,7 +84,7 @@ Layers = Sequence[Layer[Any]]
 
 
 def owners(layers: Layers, frame: int) -> Tensor:
-    """Number of the topmost layer that shows at each pixel of a frame, (H, W) int64; -1 where there is none."""
+    """Index of the topmost visible layer at each pixel of a frame, (H, W) int64; -1 where there is none."""
     owner = torch.full(layers[0].video.size, -1)
     for number, layer in enumerate(layers):
         if layer.start <= frame < layer.end:

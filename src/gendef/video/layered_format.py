@@ -29,11 +29,10 @@ from gendef.video.clip_format import (
     PREVIEW,
     VISIBILITY,
     check_replaceable,
-    pack_visibility,
-    read_meta,
-    read_visibility,
     replace_folder,
 )
+from gendef.video.clip_reader import read_meta, read_visibility
+from gendef.video.clip_writer import pack_visibility
 
 MAX_LAYERS = 1000
 """Layers that are read."""

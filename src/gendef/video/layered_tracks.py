@@ -1,8 +1,8 @@
-"""Tracking and segmenting videos of several layers (`gendef.video.layer`).
+"""Tracking and segmentation in videos of several layers (`gendef.video.layer`).
 
-A point belongs to the layer that shows at its place, and is hidden where another layer covers it. Labels are carried in
-each layer apart, and each pixel of a frame takes the label of the layer that shows there. Where a thing is made of
-several layers, one after the other in time, points and labels pass from one to the next in the frames that both have.
+A point belongs to the topmost layer at its position and is occluded where another layer covers it. Labels are
+propagated in each layer separately; each pixel of a frame takes the label of the topmost layer. If an object consists
+of several layers, one after the other in time, points and labels are handed over in the frames that both share.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import invert_points
-from gendef.video.label_transfer import canonical_labels, fitting_labels, resized_labels, segment
+from gendef.video.label_transfer import canonical_labels, labels_for_size, resized_labels, segment
 from gendef.video.layer import Layer, Layers, frame_count, owners, parts, shown_by
 from gendef.video.point_tracks import Tracks, canonical_points, checked_frame, checked_points, local_area, shown_at
 
-OF_LABEL, OF_LAYER = 0.7, 0.55
-"""Share of a label that must lie in a layer, and of the layer that must have the label, for the layer to be what the
-label means."""
+LABEL_SHARE, LAYER_SHARE = 0.7, 0.55
+"""A label denotes a layer if at least the first share of the label lies in the layer, and at least the second share of
+the layer has the label."""
 
 
 def track_layers(
@@ -28,7 +28,7 @@ def track_layers(
     layer: int = 0,
     visibility: Tensor | None = None,
 ) -> Tracks:
-    """Follow points through a video of layers.
+    """Track points through a video of layers.
 
     Args:
         points: (N, 2), x then y in pixels, on a frame or on a layer's canonical image.
@@ -37,9 +37,8 @@ def track_layers(
         visibility: (T, H, W) bool, where the layers explain the frames; None if unknown.
 
     Returns:
-        Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. Beside what hides a point of
-        one image (see `gendef.video.point_tracks`), other layers above it do, and the end of its own layer; there
-        `residual` is the picture's longer side.
+        Tracks with `layer`, and `canonical` in pixels of those layers' canonical images. A point is also invisible
+        where another layer covers it, and outside the frames of its layer; there `residual` is the frame's longer side.
 
     Raises:
         InputError: the points cannot be used, or there is no such frame or layer.
@@ -73,29 +72,29 @@ def track_layers(
 
 
 def _canonical_points(layer: Layer[Any], points: Tensor, frame: int) -> Tensor:
-    """Where points (N, 2) of a frame of the clip lie on a layer's canonical image, in pixels: (N, 2)."""
+    """Positions on a layer's canonical image of points (N, 2) of a frame of the clip, in pixels: (N, 2)."""
     return canonical_points(layer.video.deformation[frame - layer.start], points, layer.canonical_size)
 
 
 def _carried(layer: Layer[Any], mask: Tensor, frame: int | None = None) -> Tensor:
-    """Labels on a layer's canonical image or on a frame of the clip, in all frames of the layer: (n, H, W)."""
+    """Propagate labels on a layer's canonical image, or on a frame of the clip, to the layer's frames: (n, H, W)."""
     field = layer.video.deformation
     return segment(field, mask, layer.canonical_size, None if frame is None else frame - layer.start)
 
 
 def _any_layer(layers: Layers, frame: int) -> int:
-    """A layer that has the frame, for places that no layer covers."""
+    """A layer that contains the frame, for positions that no layer covers."""
     have = [k for k, layer in enumerate(layers) if layer.start <= frame < layer.end]
     if not have:
-        raise InputError(f"no layer has frame {frame}")
+        raise InputError(f"no layer contains frame {frame}")
     return have[0]
 
 
 def _followed(
     layers: Layers, number: int, canonical: Tensor, begin: tuple[int, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions (N, T, 2), where they are found and not covered (N, T), and residuals (N, T), of points of one layer
-    and of those that go on where it ends."""
+    """Positions (N, T, 2), visibility (N, T) and residuals (N, T) of points of a layer, continued in the other layers
+    of its object."""
     name, length = layers[number].name, frame_count(layers)
     same = parts(layers, name)
     here = same.index(number)
@@ -107,7 +106,7 @@ def _followed(
     covered = torch.zeros(length, dtype=torch.bool)
 
     def follow(k: int, places: Tensor, at: tuple[int, Tensor] | None, frames: range) -> tuple[Tensor, Tensor]:
-        """Fill in what a layer says about `frames`; returns its positions and where they close, in its own frames."""
+        """Invert a layer for `frames`; returns positions and validity in the layer's own frames."""
         layer = layers[k]
         start = None if at is None else (at[0] - layer.start, at[1])
         inverse = invert_points(layer.video.deformation, places, layer.canonical_size, start=start)
@@ -149,14 +148,14 @@ def _followed(
 
 
 def _handover(closed: Tensor, shown: Tensor, both: range) -> tuple[Tensor, Tensor]:
-    """The frame (N,) in which each point changes layers, the nearest to the middle that shows it; and whether any does.
+    """The frame (N,) in which each point changes layers: of those that show it, the nearest to the middle; and whether
+    any frame shows it (N,).
 
-    Behind other things both layers only guess where a point is, and where they guess differently it would go on as
-    another point.
+    In frames that occlude the point, both layers only extrapolate its position, and the two extrapolations may differ.
 
     Args:
         closed: (N, len(both)), frames in which the points are inside the picture.
-        shown: (N, len(both)), frames in which nothing is before them.
+        shown: (N, len(both)), frames in which no other layer covers them.
     """
     away = (torch.arange(len(both)) - (len(both) - 1) / 2).abs()
     score = away + len(both) * ((~closed).float() + (~shown).float())
@@ -165,7 +164,7 @@ def _handover(closed: Tensor, shown: Tensor, both: range) -> tuple[Tensor, Tenso
 
 
 def _hold(positions: Tensor, covered: Tensor) -> None:
-    """Frames that no layer covers keep the position of the nearest one that is known, in place."""
+    """Fill frames without a layer with the position in the nearest covered frame, in place."""
     frames = torch.arange(positions.shape[1])
     places = frames[covered]
     nearest = places[(frames[:, None] - places[None]).abs().argmin(dim=1)]
@@ -173,10 +172,10 @@ def _hold(positions: Tensor, covered: Tensor) -> None:
 
 
 def segment_layers(layers: Layers, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
-    """Carry a mask or label map to all frames of a video of layers.
+    """Propagate a mask or label map to all frames of a video of layers.
 
-    A label that is a layer (see `OF_LABEL`) is carried as that layer: where the layer shows, there is the label, also
-    on parts of it that the frame with the mask does not show, and nowhere else.
+    A label that denotes a layer (see `LABEL_SHARE`) is assigned to all visible pixels of that layer, including parts
+    that the frame of the mask does not show, and to no others.
 
     Args:
         mask: (h, w), bool or integer labels, on a frame or on a layer's canonical image.
@@ -196,7 +195,7 @@ def segment_layers(layers: Layers, mask: Any, frame: int | None = None, layer: i
         result = torch.zeros(count, *size, dtype=carried.dtype)
         _paint(layers, result, owner, layer, carried, layers[layer].name)
         return result
-    labels = fitting_labels(mask, size, f"frame {checked_frame(frame, count)}")
+    labels = labels_for_size(mask, size, f"frame {checked_frame(frame, count)}")
     labels = resized_labels(labels, size)
     result = torch.zeros(count, *size, dtype=labels.dtype)
     here = owner[frame]
@@ -225,7 +224,7 @@ def canonical_labels_of_layers(layers: Layers, mask: Any, frame: int | None = No
         return planes
     size, planes = layers[0].video.size, []
     checked_frame(frame, frame_count(layers))
-    labels = resized_labels(fitting_labels(mask, size, f"frame {frame}"), size)
+    labels = resized_labels(labels_for_size(mask, size, f"frame {frame}"), size)
     owner = owners(layers, frame)
     for number, part in enumerate(layers):
         inside = torch.where(owner == number, labels, torch.zeros_like(labels))
@@ -237,25 +236,25 @@ def canonical_labels_of_layers(layers: Layers, mask: Any, frame: int | None = No
 
 
 def _whole_layers(labels: Tensor, shown: dict[str, Tensor]) -> dict[str, Any]:
-    """Layers that are one label: name -> label."""
+    """Layers that a label denotes: name -> label."""
     whole = {}
     for name, mine in shown.items():
         if not mine.any():
             continue
         values, counts = labels[mine].unique(return_counts=True)
         label, most = values[counts.argmax()], int(counts.max())
-        if bool(label) and most >= OF_LAYER * int(mine.sum()) and most >= OF_LABEL * int((labels == label).sum()):
+        if bool(label) and most >= LAYER_SHARE * int(mine.sum()) and most >= LABEL_SHARE * int((labels == label).sum()):
             whole[name] = label
     return whole
 
 
 def _share(mask: Tensor, shown: Tensor) -> float:
-    """Share of a mask (H, W) that shows; 0 for an empty one."""
+    """Visible share of a mask (H, W); 0 for an empty one."""
     return float((mask & shown).sum() / mask.sum().clamp(min=1))
 
 
 def _paint(layers: Layers, result: Tensor, owner: Tensor, number: int, carried: Tensor, name: str) -> None:
-    """Put labels carried in one layer (n, H, W) into the result, and hand them on to the layers that follow it."""
+    """Write labels of one layer (n, H, W) into the result, and hand them over to the other layers of the object."""
     same = parts(layers, name)
     here = same.index(number)
     _put(layers[number], result, owner == number, carried)
@@ -267,7 +266,7 @@ def _paint(layers: Layers, result: Tensor, owner: Tensor, number: int, carried: 
             if not both:
                 break
             middle = (both.start + both.stop) // 2
-            # In the frame that hides least of it, for what is behind other things both layers only guess.
+            # Hand over in the frame that occludes least of it: occluded parts are extrapolated.
             shares = [_share(now[t - one.start].bool(), shown_by(layers, owner[t], name)) for t in both]
             _, _, frame = max((round(share, 2), -abs(t - middle), t) for t, share in zip(both, shares, strict=True))
             now = _carried(two, now[frame - one.start], frame)
@@ -276,6 +275,6 @@ def _paint(layers: Layers, result: Tensor, owner: Tensor, number: int, carried: 
 
 
 def _put(layer: Layer[Any], result: Tensor, shown: Tensor, carried: Tensor) -> None:
-    """Put labels (n, H, W) into the frames (T, H, W), where that very layer shows (T, H, W)."""
+    """Write labels (n, H, W) into the frames (T, H, W) where the layer is visible (T, H, W)."""
     part = slice(layer.start, layer.end)
     result[part] = torch.where(shown[part], carried, result[part])

@@ -1,7 +1,6 @@
-"""A video of several images that move: layers, each with its own canonical image, field and alpha, one over the other.
+"""A video of several layers, each with its own canonical image, field and alpha.
 
-A moving person and the background behind it do not share one image without tearing; as two layers they do not have to.
-A long clip is the same thing: segments in time are layers that begin and end, with a cross-fade where they overlap.
+A long clip is a layered video too: its segments are layers that begin and end, with a cross-fade where they overlap.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +17,8 @@ from gendef.errors import InputError
 from gendef.media.frame_times import checked_fps
 from gendef.video.base import Video, counted
 from gendef.video.canonical_video import CanonicalVideo, checked_visibility
-from gendef.video.clip_format import LAYERED_VERSION, read_meta
+from gendef.video.clip_format import LAYERED_VERSION
+from gendef.video.clip_reader import read_meta
 from gendef.video.layer import Layer
 from gendef.video.layered_format import LayeredWriter, read_alpha, read_layers
 from gendef.video.layered_tracks import canonical_labels_of_layers, segment_layers, track_layers
@@ -49,7 +49,7 @@ class LayeredVideo(Video):
         visibility: Any = None,
     ) -> None:
         if not layers:
-            raise InputError("a video of layers needs at least one layer")
+            raise InputError("a layered video needs at least one layer")
         for number, layer in enumerate(layers):
             if layer.video.size != layers[0].video.size:
                 raise InputError(f"layer {number} has frames of {layer.video.size}, layer 0 of {layers[0].video.size}")
@@ -98,11 +98,11 @@ class LayeredVideo(Video):
         return LayeredVideo(layers, self.fps, info=self.info, report=self.report, visibility=self.visibility)
 
     def track(self, points: Any, frame: int | None = None, layer: int = 0) -> Tracks:
-        """Follow points (x, y) in pixels through the video; see `Video.track` and `gendef.video.layered_tracks`."""
+        """Track points (x, y) in pixels through the video; see `Video.track` and `gendef.video.layered_tracks`."""
         return track_layers(self.layers, points, frame, self.checked_layer(layer), self.visibility)
 
     def segment(self, mask: Any, frame: int | None = None, layer: int = 0) -> Tensor:
-        """Carry a mask or label map to all frames; see `Video.segment` and `gendef.video.layered_tracks`."""
+        """Propagate a mask or label map to all frames; see `Video.segment` and `gendef.video.layered_tracks`."""
         return segment_layers(self.layers, mask, frame, self.checked_layer(layer))
 
     def canonical_labels(self, mask: Any, frame: int | None = None, layer: int = 0) -> list[Tensor]:

@@ -1,7 +1,7 @@
-"""Following points through a video (GenDeF, section 4.4).
+"""Point tracking by inversion of the deformation field (GenDeF, section 4.4).
 
-A point belongs to a place of the canonical image; where a frame shows that place is the inverse of the frame's field,
-found exactly (`gendef.geometry.field_inverse`). No appearance is compared: a track is as good as the field.
+A point has a fixed position on the canonical image. Its position in a frame is the exact inverse of the frame's field
+there (`gendef.geometry.field_inverse`). Appearance is not compared, so a track is as accurate as the field.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,14 @@ from gendef.geometry.sampling import bilinear_cell
 
 @dataclass(frozen=True)
 class Tracks:
-    """Where N points are in T frames.
+    """Tracks of N points through T frames.
 
     Attributes:
-        positions: (N, T, 2), x then y in pixels of the frames, sub-pixel; where `visible` is False a best guess, which
-            may lie outside the picture.
-        visible: (N, T), False where the point is outside the picture, where the field folds over it (the determinant of
-            its Jacobian is not positive there), where the inversion does not close, and where the clip says that the
-            pixel shows something else than its canonical image.
-        residual: (N, T), distance in frame pixels between the point and what the field shows at its position.
+        positions: (N, T, 2), x then y in pixels of the frames, sub-pixel; an approximation, possibly
+            outside the frame, where `visible` is False.
+        visible: (N, T), False where the point is outside the frame, where the field folds (the determinant of its
+            Jacobian is not positive), where the inversion has no solution, and where the clip's visibility is False.
+        residual: (N, T), distance in frame pixels between the point and the field's value at its position.
         canonical: (N, 2), the points on the canonical image, in its pixels.
         layer: (N,) int64, number of the layer to which each point belongs; None for a video of one image.
     """
@@ -49,7 +48,7 @@ def track(
     frame: int | None = None,
     visibility: Tensor | None = None,
 ) -> Tracks:
-    """Follow points through a video of one canonical image.
+    """Track points through a video of one canonical image.
 
     Args:
         deformation: (T, H, W, 2), the field.
@@ -79,7 +78,7 @@ def track(
 
 
 def shown_at(shown: Tensor, positions: Tensor) -> Tensor:
-    """Whether pixels of (T, H, W) bool hold at positions (N, T, 2) in pixels: (N, T)."""
+    """Values of (T, H, W) bool at the nearest pixels of positions (N, T, 2) in pixels: (N, T)."""
     where = to_normalised(positions, shown.shape[1:]).transpose(0, 1)
     return sample(shown[:, None].float(), where, mode="nearest")[:, 0].T > 0.5
 
@@ -100,10 +99,10 @@ def checked_points(points: Any, size: Sequence[int], place: str) -> Tensor:
 
     Args:
         size: height and width of the picture on which they lie.
-        place: what it is called in an error.
+        place: name of the picture in errors.
 
     Raises:
-        InputError: of another shape, not finite, or outside the picture.
+        InputError: the points have another shape, are not finite, or lie outside the picture.
     """
     try:
         given = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points, dtype=np.float64)
@@ -122,7 +121,7 @@ def checked_points(points: Any, size: Sequence[int], place: str) -> Tensor:
 
 
 def canonical_points(field: Tensor, points: Tensor, canonical_size: Sequence[int]) -> Tensor:
-    """Where points (N, 2) of a frame, in its pixels, lie on the canonical image, in its pixels: (N, 2).
+    """Positions on the canonical image of points (N, 2) of a frame, each in pixels: (N, 2).
 
     Args:
         field: (H, W, 2), the frame's.
@@ -137,8 +136,8 @@ def canonical_points(field: Tensor, points: Tensor, canonical_size: Sequence[int
 def local_area(deformation: Tensor, positions: Tensor) -> Tensor:
     """Determinant of the sampling map's Jacobian at positions (N, T, 2) in pixels of the frames: (N, T).
 
-    The field is bilinear between pixel centres; on the line between two cells the right or lower one counts. Beyond the
-    outer pixel centres the offsets stay as they are. 1 for the identity; zero or less where the field folds.
+    The field is bilinear between pixel centres; between two cells the right or lower one is used. Outside the
+    outer pixel centres the offsets are constant. 1 for the identity; zero or less where the field folds.
     """
     frames, height, width = deformation.shape[:3]
     far = torch.tensor([width - 1, height - 1])

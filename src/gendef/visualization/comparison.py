@@ -57,8 +57,7 @@ def _centred(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def extent_of_change(before: Video, after: Video) -> tuple[float, float]:
-    """How far an edit reaches: the share of pixels, over all frames, that changed at all, and their mean change in grey
-    levels (0 to 255)."""
+    """Extent of an edit: the share of changed pixels over all frames, and their mean change in grey levels."""
     changed, total, pixels = 0, 0.0, 0
     for one, other in zip(before.iter_frames(), after.iter_frames(), strict=True):
         difference = (one.clamp(-1, 1) - other.clamp(-1, 1)).abs().amax(dim=1) * 127.5

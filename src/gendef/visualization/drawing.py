@@ -1,4 +1,4 @@
-"""Drawings: sheets of pictures, the optical-flow colour wheel, arrows, and the canonical image's grid bent by a field.
+"""Drawings: contact sheets, optical-flow colours, arrows, and the deformed grid of the canonical image.
 
 Tracks and masks are drawn in `gendef.visualization.overlays`.
 
@@ -16,7 +16,7 @@ from gendef.video.flow import field_scale
 
 INK = (30, 30, 30)
 SMOOTH = 3
-"""Lines are drawn this many times larger and reduced, for Pillow draws no smooth ones."""
+"""Supersampling factor of lines: Pillow does not anti-alias them."""
 
 
 def text_image(text: str, size: int = 14, colour: tuple[int, int, int] = INK) -> np.ndarray:
@@ -102,8 +102,8 @@ def colour_wheel() -> np.ndarray:
 def flow_colours(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """Flow (..., H, W, 2) as colours, uint8 (..., H, W, 3): hue is direction, saturation is speed.
 
-    No motion is white and what is not a number is black; speeds from `largest` on (default: the largest present) have
-    full colour.
+    Zero is white, non-finite values are black, and speeds of at least `largest` (default: the maximum) are fully
+    saturated.
     """
     known = np.isfinite(flow).all(axis=-1)
     flow = np.where(known[..., None], flow, 0)
@@ -160,7 +160,7 @@ def draw_arrows(
             if np.isfinite(moved).all():
                 _arrow(pen, np.array([x, y]) * SMOOTH, (np.array([x, y]) + moved) * SMOOTH, thick)
     cover = np.asarray(drawing.resize((width, height), Image.Resampling.BOX), float)[..., None] / 255
-    # A dark rim keeps the arrows visible on bright pictures.
+    # A dark outline keeps the arrows visible on bright pictures.
     rim = np.max([np.roll(cover, shift, axis) for axis in (0, 1) for shift in (-1, 1)], axis=0)
     dark = image * (1 - 0.55 * rim)
     return np.round(dark * (1 - cover) + np.array(colour) * cover).astype(np.uint8)
@@ -187,10 +187,10 @@ def bent_grid(
     colour: tuple[int, int, int] = (20, 90, 160),
     thickness: float = 1.2,
 ) -> np.ndarray:
-    """The straight square grid of the canonical image as a frame sees it, on the frame or on white.
+    """The regular grid of the canonical image, deformed as a frame shows it, on the frame or on white.
 
     Args:
-        positions: (H, W, 2), where each pixel looks, normalised: a field plus the identity grid.
+        positions: (H, W, 2), normalised sampling positions: a field plus the identity grid.
         image: uint8 (H, W, 3) to draw on.
         cells: cells along the shorter side.
         thickness: of the lines, in pixels.

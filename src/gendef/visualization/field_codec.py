@@ -1,4 +1,4 @@
-"""The layers of a clip as they stand in the exported page: fields on coarse grids, illumination, alpha; compressed."""
+"""Compression of a clip's layers for the exported page: fields on coarse grids, illumination, alpha."""
 
 import math
 import zlib
@@ -18,7 +18,7 @@ pixels of the canonical image; the unit grows where offsets would not fit into 1
 GREY_TOLERANCE = 0.5
 """Mean difference to the rendered frames in grey levels that a spacing may cause."""
 OFFSET_TOLERANCE = 0.25
-"""Error in pixels of the canonical image that 99 of 100 offsets may have: an edit must move as it does in the video."""
+"""Error in pixels of the canonical image that 99 of 100 offsets may have: so that edits move as in the video."""
 LIGHT_STEP = 1 / 4096
 """Unit of the stored illumination, relative; it grows where values would not fit into 16 bits."""
 CHUNK = 16
@@ -66,7 +66,7 @@ def _node_count(pixels: int, spacing: int) -> int:
 
 
 def _hat_functions(pixels: int, nodes: int) -> np.ndarray:
-    """(pixels, nodes): how much each node counts at each pixel."""
+    """Linear spline weights of the nodes at the pixels, (pixels, nodes)."""
     place = np.linspace(0, nodes - 1, pixels)[:, None]
     return np.maximum(1 - np.abs(place - np.arange(nodes)), 0)
 
@@ -86,11 +86,11 @@ def packed_bytes(planes: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class EncodedLayer:
-    """The field of a layer as it stands in a page.
+    """The compressed data of a layer.
 
     Attributes:
-        codec: how.
-        data: the packed numbers.
+        codec: of the field.
+        data: the packed field.
         spacing: distance of the stored nodes in pixels of the frames.
         grey_levels: mean difference to the layer's rendered frames, measured on a few of them.
         offset_error: error in canonical pixels that 99 of 100 offsets do not exceed, on the same frames.
@@ -110,8 +110,10 @@ class EncodedLayer:
 
 
 def encodings(video: Video, on_progress: Callable[[float], None] = lambda share: None) -> Iterator[list[EncodedLayer]]:
-    """The layers of a clip, first with fields as coarse as leaves each layer's frames within half a grey level of those
-    of `render()` on average (as fine as possible where that is never reached), then coarser and coarser.
+    """Encode the layers of a clip with successively coarser fields.
+
+    The first encoding uses the coarsest field of each layer that meets `GREY_TOLERANCE` and `OFFSET_TOLERANCE`, or the
+    finest one if none does.
 
     Args:
         on_progress: called with the share of the present encoding that is done.
@@ -131,7 +133,7 @@ def encodings(video: Video, on_progress: Callable[[float], None] = lambda share:
 
 
 def _finest(trials: list[tuple[float, float]]) -> int:
-    """The coarsest choice that is good enough, or else the finest."""
+    """The coarsest choice within the tolerances, or else the finest."""
     good = [grey <= GREY_TOLERANCE and offset <= OFFSET_TOLERANCE for grey, offset in trials]
     return good.index(True) if any(good) else len(CHOICES) - 1
 
@@ -158,7 +160,7 @@ def _codec(video: CanonicalVideo, choice: int) -> FieldCodec:
     spacing, unit = CHOICES[choice]
     largest = [max(float(frame[..., axis].abs().max()) for frame in video.deformation) for axis in (0, 1)]
     tall, wide = video.canonical_size
-    # A spline may overshoot the values it is fitted to, hence the room.
+    # The range has a margin, because a fitted spline may overshoot.
     step = max(2 * unit / wide, largest[0] / 2**14), max(2 * unit / tall, largest[1] / 2**14)
     return FieldCodec(video.size, spacing, step)
 

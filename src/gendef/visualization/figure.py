@@ -25,11 +25,11 @@ from gendef.visualization.drawing import (
 
 GAP = 4
 VISIBLE = 0.5
-"""How much of a frame shows through under its grid."""
+"""Opacity of the frame under its grid."""
 
 
 def figure(video: Video, count: int = 6, side: int = 176) -> np.ndarray:
-    """What a clip is made of, at frames spread over it.
+    """The figure of a clip: canonical images, and frames spread over time with their fields.
 
     One layer: its canonical image at the left, and for each frame the frame, its field and the bent grid. Several: a
     row of frames, and below it a row for each layer: its canonical image, and the layer alone.
@@ -60,7 +60,7 @@ def _figure_of_image(clip: Video, count: int, side: int) -> np.ndarray:
     labels = [f"frame {t}" for t in chosen]
     right = contact_sheet(list(zip(*columns, strict=True)), GAP, column_labels=labels, text_size=text_size)
     canonical = fitted(video.canonical, (2 * size[0] + GAP, 4 * size[1]))
-    words = ("field: where a pixel looks,", "seen from its own place;", f"full colour: {painter.scale:.3g} pixels")
+    words = ("field: offset of each pixel", "to its sampling position;", f"full colour: {painter.scale:.3g} pixels")
     legend = _stacked([text_image(line, text_size) for line in words], centred=False)
     left = _stacked(
         [
@@ -73,7 +73,7 @@ def _figure_of_image(clip: Video, count: int, side: int) -> np.ndarray:
 
 
 def figure_frames(video: Video, side: int = 256) -> Iterator[np.ndarray]:
-    """The same as a moving picture, one image a frame.
+    """The figure as a video, one image per frame.
 
     One layer: canonical image, frame, field and bent grid side by side. Several: the frame, and each layer alone.
 
@@ -125,10 +125,10 @@ def _alone(layer: Layer[CanonicalVideo], frame: int, size: tuple[int, int]) -> n
 
 
 class _FieldPainter:
-    """Draws the fields of one clip, all on one scale.
+    """Draws the fields of one clip on a common scale.
 
     Attributes:
-        scale: offset in pixels of the frames that gets full colour; 99 of 100 pixels have less.
+        scale: offset, in frame pixels, of full saturation: the 99th percentile.
     """
 
     def __init__(self, video: CanonicalVideo) -> None:
@@ -147,7 +147,7 @@ class _FieldPainter:
 
 
 def scaled_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
-    """A height and width with the shorter side scaled to `side`; as they are for None.
+    """A height and width with the shorter side scaled to `side`; unchanged for None.
 
     Raises:
         InputError: the side is not positive.

@@ -54,7 +54,7 @@ def write_flow(
     """
     folder, summary = Path(folder), _Summary()
     if video.num_frames < 2:
-        raise InputError("flow goes from a frame to the next, and the clip has one frame only")
+        raise InputError("flow needs at least two frames, and the clip has one")
     with staged(folder) as stage:
         writer = VideoWriter(stage / DRAWING, video.fps)
         try:
@@ -72,7 +72,7 @@ def write_flow(
 
 
 class _Summary:
-    """Statistics of flows that are seen one by one."""
+    """Running statistics of flows."""
 
     def __init__(self) -> None:
         self._total, self._known, self._pixels, self._largest = 0.0, 0, 0, 0.0
@@ -100,10 +100,10 @@ def _drawn(
     summary: _Summary,
     on_pair: Callable[[], None],
 ) -> Iterator[np.ndarray]:
-    """Flows (H, W, 2), each drawn and counted on its way."""
+    """Yield the flows (H, W, 2); each is drawn and added to the summary."""
     scale = flow_scale(video, kind)
     size = view_size(video.size)
-    # The longest arrows reach from one to the next.
+    # The longest arrows are as long as their spacing.
     stretch = min(size) / 16 / (scale * size[0] / video.size[0])
     legend = flow_legend(min(size) // 5)
     for frame, tensor in zip(
@@ -119,7 +119,7 @@ def _drawn(
 
 
 def view_size(size: tuple[int, int], least: int = 256) -> tuple[int, int]:
-    """The size, enlarged by a whole factor until the shorter side has `least` pixels."""
+    """The size, enlarged by the smallest integer factor for which the shorter side has `least` pixels."""
     factor = math.ceil(least / min(size))
     return size[0] * factor, size[1] * factor
 

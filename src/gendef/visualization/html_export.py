@@ -1,4 +1,4 @@
-"""A clip as one HTML page that plays, shows its field and can be painted on, without server or network."""
+"""Export of a clip as one self-contained HTML page with a player, the field and painting."""
 
 import base64
 import html
@@ -22,16 +22,16 @@ from gendef.video.flow import layers_scale
 from gendef.visualization.field_codec import EncodedLayer, encodings, shown_canonical
 
 LEAST_VIEW = 256
-"""Pictures with a shorter side below this are drawn enlarged by a whole factor."""
+"""Pictures with a smaller shorter side are enlarged by an integer factor."""
 DEFAULT_LIMIT = 4_000_000
-"""Bytes of a page unless more are allowed."""
+"""Default limit on the size of a page, in bytes."""
 SCRIPTS = ("field.js", "renderer.js", "painter.js", "layers.js", "brush.js", "embedded.js", "player.js")
-"""Parts of the page's program, in order."""
+"""Script files of the page, in order."""
 
 
 @dataclass(frozen=True)
 class PageReport:
-    """What was written.
+    """Facts about a written page.
 
     Attributes:
         bytes: size of the page.
@@ -61,8 +61,8 @@ def write_html(
 
     Args:
         title: heading of the page; default the name of the file.
-        limit: bytes the page may have.
-        on_progress: called with the share that is done.
+        limit: largest size of the page, in bytes.
+        on_progress: called with the finished share of the work.
 
     Raises:
         InputError: the page would be larger than `limit` however coarse its fields.
@@ -82,7 +82,7 @@ def write_html(
                 max(layer.offset_error for layer in layers),
             )
     raise InputError(
-        f"the page would have {smallest / 1e6:.1f} MB and may have {limit / 1e6:g}: allow more, or shorten the clip"
+        f"the page would have {smallest / 1e6:.1f} MB, the limit is {limit / 1e6:g} MB: raise it, or shorten the clip"
     )
 
 
@@ -91,7 +91,7 @@ def page_html(video: Video, layers: list[EncodedLayer], title: str, *, embedded:
 
     Args:
         layers: those of the video, or of one that shares its fields.
-        embedded: without heading, for a frame of another page, which is told about strokes (`embedded.js`).
+        embedded: without heading, for an iframe; strokes are posted to the parent page (`embedded.js`).
     """
     root = resources.files("gendef.visualization") / "player"
     pictures = [shown_canonical(layer.video) for layer in video.layers]

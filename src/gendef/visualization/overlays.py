@@ -24,12 +24,12 @@ def point_colours(positions: np.ndarray) -> np.ndarray:
 def draw_tracks(
     image: np.ndarray, trails: np.ndarray, visible: np.ndarray, colours: np.ndarray, radius: float | None = None
 ) -> np.ndarray:
-    """Points with the fading trails of their last places.
+    """Draw points with fading trails.
 
     Args:
         image: uint8 (H, W, 3).
-        trails: (N, L, 2), the places of the last L frames, the present one last.
-        visible: (N, L); only what is visible is drawn.
+        trails: (N, L, 2), positions in the last L frames, the current one last.
+        visible: (N, L); invisible positions are not drawn.
         colours: uint8 (N, 3).
         radius: of a point, in pixels; default a hundredth of the shorter side.
     """
@@ -52,7 +52,7 @@ def draw_tracks(
 
 
 def label_palette(count: int = 256) -> np.ndarray:
-    """Colours of labels, uint8 (count, 3): the background black, then hues as unlike their predecessors as can be."""
+    """Colours of labels, uint8 (count, 3): black for the background, then hues in steps of the golden ratio."""
     golden = (5**0.5 - 1) / 2
     hues = [colorsys.hsv_to_rgb(n * golden % 1, 0.75, 1 - 0.25 * (n // 8 % 3)) for n in range(count - 1)]
     return np.round(255 * np.array([(0, 0, 0), *hues])).astype(np.uint8)
@@ -61,12 +61,12 @@ def label_palette(count: int = 256) -> np.ndarray:
 def draw_labels(
     image: np.ndarray, labels: np.ndarray, strength: float = 0.4, thickness: int | None = None
 ) -> np.ndarray:
-    """Labels as coloured overlays with an outline.
+    """Draw labels as coloured overlays with an outline.
 
     Args:
         image: uint8 (H, W, 3).
-        labels: bool or integer (h, w), of any resolution; 0 is left as it is.
-        strength: how much of the colour covers the image.
+        labels: bool or integer (h, w), of any resolution; 0 is not drawn.
+        strength: opacity of the overlay.
         thickness: of the outline, in pixels; default a 200th of the shorter side.
     """
     height, width = image.shape[:2]

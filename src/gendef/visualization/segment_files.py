@@ -1,4 +1,4 @@
-"""Masks and label maps as files and as drawings."""
+"""Writing masks and label maps as files and drawings."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -108,6 +108,6 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
     elif largest < 65536:
         image = Image.fromarray(labels.astype(np.uint16))
     else:
-        raise InputError(f"labels up to 65535 can be written as PNG, got {largest}: number them anew")
+        raise InputError(f"labels up to 65535 can be written as PNG, got {largest}: renumber them")
     with replacing(path) as temporary:
         image.save(temporary)

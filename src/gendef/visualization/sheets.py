@@ -1,4 +1,4 @@
-"""What tracks and masks are drawn into: a video of all frames, and a sheet of some."""
+"""Output of drawn frames: a video of all, and a contact sheet of some."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from gendef.visualization.drawing import (
 from gendef.visualization.flow import view_size
 
 COLUMNS, FRAMES = 4, 7
-"""Of a sheet."""
+"""Columns of a sheet, and number of frames on it."""
 VIEW = 384
-"""Shorter side of the drawings at least, in pixels."""
+"""Least shorter side of the drawings, in pixels."""
 
 
 def drawing_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Tracks as files and as drawings."""
+"""Writing tracks as files and drawings."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from gendef.visualization.overlays import draw_tracks, point_colours
 from gendef.visualization.sheets import drawing_size, enlarged_frames, write_drawings
 
 TRAIL = 16
-"""Frames that a trail is long."""
+"""Length of a trail, in frames."""
 VIDEO, SHEET = "tracks.mp4", "tracks.png"
 
 
@@ -59,7 +59,7 @@ def write_tracks_of_frames(
     numbers: Sequence[int],
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write points that were followed through a video's frames, uint8 (H, W, 3), as `write_tracks` does.
+    """Write points that were tracked through a video's frames, uint8 (H, W, 3), as `write_tracks` does.
 
     There is no canonical image, and `deviation` takes the place of the residual; `tracks.npz` also holds the points as
     given, and the numbers of the frames.
