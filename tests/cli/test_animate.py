@@ -114,3 +114,12 @@ def test_a_file_that_is_no_photograph(folder):
     (folder / "photo.txt").write_text("no")
     assert run(folder, photo="photo.txt") == 2
     assert run(folder, photo="missing.png") == 2
+
+
+def test_other_motions_of_the_clip(folder):
+    assert run(folder, "--frames", "4", "--mask", str(folder / "sky.png")) == 0
+    assert main(["motions", str(folder / "clip"), "--seeds", "1-2", "--out", str(folder / "motions")]) == 0
+    first, second = (load_clip(folder / "motions" / f"motion{seed:04d}") for seed in (1, 2))
+    assert first.num_frames == second.num_frames == 4
+    assert (first.render(frames=[0]) - second.render(frames=[0])).abs().max() < 0.01
+    assert (folder / "motions" / "sheet.png").exists()

@@ -75,8 +75,10 @@ def test_an_unknown_option_ends_with_status_2(command, capsys):
 
 def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     """Modules of arguments do not import the modules whose choices they offer."""
+    from gendef.animation.animate import Border
     from gendef.app.server import USER
     from gendef.cli import (
+        animate_arguments,
         app_arguments,
         edit_arguments,
         export_arguments,
@@ -96,6 +98,8 @@ def test_arguments_repeat_the_choices_and_defaults_of_the_package():
     def choices(module, name):
         return typing.get_args(typing.get_type_hints(module.Arguments)[name])
 
+    assert choices(animate_arguments, "border") == typing.get_args(Border)
+    assert choices(animate_arguments, "method") == typing.get_args(Method)
     assert choices(fit_arguments, "quality") == typing.get_args(Quality)
     assert choices(fit_arguments, "layers") == typing.get_args(Layers)
     assert choices(flow_arguments, "kind") == typing.get_args(Kind)

@@ -11,7 +11,7 @@ from gendef.data.motions import joined
 from gendef.errors import CheckpointError, ConfigError
 from gendef.geometry import identity_grid
 from gendef.training.motion import MotionTrainConfig, MotionTrainer, split_sources
-from gendef.training.motion_preparation import StillPlaces, Teller, balanced, set_basis, train_moving_map
+from gendef.training.motion_preparation import StillPlaces, Teller, Work, balanced, set_basis, train_moving_map
 from gendef.training.motion_samples import AugmentConfig, augmented_samples, plain_samples
 
 CONFIG = MotionTrainConfig(
@@ -106,17 +106,9 @@ def test_still_places_teach_their_label_only(windows):
     still = dataclasses.replace(windows, fields=torch.zeros_like(windows.fields))
     sizes = ((24, 16), (40, 8), (112, 4), (320, 2))
     near, far = ([torch.full((15, width, side, side), value) for width, side in sizes] for value in (0.0, 4.0))
-    train_moving_map(
-        trainer.prior,
-        windows,
-        near,
-        torch.arange(15),
-        AugmentConfig(),
-        steps=60,
-        generator=torch.Generator().manual_seed(0),
-        say=Teller(),
-        still=StillPlaces(still, far, trainer.prior.label_number(None)),
-    )
+    generator = torch.Generator().manual_seed(0)
+    work = Work(trainer.prior, windows, near, torch.arange(15), AugmentConfig(), generator, Teller())
+    train_moving_map(work, 60, StillPlaces(still, far, trainer.prior.label_number(None)))
     with torch.no_grad():
         water = torch.ones(15, dtype=torch.int64)
         assert trainer.prior.moving_map(near, water).sigmoid().min() > 0.8

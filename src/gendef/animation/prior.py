@@ -151,7 +151,8 @@ class MotionPrior(nn.Module):
             raise InputError(f"an image must have shape (3, H, W), got {tuple(image.shape)}")
         if after is not None and before is not None:
             raise InputError("a motion continues another at its end or at its start, not both: leave out one of them")
-        number = torch.tensor([self.label_number(label)])
+        index = self.label_number(label)
+        number = torch.tensor([index])
         features = self.features(image[None].float())
         moving = self.moving_map(features, number).sigmoid()
         generator = torch.Generator().manual_seed(seed)
@@ -160,7 +161,8 @@ class MotionPrior(nn.Module):
         # Of what the model has not seen it may make a coefficient many deviations long, which would tear the image.
         state = state.clamp(-LONGEST, LONGEST)
         state[:, 0].clamp_(-FASTEST, FASTEST)
-        fields = self.motion_basis.decode(state)[0] * strength
+        factor = self.config.speeds[index] if self.config.speeds else 1.0
+        fields = self.motion_basis.decode(state)[0] * (strength * factor)
         other, direction = (before, -1) if after is None else (after, 1)
         velocity = None if other is None else _material_velocity(other, direction)
         if constraints or velocity is not None:
@@ -183,7 +185,7 @@ class MotionPrior(nn.Module):
         if not first <= 0 <= last:
             raise InputError(f"the times must enclose 0, the image itself, got {first:g} to {last:g}")
         motion = self.sample(image, seed, **options)
-        going_on = {key: value for key, value in options.items() if key != "constraints"}
+        going_on: dict[str, Any] = {key: value for key, value in options.items() if key != "constraints"}
         number = 0
         for at_end in (True, False):
             while motion.times[-1] < last if at_end else motion.times[0] > first:
@@ -191,8 +193,8 @@ class MotionPrior(nn.Module):
                 outer = -1 if at_end else 0
                 field = resize_field(motion.fields[outer][None], image.shape[1:])
                 frame = warp(image[None].float(), field[None])[0, 0]
-                edge = {"after": motion} if at_end else {"before": motion}
-                part = self.sample(frame, (seed + 7919 * number) % 2**63, **going_on, **edge)
+                edge: dict[str, Any] = {"after" if at_end else "before": motion, **going_on}
+                part = self.sample(frame, (seed + 7919 * number) % 2**63, **edge)
                 motion = motion.joined(part, at_end=at_end)
         return motion
 

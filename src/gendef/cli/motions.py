@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
+from gendef.animation.other_motions import animate_again, is_animated
 from gendef.cli.motions_arguments import Arguments, parse
 from gendef.cli.progress import progress_bar
 from gendef.cli.values import parse_seeds
@@ -55,6 +56,8 @@ def _sources(video: Video, arguments: Arguments) -> list[tuple[str, Callable[[],
         moved = with_motion_of(video, load_clip(arguments.motion_of))
         return [(f"motion_of_{arguments.motion_of.resolve().name}", lambda: moved)]
     seeds = parse_seeds(arguments.seeds)
+    if is_animated(video):
+        return [(f"motion{seed:04d}", partial(animate_again, video, seed, arguments.model)) for seed in seeds]
     model = model_of(video, arguments.model)
     content = video.layers[0].video
     model.sample_motions(content, [])  # raises InputError for a clip of another model before anything is written

@@ -9,7 +9,8 @@ import tyro
 from gendef.cli.common import COMMON, CommonOptions
 
 DESCRIPTION = (
-    "Give the content of a clip, edited or not, other motions: from the model that made it, or of another clip. In a "
+    "Give the content of a clip, edited or not, other motions: from the model that made it, for an animated "
+    "photograph from its motion prior, or of another clip. In a "
     "clip of layers each layer moves as the layer of that name, or of that number, in the other clip.\n\n"
     "example: gendef motions videos/seed0000 --seeds 1-8 --out motions\n\n"
     "example: gendef motions edited/clip --motion-of videos/seed0003 --out motions"

@@ -114,7 +114,9 @@ def joined(sets: Sequence[MotionSet]) -> MotionSet:
     if not sets:
         raise DataError("no motion data was given")
     first = sets[0]
-    offset, numbers, sources = 0, [], []
+    offset = 0
+    numbers: list[Tensor] = []
+    sources: list[dict[str, Any]] = []
     for one in sets:
         if one.key_times != first.key_times or one.fields.shape[1:] != first.fields.shape[1:]:
             raise DataError("the motion data have different key times or grids: make them with the same settings")

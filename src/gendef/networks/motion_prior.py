@@ -42,6 +42,8 @@ class MotionPriorConfig:
         width, blocks: of the flow network.
         condition: width of the image's vector.
         labels: domains, such as sky or water.
+        speeds: for each label a factor on the speed of its motions; all 1 if there is none. Where few sources were
+            trained on, their speed need not be that of most videos of the domain.
     """
 
     key_times: tuple[float, ...] = tuple(range(-32, 33, 4))
@@ -54,6 +56,7 @@ class MotionPriorConfig:
     blocks: int = 4
     condition: int = 192
     labels: tuple[str, ...] = ("sky",)
+    speeds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("grid", "moving_grid", "components", "feature_components", "width", "blocks", "condition"):
@@ -63,6 +66,8 @@ class MotionPriorConfig:
             raise ConfigError(f"key_times must ascend and hold 0, got {self.key_times}")
         if not self.labels:
             raise ConfigError("a motion prior needs at least one label")
+        if self.speeds and (len(self.speeds) != len(self.labels) or min(self.speeds) <= 0):
+            raise ConfigError(f"speeds must be a positive number for each of {self.labels}, got {self.speeds}")
         if self.fps <= 0:
             raise ConfigError(f"fps must be positive, got {self.fps}")
 

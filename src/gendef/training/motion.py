@@ -23,6 +23,7 @@ from gendef.training.motion_preparation import (
     FlowSamples,
     StillPlaces,
     Teller,
+    Work,
     augmented_flow_samples,
     fit_basis,
     flow_samples,
@@ -223,16 +224,16 @@ class MotionTrainer:
             self.prior.load_state_dict(state["prior"])
             self._generator.set_state(state["generator"])
             return FlowSamples(**state["train"]), FlowSamples(**state["held"])
-        config, rest = self.config, {"generator": self._generator, "say": self.say}
+        config = self.config
         maps = image_features(self.prior, self.windows, self.say)
-        where = (self.prior, self.windows, maps, self.train_windows, config.augment)
+        work = Work(self.prior, self.windows, maps, self.train_windows, config.augment, self._generator, self.say)
         still = None
         if self.still is not None:
             seen = image_features(self.prior, self.still, self.say)
             still = StillPlaces(self.still, seen, self.prior.label_number(None))
-        train_moving_map(*where, steps=config.moving_steps, still=still, **rest)
-        fit_basis(*where, copies=config.basis_copies, **rest)
-        train = augmented_flow_samples(*where, copies=config.copies, **rest)
+        train_moving_map(work, config.moving_steps, still)
+        fit_basis(work, config.basis_copies)
+        train = augmented_flow_samples(work, config.copies)
         if not len(train):
             raise TrainingError("nothing moves in the motion data")
         held = FlowSamples(train.state[:0], train.image[:0], train.label[:0], train.window[:0])
@@ -284,10 +285,11 @@ class MotionTrainer:
 
     def _report(self, average: Any, train: FlowSamples, held: FlowSamples, losses: list[float]) -> None:
         by_source = self._held_losses(average, held)
-        row = {"step": self.step, "loss": sum(losses) / max(len(losses), 1), "held_out": by_source}
+        loss = sum(losses) / max(len(losses), 1)
+        row = {"step": self.step, "loss": loss, "held_out": by_source}
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-        values = {"loss": row["loss"]}
+        values = {"loss": loss}
         if by_source:
             values["held_out"] = sum(by_source.values()) / len(by_source)
         self.say("flow", self.step, self.config.steps, **values)

@@ -1,6 +1,6 @@
 """What a motion prior has before its flow is trained: the map of what moves, the basis, and the samples in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,45 @@ MOVING_BATCH = 24
 """Samples of a step in the training of the map of what moves."""
 FEATURE_COPIES = 512
 """Samples that the axes of the features are found from."""
+
+
+class Teller:
+    """Says how far a part of the work is; does nothing by itself."""
+
+    def __call__(self, what: str, done: int, total: int, **values: float) -> None:
+        """Called after every step of the work."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the parts of the preparation work on.
+
+    Attributes:
+        prior: gets its map of what moves, its basis and its axes of features.
+        windows: motion data.
+        maps: feature maps of the images of all windows (`image_features`).
+        numbers: windows to train on.
+        augment: how they are changed.
+        generator: of everything random.
+        say: told how far it is.
+    """
+
+    prior: MotionPrior
+    windows: MotionSet
+    maps: list[Tensor]
+    numbers: Tensor
+    augment: AugmentConfig
+    generator: torch.Generator
+    say: Teller
+
+    def copies(self, chosen: Tensor) -> Samples:
+        """A changed copy of each of the chosen windows."""
+        side = self.prior.config.grid
+        return augmented_samples(self.windows, self.maps, chosen, side, self.augment, self.generator)
+
+    def drawn(self, count: int) -> Tensor:
+        """Numbers of windows to train on, every source equally often."""
+        return balanced(self.windows, self.numbers, count, self.generator)
 
 
 @dataclass(frozen=True)
@@ -48,7 +87,7 @@ def label_numbers(windows: MotionSet, labels: tuple[str, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def image_features(prior: MotionPrior, windows: MotionSet, say: "Teller") -> list[Tensor]:
+def image_features(prior: MotionPrior, windows: MotionSet, say: Teller) -> list[Tensor]:
     """Feature maps of the images of all windows, float16, (N, C, h, w) for each level."""
     parts = []
     for images in windows.images.split(CHUNK):
@@ -64,7 +103,7 @@ def as_frames(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StillPlaces:
-    """Windows of still cameras, of any domain, whose still places teach what stands still for one label.
+    """Windows of still cameras, of any domain: their still places teach what stands still for one label.
 
     Attributes:
         windows: motion data; what moves in it is ignored.
@@ -77,31 +116,25 @@ class StillPlaces:
     label: int
 
 
-def train_moving_map(
-    prior: MotionPrior,
-    windows: MotionSet,
-    maps: list[Tensor],
-    numbers: Tensor,
-    config: AugmentConfig,
-    *,
-    steps: int,
-    generator: torch.Generator,
-    say: "Teller",
-    still: StillPlaces | None = None,
-) -> None:
+def train_moving_map(work: Work, steps: int, still: StillPlaces | None = None) -> None:
     """Train the classifier of what moves, on changed copies of the windows, and on what stands still elsewhere."""
-    labels = label_numbers(windows, prior.config.labels)
+    prior = work.prior
+    labels = label_numbers(work.windows, prior.config.labels)
     network = prior.moving_map.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    elsewhere = None
+    if still is not None:
+        numbers = torch.arange(len(still.windows))
+        elsewhere = replace(work, windows=still.windows, maps=still.maps, numbers=numbers)
     for step in range(steps):
-        chosen = balanced(windows, numbers, MOVING_BATCH, generator)
-        samples = augmented_samples(windows, maps, chosen, prior.config.grid, config, generator)
+        chosen = work.drawn(MOVING_BATCH)
+        samples = work.copies(chosen)
         logits = network([F.dropout(level, 0.1) for level in samples.maps], labels[chosen])
         loss = F.binary_cross_entropy_with_logits(logits, samples.moving, weight=samples.sure)
-        if still is not None:
-            chosen = balanced(still.windows, torch.arange(len(still.windows)), MOVING_BATCH * 2 // 3, generator)
-            samples = augmented_samples(still.windows, still.maps, chosen, prior.config.grid, config, generator)
+        if still is not None and elsewhere is not None:
+            chosen = elsewhere.drawn(MOVING_BATCH * 2 // 3)
+            samples = elsewhere.copies(chosen)
             label = torch.full((len(chosen),), still.label)
             logits = network([F.dropout(level, 0.1) for level in samples.maps], label)
             weight = samples.sure * (1 - samples.moving)
@@ -111,37 +144,28 @@ def train_moving_map(
         optimiser.step()
         schedule.step()
         if step % 25 == 24:
-            say("moving map", step + 1, steps, loss=float(loss.detach()))
+            work.say("moving map", step + 1, steps, loss=float(loss.detach()))
     network.eval()
 
 
-def fit_basis(
-    prior: MotionPrior,
-    windows: MotionSet,
-    maps: list[Tensor],
-    numbers: Tensor,
-    config: AugmentConfig,
-    *,
-    copies: int,
-    generator: torch.Generator,
-    say: "Teller",
-) -> None:
+def fit_basis(work: Work, copies: int) -> None:
     """Principal components of the fields of changed copies, each divided by its speed; and axes of the features.
 
     Raises:
         DataError: fewer moving windows than dimensions.
     """
+    prior = work.prior
     fields, logs, done = [], [], 0
     features: list[list[Tensor]] = []
-    for part in balanced(windows, numbers, copies, generator).split(CHUNK):
-        samples = augmented_samples(windows, maps, part, prior.config.grid, config, generator)
+    for part in work.drawn(copies).split(CHUNK):
+        samples = work.copies(part)
         good = samples.speed > LEAST_SPEED
         fields.append((samples.fields[good] / samples.speed[good][:, None, None, None, None]).flatten(1))
         logs.append(samples.speed[good].log())
         if done < FEATURE_COPIES:
             features.append([F.adaptive_avg_pool2d(samples.maps[level], side) for level, side in LEVELS])
         done += len(part)
-        say("basis", done, copies)
+        work.say("basis", done, copies)
     values = torch.cat(fields)
     if len(values) <= prior.config.components:
         raise DataError(
@@ -184,31 +208,13 @@ def flow_samples(prior: MotionPrior, windows: MotionSet, samples: Samples) -> Fl
     return FlowSamples(state, image, label, samples.window[good])
 
 
-def augmented_flow_samples(
-    prior: MotionPrior,
-    windows: MotionSet,
-    maps: list[Tensor],
-    numbers: Tensor,
-    config: AugmentConfig,
-    *,
-    copies: int,
-    generator: torch.Generator,
-    say: "Teller",
-) -> FlowSamples:
+def augmented_flow_samples(work: Work, copies: int) -> FlowSamples:
     """Samples for the flow, of changed copies of the windows, every source equally often."""
     parts, done = [], 0
-    for part in balanced(windows, numbers, copies, generator).split(CHUNK):
-        samples = augmented_samples(windows, maps, part, prior.config.grid, config, generator)
-        parts.append(flow_samples(prior, windows, samples))
+    for part in work.drawn(copies).split(CHUNK):
+        parts.append(flow_samples(work.prior, work.windows, work.copies(part)))
         done += len(part)
-        say("samples", done, copies)
+        work.say("samples", done, copies)
     return FlowSamples(
         *(torch.cat([getattr(part, name) for part in parts]) for name in ("state", "image", "label", "window"))
     )
-
-
-class Teller:
-    """Says how far a part of the work is; does nothing by itself."""
-
-    def __call__(self, what: str, done: int, total: int, **values: float) -> None:
-        """Called after every step of the work."""

@@ -28,7 +28,9 @@ def still_pictures(paths: Sequence[Path], like: MotionSet) -> MotionSet:
     Raises:
         DataError: there is no picture.
     """
-    images, numbers, names = [], [], []
+    images: list[np.ndarray] = []
+    numbers: list[int] = []
+    names: list[str] = []
     side, grid, keys = like.images.shape[-1], like.fields.shape[2], len(like.key_times)
     for source in discover(paths):
         found = 0
