@@ -54,7 +54,7 @@ class Arguments:
     """behind: the moving part lies behind the rest, and its outline is fixed; front: it lies in front, and its outline
     moves; auto: front for an object that was clicked or boxed and does not touch the image border."""
     arrow: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """An arrow x0,y0:x1,y1: content at the first point in frame 0 is at the second in the last frame; may be repeated."""
+    """An arrow x0,y0:x1,y1: content at the first point in frame 0 ends at the second; may be repeated."""
     direction: str | None = None
     """Mean direction of motion: right, up, left, down, or an angle in degrees, counter-clockwise from the right."""
     strength: float = 1.0
