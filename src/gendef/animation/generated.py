@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gendef._version import __version__
 from gendef.animation.long_motion import LongMotion
 from gendef.animation.prior import CONFIG, MotionPrior
 from gendef.errors import InputError, ModelError
+from gendef.geometry import identity_grid
 from gendef.model.gendef import GenDeF
 from gendef.model.latent import LatentImages
 from gendef.model.sampling import checked_times
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_writer import ClipWriter
 
+MARGIN = 4
+"""The canonical image is continued by mirror images for this part of its side on each side: what comes in from beyond
+the border is cloud or road again, instead of drawn-out pixels."""
 CHUNK = 16
 """Frames whose fields are computed together."""
 
@@ -144,7 +149,7 @@ class LatentPlan:
     """One video to generate: its image, computed once, and its fields in chunks.
 
     Attributes:
-        image: (3, R, R) canonical image.
+        image: (3, C, C) canonical image, the middle of which is the model's image of R = C - 2 M.
         times: (T,) of the frames.
         info: how the video was made.
     """
@@ -158,8 +163,10 @@ class LatentPlan:
                 " into its folder"
             )
         self.times = times
-        self.image = model.images.image(content_seed, truncation=truncation)
-        self._motion = LongMotion(model.motion, self.image, motion_seed)
+        middle = model.images.image(content_seed, truncation=truncation)
+        self._motion, self._side = LongMotion(model.motion, middle, motion_seed), model.resolution
+        margin = self._side // MARGIN
+        self.image = F.pad(middle[None], (margin, margin, margin, margin), mode="reflect")[0]
         whole = bool((times == torch.arange(len(times))).all())
         self.info = {
             "made_by": f"gendef {__version__}",
@@ -174,13 +181,15 @@ class LatentPlan:
         }
 
     def fields(self) -> Iterator[Tensor]:
-        """Fields in chunks, (n, R, R, 2)."""
+        """Fields in chunks, (n, R, R, 2), normalised units of the canonical image."""
+        grid = identity_grid(self._side, self._side)
         for part in self.times.split(CHUNK):
-            yield self._motion.at_pixels(part)
+            share = self._side / self.image.shape[1]
+            yield (grid + self._motion.at_pixels(part)) * share - grid
 
     def write(self, folder: str | Path, fps: float) -> Iterator[int]:
         """Generate into a clip folder; yields the number of frames after each chunk."""
-        shape = (len(self.times), *self.image.shape[1:])
+        shape = (len(self.times), self._side, self._side)
         with ClipWriter(folder, self.image, shape, fps, self.info, {}) as writer:
             for field in self.fields():
                 writer.append(field, CanonicalVideo(self.image, field, fps).render())

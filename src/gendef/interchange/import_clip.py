@@ -39,7 +39,8 @@ def import_stmaps(folder: str | Path, canonical: str | Path, fps: float = 25.0) 
     paths = [path for path in folder.iterdir() if path.suffix.lower() == ".exr" and not SKIPPED.search(path.name)]
     if not paths:
         raise InputError(f"{folder} holds no STMaps (.exr)")
-    fields, visible = [], []
+    fields: list[torch.Tensor] = []
+    visible: list[torch.Tensor | None] = []
     for path in sorted(paths, key=lambda path: natural_key(path.name)):
         channels = read_exr(path)
         if not {"R", "G"} <= set(channels):

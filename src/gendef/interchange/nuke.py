@@ -146,8 +146,8 @@ def corner_pin_script(positions: Tensor, height: int, first: int, reference: int
         x, y = _curves(track, [True] * len(track), height, first)
         lines.append(f" to{number} {{{x} {y}}}")
     for number, track in enumerate(positions.tolist(), 1):
-        x, y = _nuke_point(track[reference], height)
-        lines.append(f" from{number} {{{x:.6f} {y:.6f}}}")
+        left, up = _nuke_point(track[reference], height)
+        lines.append(f" from{number} {{{left:.6f} {up:.6f}}}")
     return "\n".join([*lines, " name GendefCornerPin", "}", ""])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gendef.errors import InputError
 from gendef.geometry import identity_grid, invert_near, resize_field, to_normalised
-from gendef.geometry.field_inverse import CLOSED
+from gendef.geometry.mesh_search import TOLERANCE
 
 
 def to_stmap(field: Tensor) -> np.ndarray:
@@ -55,7 +55,7 @@ def inverse_stmaps(deformation: Tensor, size: tuple[int, int]) -> Iterator[tuple
     for field in deformation.float():
         position, residual = invert_near(field, targets, start)
         inside = ((position >= -0.5) & (position <= torch.tensor([width - 0.5, height - 0.5]))).all(dim=-1)
-        shown = inside & (residual <= CLOSED)
+        shown = inside & (residual <= TOLERANCE)
         start = torch.where(shown[:, None], position, targets)
         uv = _to_uv(to_normalised(position.double(), (height, width)))
         yield uv.float().reshape(*size, 2).numpy(), shown.reshape(size).numpy()

@@ -48,7 +48,7 @@ class AudioCopier:
         import av
 
         self._out, self._track = container, track
-        self._source = av.open(str(track.path))
+        self._source: Any = av.open(str(track.path))
         self._stream = self._source.streams.audio[0]
         video = self._source.streams.video[0] if self._source.streams.video else None
         first = video.start_time * video.time_base if video is not None and video.start_time is not None else 0

@@ -190,7 +190,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     if stream.metadata.get("alpha_mode") != "1" or stream.codec_context.name not in ("vp8", "vp9"):
         yield from container.decode(stream)
         return
-    decoder = av.CodecContext.create(f"libvpx-{stream.codec_context.name}".replace("libvpx-vp8", "libvpx"), "r")
+    decoder: Any = av.CodecContext.create(f"libvpx-{stream.codec_context.name}".replace("libvpx-vp8", "libvpx"), "r")
     for packet in container.demux(stream):
         yield from decoder.decode(packet if packet.size else None)
 

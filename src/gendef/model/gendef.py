@@ -132,8 +132,6 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
             )
             others.append(CanonicalVideo(video.canonical, other.deformation, video.fps, info=other.info))
         return others
-<<<<<<< HEAD
-=======
 
     def animate(self, image: Any, **options: Any) -> Any:
         """Any image with the motion that this model's motion prior learned; see `gendef.animate`.
@@ -147,66 +145,3 @@ class GenDeF(VideoModel[Generator, SamplePlan, CanonicalVideo]):
         """
         # Animation lies above models: looked up by name when it is asked for.
         return import_module("gendef.animation.animate").animate(image, self.name, **options)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights, 16 hexadecimal digits."""
-        if not hasattr(self, "_fingerprint"):
-            self._fingerprint = hash_of_weights(self.generator)
-        return self._fingerprint
-
-
-class SamplePlan:
-    """One video to generate: its latents, its content, computed once, and its fields in chunks."""
-
-    def __init__(
-        self,
-        model: GenDeF,
-        seed: int,
-        num_frames: int,
-        truncation: float,
-        content_seed: int | None,
-        motion_seed: int | None,
-        times: Sequence[float] | Tensor | None,
-        label: int | None,
-    ) -> None:
-        self.times = checked_times(num_frames, times, truncation)
-        self.model, self.truncation = model, float(truncation)
-        content_seed = seed if content_seed is None else content_seed
-        motion_seed = seed if motion_seed is None else motion_seed
-        generator, device = model.generator, model.device
-        content_noise, motion_noise = random_numbers("content", content_seed), random_numbers("motion", motion_seed)
-        z_content = normal_rows(1, generator.z_dim, content_noise).to(device)
-        label, labels = draw_label(generator.num_classes, label, content_noise)
-        self._labels = None if labels is None else labels.to(device)
-        z_motion = normal_rows(1, generator.z_dim, motion_noise).to(device)
-        self._z_motion = z_content if generator.config.shared_latent else z_motion
-        rows = generator.motion_noise_length(float(self.times.max()))
-        self._noise = normal_rows(rows, generator.motion_dim, motion_noise)[None].to(device)
-        first = self.times[:1]
-        with torch.no_grad():
-            self.content: Content = generator.content(z_content, self._labels, self.truncation, self._noise, first)
-        self.info = how_made(
-            model.name, model.fingerprint, generator, content_seed, motion_seed, truncation, self.times, label
-        )
-
-    @torch.no_grad()
-    def fields(self) -> Iterator[Tensor]:
-        """Fields in chunks, (n, R, R, 2)."""
-        generator = self.model.generator
-        step = frames_at_once(generator.resolution, self.model.device)
-        motion = generator.motion(self.content, self._z_motion, self._labels, self.truncation)
-        for start in range(0, len(self.times), step):
-            times = self.times[None, start : start + step]
-            yield self.model.deform_at(motion, self._noise, times)[0]
-
-    def write(self, folder: str | Path, fps: float) -> Iterator[int]:
-        """Generate into a clip folder; yields the number of frames after each chunk."""
-        side = self.model.resolution
-        shape = (len(self.times), side, side)
-        with ClipWriter(folder, self.content.image[0].cpu(), shape, fps, self.info, {}) as writer:
-            for field in self.fields():
-                frames = self.model.generator.render(self.content, field[None])[0]
-                writer.append(field, frames)
-                yield len(field)
->>>>>>> animate

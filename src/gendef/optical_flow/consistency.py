@@ -77,5 +77,6 @@ def backward_warp(values: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.
 
     # Not `sample`: remap is exact at integer positions, so the warping error of a still video is exactly 0.
     target = (_whole_grid(*flow.shape[:2]) + torch.from_numpy(np.asarray(flow, np.float32)).movedim(-1, 0)).numpy()
-    moved = cv2.remap(values.astype(np.float32), *target, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = target
+    moved = cv2.remap(values.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return moved.reshape(*flow.shape[:2], -1), _inside(torch.from_numpy(target)).numpy()
