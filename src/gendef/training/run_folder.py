@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import yaml
 
@@ -31,7 +31,7 @@ class RunConfig(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self: ...
+    def from_dict(cls, values: dict[str, Any]) -> Any: ...
 
 
 class RunFolder:
