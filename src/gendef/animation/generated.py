@@ -82,7 +82,7 @@ class LatentGenDeF(GenDeF):
         Raises:
             ModelError: always.
         """
-        raise ModelError(f"{self.name} is a latent model: what needs a GAN's generator, such as inversion, refuses it")
+        raise ModelError(f"{self.name} is a latent model, and this needs a GAN's generator: choose a GAN, such as sky")
 
     @property
     def architecture(self) -> str:
