@@ -68,6 +68,7 @@ def test_the_page_stands_alone(clip, tmp_path):
     assert "http:" not in text and "https:" not in text and "{{" not in text
     assert "default-src 'none'" in text
     assert "</title><script>" not in text and "<b>sky" not in text
+    # The data of the page and of its layer (field, illumination, alpha), and the code.
     assert text.count("<script") == 5
     meta = meta_of(text)
     assert meta["frames"] == 3 and meta["size"] == [40, 60] and meta["fps"] == 12.5
