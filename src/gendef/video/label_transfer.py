@@ -25,8 +25,7 @@ from gendef.video.point_tracks import checked_frame
 SAMPLES = 3
 """Samples per pixel along each axis; odd, so that two labels cannot tie along an edge."""
 OVERSAMPLING = 1.45
-"""Raster cells per frame pixel where the field compresses most. Above sqrt(2), every pixel contains a cell centre at
-any rotation."""
+"""Raster cells per frame pixel at the strongest compression; above sqrt(2), no pixel is missed at any rotation."""
 RASTER_PIXELS = 2**24
 """Largest number of pixels of the raster of a frame's mask on the canonical plane."""
 CHUNK_PIXELS = 2**20
