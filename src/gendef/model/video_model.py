@@ -33,7 +33,8 @@ class VideoModel(ABC, Generic[Network, Planned, Made]):
     """Whether the generator takes a motion latent beside the motion noise."""
 
     def __init__(self, generator: Network, info: dict[str, Any] | None = None, name: str = "") -> None:
-        self.generator: Network = generator.eval().requires_grad_(False)
+        generator.eval().requires_grad_(False)
+        self.generator: Network = generator
         self.info, self.name = dict(info or {}), name
         self._fingerprint = ""
 
