@@ -77,13 +77,13 @@ def features(detector: Detector, frames: Tensor) -> np.ndarray:
 
 
 def distances(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Frechet distance and kernel distance (times 1000)."""
+    """Frechet distance and kernel distance."""
     frechet = frechet_distance(GaussianStatistics.of(first), GaussianStatistics.of(second))
     kernel = kernel_distance(first, second)
     return {
         "frechet": round(frechet.value, 2),
-        "kernel": round(1000 * kernel.value, 2),
-        "kernel_spread": round(1000 * kernel.spread, 2),
+        "kernel": round(kernel.value, 2),
+        "kernel_spread": round(kernel.spread, 2),
     }
 
 

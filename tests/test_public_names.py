@@ -26,6 +26,7 @@ PUBLIC = [
     "TrainingError",
     "Video",
     "__version__",
+    "animate",
     "davis",
     "fit_video",
     "frechet_distance",

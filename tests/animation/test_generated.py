@@ -89,6 +89,13 @@ def test_other_motions_of_a_video(model):
     assert torch.equal(other.canonical, video.canonical) and not torch.equal(other.deformation, video.deformation)
 
 
+def test_it_animates_other_images(model):
+    picture, mask = torch.rand(3, 48, 64) * 2 - 1, torch.ones(48, 64, dtype=torch.bool).numpy()
+    assert model.animate(picture, frames=3, mask=mask, seed=2).render().shape == (3, 3, 48, 64)
+    with pytest.raises(ModelError, match="alone"):
+        LatentGenDeF(model.images, None, "alone").animate(picture)
+
+
 def test_the_image_is_the_middle_of_the_first_window(model):
     assert torch.equal(
         LongMotion(model.motion, torch.zeros(3, 32, 32), 0).at(torch.tensor([32.0])), torch.zeros(1, 16, 16, 2)

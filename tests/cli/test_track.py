@@ -69,7 +69,7 @@ def test_bad_files_of_points(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give --points"),
+        ([], "--points"),
         (["--points", "40,1"], "outside the canonical image"),
         (["--points", "4,1", "--frame", "3"], "between 0 and 2"),
         (["--grid", "3", "--frame", "-1"], "between 0 and 2"),
@@ -154,7 +154,7 @@ def test_a_grid_on_a_video(video, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give --points"),
+        ([], "--points"),
         (["--points", "160"], "points as x,y"),
         (["--points", "160,1"], "outside frame 0, which has 160x120"),
         (["--points", "4,1", "--frame", "5"], "there is no frame 5: frames 0 to 4 were read"),

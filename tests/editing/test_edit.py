@@ -33,7 +33,7 @@ def test_a_new_canonical_image_shows_and_the_field_stays():
     clip = moving([(0, 0), (2, 1)])
     image = torch.rand(3, SIDE, SIDE) * 2 - 1
     edited = edit_canonical(clip, image)
-    assert torch.equal(edited.canonical, image) and edited.deformation is clip.deformation
+    assert torch.equal(edited.canonical, image) and edited.nodes is clip.nodes
     assert torch.allclose(edited.render()[1, :, :-1, :-2], image[:, 1:, 2:], atol=1e-5)
     assert edit_canonical(clip, torch.zeros(3, 50, 70)).canonical.shape == (3, 50, 70)
 
@@ -130,7 +130,7 @@ def test_a_mask_keeps_the_rest_bit_for_bit():
 
 def test_wrong_edits_are_named():
     clip = moving([(0, 0), (2, 0)])
-    with pytest.raises(InputError, match="needs transparency"):
+    with pytest.raises(InputError, match="RGBA"):
         overlay(clip, np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputError, match="between 0 and 1, got 2"):
         overlay_frame(clip, rgba((0, 0, 4, 4)), 2)

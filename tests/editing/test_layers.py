@@ -71,7 +71,7 @@ def test_what_no_common_frame_shows_is_not_carried():
 
 
 def test_bad_drawings():
-    with pytest.raises(InputError, match="an overlay needs transparency"):
+    with pytest.raises(InputError, match="alpha"):
         draw_on_frame(scene(), np.zeros((16, 24, 3), np.uint8), 0)
     with pytest.raises(InputError, match="frame must be between 0 and 5, got 6"):
         draw_on_frame(scene(), drawing(0, 0), 6)

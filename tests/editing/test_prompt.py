@@ -108,7 +108,7 @@ def test_wrong_numbers_are_named(pipeline):
     for options, words in (
         ({"prompt": " "}, "prompt is empty"),
         ({"strength": 0.0}, "strength must be above 0"),
-        ({"steps": 1, "strength": 0.5}, "are none"),
+        ({"steps": 1, "strength": 0.5}, "1 steps at strength 0.5"),
         ({"side": 4}, "at least 8 pixels, got 4"),
     ):
         with pytest.raises(InputError, match=words):

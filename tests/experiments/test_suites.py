@@ -144,7 +144,7 @@ def test_the_command_trains_measures_and_writes_a_table(archive_path, tmp_path, 
     register_detector(
         make_spec(
             name="thumbnail of a frame",
-            sees="frames",
+            input_kind="frames",
             min_frames=1,
             dimension=12,
             load=lambda path, device: (lambda frames: F.adaptive_avg_pool2d(frames, 2).flatten(1), "none"),

@@ -69,11 +69,11 @@ def test_saving_again_replaces_the_clip_and_nothing_else(clip, tmp_path):
     assert CanonicalVideo.load(tmp_path / "clip").canonical.shape == (3, 8, 8)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(InputError, match="something else than a clip"):
+    with pytest.raises(InputError, match=r"holiday\.jpg"):
         clip.save(tmp_path / "photos")
     assert (tmp_path / "photos" / "holiday.jpg").read_bytes() == b"precious"
     (tmp_path / "clip" / "notes.txt").write_text("precious")
-    with pytest.raises(InputError, match=r"something else than a clip \(notes.txt\)"):
+    with pytest.raises(InputError, match=r"notes\.txt"):
         clip.save(tmp_path / "clip")
 
 

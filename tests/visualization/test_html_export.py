@@ -68,10 +68,11 @@ def test_the_page_stands_alone(clip, tmp_path):
     assert "http:" not in text and "https:" not in text and "{{" not in text
     assert "default-src 'none'" in text
     assert "</title><script>" not in text and "<b>sky" not in text
-    assert text.count("<script") == 4
+    # The data of the page and of its layer (field, illumination, alpha), and the code.
+    assert text.count("<script") == 5
     meta = meta_of(text)
     assert meta["frames"] == 3 and meta["size"] == [40, 60] and meta["fps"] == 12.5
-    assert meta["view"] == [280, 420] and meta["paint"] == [300, 420]
+    assert meta["view"] == [280, 420] and meta["layers"][0]["paint"] == [300, 420]
     assert report.offset_error <= 0.25 and report.grey_levels <= 0.5
     assert shares == sorted(shares) and shares[-1] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
@@ -98,5 +99,5 @@ def test_large_offsets_fit_into_16_bits(tmp_path):
     field[1, ..., 0] = 1000.0
     clip = CanonicalVideo(torch.rand(3, 2000, 16), field)
     write_html(tmp_path / "a.html", clip, title="a")
-    step = meta_of((tmp_path / "a.html").read_text())["step"]
+    step = meta_of((tmp_path / "a.html").read_text())["layers"][0]["step"]
     assert step[0] == pytest.approx(1000 / 2**14) and step[1] == pytest.approx(2 / 16 / 2000)

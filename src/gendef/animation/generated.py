@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gendef._version import __version__
+from gendef.animation.animate import animate
 from gendef.animation.long_motion import LongMotion
 from gendef.animation.prior import CONFIG, MotionPrior
 from gendef.errors import InputError, ModelError
@@ -18,6 +19,7 @@ from gendef.model.latent import LatentImages
 from gendef.model.sampling import checked_times
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.clip_writer import ClipWriter
+from gendef.video.layered_video import LayeredVideo
 
 MARGIN = 4
 """The canonical image is continued by mirror images for this part of its side on each side: what comes in from beyond
@@ -64,13 +66,23 @@ class LatentGenDeF(GenDeF):
         if self.motion is not None:
             self.motion.save(folder, half=half)
 
+    def animate(self, image: Any, **options: Any) -> CanonicalVideo | LayeredVideo:
+        """Any image with the motion of this model's prior; see `gendef.animate`.
+
+        Raises:
+            ModelError: the model has no motion prior.
+        """
+        if self.motion is None:
+            raise ModelError(f"{self.name} makes images and has no motion prior")
+        return animate(image, self.motion, **options)
+
     @property
     def generator(self) -> NoReturn:  # type: ignore[override]
         """
         Raises:
             ModelError: always.
         """
-        raise ModelError(f"{self.name} is a latent model: what needs a GAN's generator, such as inversion, refuses it")
+        raise ModelError(f"{self.name} is a latent model, and this needs a GAN's generator: choose a GAN, such as sky")
 
     @property
     def architecture(self) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 FADE = (0.2, 0.8)
 """Parts of the loop at which the passes begin and cease to fade. Two pictures at once have less contrast, so that the
 frames between move less than those at the seam, where there is one."""

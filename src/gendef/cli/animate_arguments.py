@@ -11,8 +11,8 @@ from gendef.cli.common import COMMON, CommonOptions
 DESCRIPTION = (
     "Make a photograph move, with motion learned from real videos. Writes the clip folder OUT and the video "
     "OUT.mp4.\n\n"
-    "What moves is what the motion prior expects, or what --mask, --click or --box mark. Points are x,y in pixels of "
-    "the photograph, the top-left one is 0,0.\n\n"
+    "The motion prior predicts which parts move, unless --mask, --click or --box select them. Points are x,y in "
+    "pixels of the photograph, with the top-left pixel at 0,0.\n\n"
     "example: gendef animate photo.jpg --model sky --out clip\n\n"
     "example: gendef animate photo.jpg --model sky --mask sky.png --loop --gif --out clip\n\n"
     "example: gendef animate photo.jpg --click 300,80 --arrow 320,200:420,190 --out clip\n\n"
@@ -27,7 +27,7 @@ class Arguments:
     photo: Annotated[Path, tyro.conf.Positional]
     """Image file."""
     model: str = "sky"
-    """Motion prior: a built-in one, or its folder."""
+    """Motion prior: a built-in name or a folder."""
     out: Path = Path("clip")
     """Clip folder; the video is written beside it with the suffix .mp4."""
     seed: int = 0
@@ -35,42 +35,42 @@ class Arguments:
     frames: int = 64
     """Frames of the video."""
     fps: float | None = None
-    """Frames a second; default the prior's."""
+    """Frames per second; default that of the prior."""
     size: int | None = None
-    """Pixels of the shorter side; default the photograph's own size."""
+    """Shorter side in pixels; default that of the photograph."""
     mask: Path | None = None
-    """Picture of what moves: white, or opaque, where it does; of the photograph's shape."""
+    """Mask of what moves: white, or opaque; with the photograph's aspect ratio."""
     click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y on what moves; may be repeated."""
+    """A point x,y on the moving object; may be repeated."""
     not_click: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A point x,y beside what moves; may be repeated."""
+    """A point x,y beside the moving object; may be repeated."""
     box: str | None = None
-    """A box x0,y0,x1,y1 around what moves."""
+    """A box x0,y0,x1,y1 around the moving object."""
     method: Literal["grabcut", "walk", "sam2"] = "grabcut"
-    """How clicks and a box make a mask; see gendef segment."""
+    """How clicks and a box become a mask; see gendef segment."""
     still: Path | None = None
-    """Picture of what stands still in any case."""
+    """Mask of what never moves."""
     layer: Literal["auto", "behind", "front"] = "auto"
-    """Whether what moves lies behind the rest and its outline stands still, or before it and its outline moves along;
-    auto: before it if it was clicked or boxed and lies within the picture."""
+    """behind: the moving part lies behind the rest, and its outline is fixed; front: it lies in front, and its outline
+    moves; auto: front for an object that was clicked or boxed and does not touch the image border."""
     arrow: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """An arrow x0,y0:x1,y1: what is at its start at first is at its tip at last; may be repeated."""
+    """An arrow x0,y0:x1,y1: content at the first point in frame 0 ends at the second; may be repeated."""
     direction: str | None = None
-    """Where the motion goes on average: right, up, left, down, or degrees from the right over the top."""
+    """Mean direction of motion: right, up, left, down, or an angle in degrees, counter-clockwise from the right."""
     strength: float = 1.0
-    """Factor on the distances."""
+    """Factor on distances; 0 is a still video."""
     speed: float = 1.0
-    """Factor on the speed of the motion's course."""
+    """Factor on the speed of the motion."""
     loop: bool = False
-    """End where the video begins."""
+    """Make the last frame lead back to the first."""
     border: Literal["fill", "crop"] = "fill"
-    """Fill in what comes in from beyond the border, or crop to where nothing does."""
+    """fill: fill in content that enters from outside the photograph; crop: crop the video instead."""
     label: str | None = None
-    """Domain, of a prior of several."""
+    """Domain, for a prior of several domains."""
     gif: bool = False
     """Also write OUT.gif."""
     json: bool = False
-    """Print what was written as JSON."""
+    """Print the written files as JSON."""
     common: CommonOptions = COMMON
 
 

@@ -24,6 +24,7 @@ from gendef.video.base import Video
 from gendef.video.canonical_video import CanonicalVideo
 from gendef.video.layered_video import load_clip
 from gendef.visualization.comparison import comparison_frames, comparison_sheet, extent_of_change
+from gendef.visualization.figure import scaled_size
 
 EDITS = ("canonical", "style", "prompt", "filter", "overlay", "overlay_frame")
 """Options that change something."""
@@ -39,10 +40,11 @@ def run(arguments: Arguments) -> int | None:
     """Run the command."""
     before = load_clip(arguments.clip)
     source = find_source(before, arguments)
+    size = scaled_size(before.size if source is None else source.size, arguments.size)
     if source is not None and any(getattr(arguments, name) is not None for name in ("overlay", "overlay_frame")):
         before = at_detail_of(before, source)
     after = edited(before, arguments)
-    video = EditedVideo(before, after, arguments, source)
+    video = EditedVideo(before, after, arguments, source, size)
     with staged(arguments.out) as folder, progress_bar() as progress:
         task = progress.add_task("writing", total=2 * after.num_frames)
 

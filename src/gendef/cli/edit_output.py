@@ -17,7 +17,6 @@ from gendef.media.images import resized
 from gendef.media.source_frames import SourceFrames, open_source
 from gendef.media.video_writer import write_video
 from gendef.video.base import Video
-from gendef.visualization.figure import scaled_size
 
 _log = logging.getLogger(__name__)
 POINTWISE = frozenset({"grey", "sepia", "posterise", "hue"})
@@ -67,17 +66,14 @@ class EditedVideo:
     Attributes:
         before, after: the clip without and with the edit.
         source: the original footage; None for the rendering.
+        size: height and width of the video.
     """
 
     before: Video
     after: Video
     arguments: Arguments
     source: SourceFrames | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the video."""
-        return scaled_size(self.before.size if self.source is None else self.source.size, self.arguments.size)
+    size: tuple[int, int]
 
     @property
     def file_name(self) -> str:

@@ -23,7 +23,7 @@ def model_of(video: Video, name: str | None = None) -> GenDeF:
     """The model that made a video.
 
     Args:
-        name: where the model is now; default what the video says it was made by.
+        name: name or folder of the model; default the one recorded in the video.
 
     Raises:
         InputError: the video does not come from a model, or has several layers.

@@ -1,8 +1,7 @@
-"""Edits over the original footage: what was not painted stays the source's, pixel for pixel and at its full size.
+"""Compositing of edits over the original footage; unedited pixels keep the source's values and resolution.
 
-A fit explains its frames up to some error, and a rendering of it has lost their finest detail. So only the edit is
-taken from the rendering: paint covers the source where the canonical image was changed, and a filter adds the
-difference that it makes.
+A rendered fit lacks the finest detail of the source. So only the edit is taken from the rendering: paint replaces the
+source where the canonical image was changed, and a filter adds the difference that it makes in the rendering.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,15 +17,15 @@ from gendef.video.base import Video
 
 Mode = Literal["paint", "difference"]
 FIRST_CHANGE, FULL_CHANGE = 1.0, 6.0
-"""Levels of 255 by which a canonical pixel must change to begin to cover the source, and to cover it completely."""
+"""Changes of a canonical pixel, in levels of 255, at which the edit begins to cover the source, and covers it fully."""
 
 
 def change_masks(before: Video, after: Video) -> list[Tensor]:
-    """For each layer, how far its canonical image was changed: (1, h, w) in [0, 1], at the edited image's size."""
+    """For each layer the opacity of the edit, (1, h, w) in [0, 1], at the edited canonical image's size."""
     masks = []
     for (_, old), (_, new) in zip(before.canonical_images, after.canonical_images, strict=True):
         levels = (new - resized(old, new.shape[1:])).abs().amax(dim=0, keepdim=True) * 127.5
-        # An edited image of another size was resampled, which changes its edges a little: no edit.
+        # Resampling to another size changes edges slightly, which does not count as an edit.
         allowed = FIRST_CHANGE if new.shape == old.shape else FULL_CHANGE
         masks.append(((levels - allowed) / (FULL_CHANGE - FIRST_CHANGE)).clamp(0, 1))
     return masks
@@ -60,10 +59,10 @@ def composited(
 
 
 def edit_cover(before: Video, after: Video, frame: int, size: tuple[int, int]) -> Tensor:
-    """How far the edit covers each pixel of a frame: (1, H, W) in [0, 1]; 0 where the frame does not show it.
+    """Opacity of the edit in a frame, (1, H, W) in [0, 1].
 
-    The masks of the canonical images are warped like the images themselves, behind the layers in front of them, and are
-    weighed by the clip's visibility: where a frame shows something else than its canonical image, the source stays.
+    The masks of the canonical images are warped and composited like the images, and multiplied by the clip's
+    visibility: where the canonical image does not explain the frame, the source is kept.
     """
     plain = before.without_illumination()
     for number, mask in enumerate(change_masks(before, after)):
@@ -84,7 +83,7 @@ def layer_frames(before: Video, after: Video, size: tuple[int, int]) -> Iterator
 
 
 def pointwise(change: Callable[[Tensor], Tensor], source: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """A colour change that looks at single pixels, applied to the source itself: uint8 (H, W, 3) of each frame."""
+    """A pointwise colour filter, applied to the source itself: uint8 (H, W, 3) of each frame."""
     for picture in source:
         image = torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0).float() / 127.5 - 1
         yield to_uint8(change(image))

@@ -63,7 +63,7 @@ def fit_video(
         layers: auto gives independently moving objects a layer where there are no masks (see
             `gendef.fitting.motion_segmentation`).
         segment: a longer scene is split into overlapping segments of at most this many frames.
-        fps: frames a second, instead of what the source says.
+        fps: frames a second, instead of the source's.
         stream: which video stream of a file; default the film.
 
     Returns:
@@ -71,7 +71,7 @@ def fit_video(
         more than `segment` frames. If the video has cuts, its longest scene; `fit_scenes` gives all of them.
 
         `report` holds psnr (mean, dB), psnr_min, ssim, seconds, seen (share of canonical pixels that any frame shows),
-        folded, warnings (sentences that a user must know) and more; `visibility` (T, H, W) bool says where the clip
+        folded, warnings (a list of sentences) and more; `visibility` (T, H, W) bool says where the clip
         explains the frames. With illumination, `psnr_without_illumination` and `ssim_without_illumination` are those
         of the frames without it.
 
@@ -104,10 +104,10 @@ def fit_scenes(
         scenes: all, or only the longest.
         out: clip folder, or folder of the clip folders `scene00`, `scene01`, ... of several scenes. Every clip is
             saved as soon as it is finished; until then `canonical.png` there is a preview, and the state of the fit is
-            saved now and then: a fit that was interrupted continues if it is started again with the same arguments.
+            saved regularly: a fit that was interrupted continues if it is started again with the same arguments.
 
     Raises:
-        DataError, InputError, MissingDependencyError: as `fit_video`; also InputError if `out` holds other things.
+        DataError, InputError, MissingDependencyError: as `fit_video`; also InputError if `out` holds other files.
     """
     source, options = Path(source), options or FitOptions()
     if out is not None and Path(out).exists() and not Path(out).is_dir():

@@ -37,7 +37,7 @@ class FitOptions:
         layers: auto detects independently moving objects where there are no masks; see
             `gendef.fitting.motion_segmentation`.
         segment: a scene with more frames is split into overlapping segments of at most this many.
-        fps: frames a second, instead of what the source says; None: the source's frame times.
+        fps: frames a second, instead of the source's; None: the source's frame times.
         stream: which video stream of a file; None: the film.
 
     Raises:

@@ -39,7 +39,7 @@ class ClipOutput:
         self._preview = None if (folder / META).exists() else folder / CANONICAL
 
     def show(self, progress: Progress) -> None:
-        """Write a preview of the canonical image now and then."""
+        """Write a preview of the canonical image, at most every `PREVIEW_EVERY` seconds."""
         now = time.perf_counter()
         if self._preview and progress.canonical is not None and now - self._shown >= PREVIEW_EVERY:
             self._shown = now

@@ -57,7 +57,7 @@ def refine(
 
     Args:
         state: from which to continue.
-        state_file: where to save the state now and then.
+        state_file: where to save the state regularly.
         keep: save the state at the end too: others of several fits may still be interrupted.
         illumination: of the frames, estimated along with fields and canonical image; None: it is taken as constant.
     """

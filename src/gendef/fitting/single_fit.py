@@ -40,7 +40,7 @@ def fit_single(
     Args:
         options: of which quality, seed, budget and illumination are used.
         name: of the source, for the clip's info.
-        state_file: from which to continue, and where to save the state now and then.
+        state_file: from which to continue, and where to save the state regularly.
         keep_state: save it at the end too: the clip is one of several, and the others may still be interrupted.
     """
     began = time.perf_counter()

@@ -100,7 +100,7 @@ def invert(
         start, frames: first frame, and how many (default all).
         options: default `InversionOptions()`.
         on_progress: called after every step.
-        state_file: from which to continue, and where to save the state now and then.
+        state_file: from which to continue, and where to save the state regularly.
 
     Raises:
         DataError: the source cannot be read.

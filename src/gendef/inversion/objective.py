@@ -21,7 +21,7 @@ class Objective:
 
     Args:
         original: the generator before tuning.
-        target: what the clip shall look like.
+        target: the clip to reproduce.
         seed: of all random choices.
 
     Attributes:

@@ -94,7 +94,7 @@ class Stage(ABC):
 
 
 class ContentStage(Stage):
-    """Optimises the content latent until its canonical image looks like the plain fit's."""
+    """Optimises the content latent until its canonical image matches that of the fit without the model."""
 
     name, budget_share, rate = "content", 0.08, 0.05
     steps: ClassVar[dict[str, int]] = {"fast": 100, "default": 200, "best": 400}
@@ -109,7 +109,7 @@ class ContentStage(Stage):
 
 
 class MotionStage(Stage):
-    """Optimises the motion latent and the motion noise until the fields are like the plain fit's."""
+    """Optimises the motion latent and the motion noise until the fields match those of that fit."""
 
     name, budget_share, rate = "motion", 0.08, 0.03
     steps: ClassVar[dict[str, int]] = {"fast": 100, "default": 200, "best": 400}
@@ -131,7 +131,7 @@ class MotionStage(Stage):
 
 
 class JointStage(Stage):
-    """Optimises all latents until the frames look like the target's."""
+    """Optimises all latents until the frames match the target's."""
 
     name, budget_share, rate = "together", 0.14, 0.01
     steps: ClassVar[dict[str, int]] = {"fast": 60, "default": 120, "best": 300}
@@ -192,4 +192,4 @@ class TuningStage(Stage):
 
 
 STAGES: tuple[type[Stage], ...] = (ContentStage, MotionStage, JointStage, TuningStage)
-"""In their order."""
+"""In order of execution."""

@@ -49,8 +49,8 @@ class AudioCopier:
 
         self._out, self._track = container, track
         self._source: Any = av.open(str(track.path))
-        self._stream = self._source.streams.audio[0]
-        video = self._source.streams.video[0] if self._source.streams.video else None
+        self._stream: Any = self._source.streams.audio[0]
+        video: Any = self._source.streams.video[0] if self._source.streams.video else None
         first = video.start_time * video.time_base if video is not None and video.start_time is not None else 0
         self._begin, self._end = float(first) + track.start, float(first) + track.end
         self._resampler: Any = None

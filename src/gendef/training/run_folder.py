@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import yaml
 
@@ -26,12 +26,12 @@ ROOM = 3
 
 
 class RunConfig(Protocol):
-    """What a folder needs of the settings of a run: `TrainConfig` and `LatentTrainConfig` have it."""
+    """Methods of a configuration that a folder needs; `TrainConfig` and `LatentTrainConfig` have them."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self: ...
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig": ...
 
 
 class RunFolder:

@@ -52,7 +52,7 @@ class Video(ABC):
 
     @property
     def frame_times(self) -> list[float] | None:
-        """Seconds from the first frame at which each frame is shown; None where `fps` says it.
+        """Seconds from the first frame at which each frame is shown; None if the frame rate is constant.
 
         Clips of footage with a varying frame rate keep them in `info`.
         """
@@ -207,8 +207,8 @@ class Video(ABC):
         """Optical flow from each frame to the next, (T - 1, H, W, 2), x then y, of the layer that shows at each pixel.
 
         "canonical" is the paper's flow m_{t+1} - m_t (GenDeF, section 3.3), the change of the sampling positions, in
-        pixels of the canonical image. "image" says where each pixel of a frame goes in the next frame, in pixels of the
-        frames; it inverts the field, and is NaN where that has no solution.
+        pixels of the canonical image. "image" is the motion of the content of each pixel to the next frame, in
+        frame pixels, by inversion of the field; NaN where that has no solution.
 
         Raises:
             InputError: another kind.

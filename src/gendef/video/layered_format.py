@@ -1,6 +1,7 @@
-"""The saved clip with layers: `video.json` of version 2, `preview.mp4`, and a clip folder for each layer.
+"""The folder of a layered clip: `video.json` of version 2, `preview.mp4`, and a clip folder for each layer.
 
-Each layer's folder is a clip of its own (`gendef.video.clip_format`). Grey pictures beside it hold the layer's alpha.
+Each layer's folder is a clip of its own (`gendef.video.clip_format`), with the layer's alpha as grey
+pictures in the subfolder `alpha`.
 """
 
 import json
@@ -35,12 +36,12 @@ from gendef.video.clip_reader import read_meta, read_visibility
 from gendef.video.clip_writer import pack_visibility
 
 MAX_LAYERS = 1000
-"""Layers that are read."""
+"""Largest number of layers of a clip."""
 
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """What `video.json` says about a layer."""
+    """The entry of a layer in `video.json`."""
 
     folder: Path
     name: str
@@ -51,7 +52,7 @@ class StoredLayer:
 
 @dataclass(frozen=True)
 class StoredLayers:
-    """What `video.json` of a clip with layers holds, and its visibility."""
+    """The contents of `video.json` of a layered clip, and its visibility."""
 
     layers: list[StoredLayer]
     fps: float
@@ -162,7 +163,7 @@ def read_layers(folder: str | Path) -> StoredLayers:
             raise ClipError(f"{folder / META}: layer {number} has no name")
         start = entry.get("start")
         if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start <= 2**24:
-            raise ClipError(f"{folder / META}: layer {number} begins at {start!r}, which is no frame")
+            raise ClipError(f"{folder / META}: layer {number} begins at {start!r}, which is not a frame number")
         inner = read_meta(path)
         if (inner["height"], inner["width"]) != (meta["height"], meta["width"]):
             raise ClipError(f"{path} has frames of another size than {folder}")
@@ -175,7 +176,7 @@ def read_layers(folder: str | Path) -> StoredLayers:
 
 
 def read_alpha(folder: Path, shape: tuple[int, int, int], *, still: bool = False) -> Tensor:
-    """The alpha of a layer, (n, H, W) uint8; pictures that somebody edited must keep their size.
+    """The alpha of a layer, (n, H, W) uint8; edited pictures must keep their size.
 
     Args:
         folder: of the layer.

@@ -116,7 +116,7 @@ class LayeredVideo(Video):
 
         Args:
             folder: where to.
-            layer_previews: write the rendered video of each layer too, beside that of all of them.
+            layer_previews: also write a preview of each layer.
             on_frames: called with the number of frames after each chunk that was rendered.
         """
         with LayeredWriter(folder, (self.num_frames, *self.size), self.fps, self.info, self.report) as writer:

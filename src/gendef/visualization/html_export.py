@@ -57,7 +57,7 @@ def write_html(
     """Write the page.
 
     Fields are stored as `encodings` says, more coarsely where the page would exceed `limit`. Canonical images are
-    stored with 8 bits, at the resolution from which `render()` samples; illumination with 16; alpha as it is.
+    stored with 8 bits, at the resolution from which `render()` samples; illumination with 16; alpha unchanged.
 
     Args:
         title: heading of the page; default the name of the file.
