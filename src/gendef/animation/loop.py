@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FADE = (0.2, 0.8)
+"""Parts of the loop at which the passes begin and cease to fade. Two pictures at once have less contrast, so that the
+frames between move less than those at the seam, where there is one."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -33,6 +37,6 @@ def passes(frames: int, step: float, *, loop: bool) -> list[Pass]:
     times = torch.arange(frames, dtype=torch.float64) * step
     if not loop:
         return [Pass(times, torch.ones(frames))]
-    way = torch.arange(frames) / frames
+    way = ((torch.arange(frames) / frames - FADE[0]) / (FADE[1] - FADE[0])).clamp(0, 1)
     share = way * way * (3 - 2 * way)  # neither picture begins or ceases to be seen at once
     return [Pass(times, 1 - share), Pass(times - frames * step, share)]
