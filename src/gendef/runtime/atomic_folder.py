@@ -1,4 +1,4 @@
-"""Results of several files that appear in a folder together, or not at all."""
+"""Folders that are replaced as a whole, and files that appear in a folder together or not at all."""
 
 import os
 import shutil
@@ -31,3 +31,27 @@ def staged(folder: Path) -> Iterator[Path]:
             os.replace(new, old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_beside(folder: Path) -> Path:
+    """A new, empty folder beside `folder`, in which a writer works until it calls `replace_folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return temporary
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Replace `target` by a finished folder; the old one is deleted only after the new one is in place."""
+    if not target.exists():
+        new.rename(target)
+        return
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)

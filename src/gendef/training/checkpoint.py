@@ -1,6 +1,5 @@
 """Checkpoints: everything the next step depends on, written so that a kill at any moment loses nothing."""
 
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gendef.errors import CheckpointError
+from gendef.runtime.atomic_file import replacing
 
 KEEP = 2
 """Newest checkpoints of a stage that are kept: the last one, and one to fall back to."""
@@ -55,20 +55,13 @@ def save_checkpoint(folder: Path, stage: str, step: int, state: dict[str, Any]) 
     path = folder / f"{stage}-{step:08d}.pt"
     if not is_finite(state):
         raise CheckpointError(f"the state of {stage} at step {step} holds values that are not finite: {path} not saved")
-    temporary = folder / f".{path.name}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path, sync=True) as temporary:
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"the checkpoint {path} cannot be written: {error}; the one before it is intact"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     for old in checkpoint_paths(folder, stage)[:-KEEP]:
         old.unlink(missing_ok=True)
     return path

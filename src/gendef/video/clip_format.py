@@ -8,9 +8,7 @@ bits: if its pixels differ from those that were saved (`canonical_sha256`), it r
 `gendef.video.clip_reader` reads the folder, `gendef.video.clip_writer` writes it.
 """
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 from gendef.errors import InputError
@@ -51,18 +49,3 @@ def check_replaceable(folder: Path) -> None:
             others = [] if path.name in FILES else [path.name]
         if others:
             raise InputError(f"{folder} holds files that are not part of a clip ({others[0]}): choose another folder")
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Replace `target` by a finished folder; the old one is deleted only after the new one is in place."""
-    if not target.exists():
-        new.rename(target)
-        return
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)

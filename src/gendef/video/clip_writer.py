@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 import struct
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from gendef.errors import InputError
 from gendef.media.frame_times import checked_fps
 from gendef.media.images import to_uint8
 from gendef.media.video_writer import VideoWriter
+from gendef.runtime.atomic_folder import replace_folder, temporary_beside
 from gendef.video.clip_format import (
     CANONICAL,
     COORDINATES,
@@ -32,7 +32,6 @@ from gendef.video.clip_format import (
     PREVIEW,
     VISIBILITY,
     check_replaceable,
-    replace_folder,
 )
 
 
@@ -70,10 +69,7 @@ class ClipWriter:
         self._written = 0
 
     def __enter__(self) -> "ClipWriter":
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir()
+        self._temporary = temporary_beside(self.folder)
         pixels = to_uint8(self.canonical)
         Image.fromarray(pixels).save(self._temporary / CANONICAL, compress_level=1 if pixels.size > LARGE else 6)
         self._digest = hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -5,7 +5,6 @@ pictures in the subfolder `alpha`.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from gendef.errors import ClipError, InputError
 from gendef.media.frame_times import checked_fps
 from gendef.media.images import read_image, to_uint8
 from gendef.media.video_writer import VideoWriter
+from gendef.runtime.atomic_folder import replace_folder, temporary_beside
 from gendef.video.clip_format import (
     ALPHA,
     FORMAT,
@@ -30,7 +30,6 @@ from gendef.video.clip_format import (
     PREVIEW,
     VISIBILITY,
     check_replaceable,
-    replace_folder,
 )
 from gendef.video.clip_reader import read_meta, read_visibility
 from gendef.video.clip_writer import pack_visibility
@@ -84,10 +83,7 @@ class LayeredWriter:
         self.visibility: Tensor | None = None
 
     def __enter__(self) -> "LayeredWriter":
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir()
+        self._temporary = temporary_beside(self.folder)
         self._video = VideoWriter(self._temporary / PREVIEW, self._fps)
         return self
 
