@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out demo
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov=gendef --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
