@@ -119,7 +119,11 @@ def distance(
     """FVD and KVD of first frames that stand still, and that each prior animates, against the clips of a folder."""
     from gendef.evaluation.detectors import Detector, find_detector
     from gendef.media.images import to_uint8, write_image
-    from gendef.media.video_reader import Frame, discover, read_frames
+    from gendef.media.sources import discover
+    from gendef.media.video_reader import (
+        Frame,
+        read_frames,
+    )
     from gendef.metrics.frechet import GaussianStatistics, frechet_distance
     from gendef.metrics.kernel_distance import kernel_distance
     from gendef.visualization.drawing import contact_sheet

@@ -10,7 +10,7 @@ from gendef.animation.motion_windows import MotionDataConfig, motion_windows
 from gendef.cli.main import main
 from gendef.data.motions import MotionSet
 from gendef.errors import ConfigError, DataError
-from gendef.media.video_reader import discover
+from gendef.media.sources import discover
 from gendef.media.video_writer import write_video
 
 pytest.importorskip("cv2", reason="needs the extra fit")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gendef.data.extract import PrepareConfig, crop_boxes, encode, extract, to_square
 from gendef.errors import ConfigError, DataError
-from gendef.media.video_reader import discover
+from gendef.media.sources import discover
 
 
 @pytest.fixture

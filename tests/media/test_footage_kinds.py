@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 
 from gendef.media.footage import read_footage
-from gendef.media.video_reader import discover, probe, read_frames
+from gendef.media.sources import discover
+from gendef.media.video_reader import (
+    probe,
+    read_frames,
+)
 
 FOOTAGE = Path(__file__).parents[1] / "data" / "footage"
 

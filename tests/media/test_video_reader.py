@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gendef.errors import DataError
+from gendef.media.sources import discover
 from gendef.media.still_images import decode_image
-from gendef.media.video_reader import Damage, Frame, discover, probe, read_frames
+from gendef.media.video_reader import (
+    Damage,
+    Frame,
+    probe,
+    read_frames,
+)
 from gendef.media.zips import natural_key, open_zip, safe_member
 
 

@@ -18,7 +18,8 @@ from gendef.animation.motion_windows import MotionDataConfig, motion_windows
 from gendef.data.motions import MotionSet, joined
 from gendef.data.workers import default_workers
 from gendef.errors import DataError
-from gendef.media.video_reader import Source, discover, probe
+from gendef.media.sources import Source, discover
+from gendef.media.video_reader import probe
 
 _POLL_SECONDS = 0.2
 _shared: dict[str, Any] = {}

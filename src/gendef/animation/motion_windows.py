@@ -11,7 +11,12 @@ import torch
 from gendef.data.motions import MotionSet
 from gendef.errors import ConfigError, DataError
 from gendef.media.shot_detection import Signature
-from gendef.media.video_reader import Damage, Source, probe, read_frames
+from gendef.media.sources import Source
+from gendef.media.video_reader import (
+    Damage,
+    probe,
+    read_frames,
+)
 from gendef.optical_flow.consistency import visible_in_both
 from gendef.optical_flow.dis import FlowMethod, dis_flow
 from gendef.runtime.optional_imports import import_cv2

@@ -12,7 +12,13 @@ from PIL import Image
 
 from gendef.errors import ConfigError, DataError
 from gendef.media.shot_detection import Signature
-from gendef.media.video_reader import Damage, Frame, Source, probe, read_frames
+from gendef.media.sources import Source
+from gendef.media.video_reader import (
+    Damage,
+    Frame,
+    probe,
+    read_frames,
+)
 from gendef.media.zips import DEFAULT_FPS
 
 MAX_RESOLUTION = 4096

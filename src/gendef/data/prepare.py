@@ -18,7 +18,8 @@ from gendef._version import __version__
 from gendef.data.extract import Extracted, PrepareConfig
 from gendef.data.workers import Job, default_workers, run_jobs
 from gendef.errors import DataError
-from gendef.media.video_reader import Source, discover, probe
+from gendef.media.sources import Source, discover
+from gendef.media.video_reader import probe
 from gendef.media.zips import FORMAT, FORMAT_VERSION, METADATA
 from gendef.runtime.file_lock import LockedError, locked
 

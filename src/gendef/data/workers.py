@@ -14,7 +14,7 @@ from typing import Any
 
 from gendef.data.extract import Extracted, PrepareConfig, extract
 from gendef.errors import DataError
-from gendef.media.video_reader import Source
+from gendef.media.sources import Source
 
 _POLL_SECONDS = 0.2
 

@@ -17,7 +17,12 @@ from gendef.data.extract import crop_boxes, to_square
 from gendef.errors import DataError
 from gendef.evaluation.sampling import MODEL_TIMES, Sampling, draw_windows
 from gendef.media.images import to_uint8
-from gendef.media.video_reader import Damage, Source, discover, probe, read_frames
+from gendef.media.sources import Source, discover
+from gendef.media.video_reader import (
+    Damage,
+    probe,
+    read_frames,
+)
 from gendef.metrics.weights import checksum
 from gendef.model.baseline import load_model
 from gendef.video.canonical_video import CanonicalVideo

@@ -10,7 +10,11 @@ from PIL import Image
 
 from gendef.errors import DataError
 from gendef.media.images import to_uint8
-from gendef.media.video_reader import Damage, discover, read_frames
+from gendef.media.sources import discover
+from gendef.media.video_reader import (
+    Damage,
+    read_frames,
+)
 from gendef.media.zips import natural_key
 from gendef.video.clip_format import META
 from gendef.video.layered_video import load_clip

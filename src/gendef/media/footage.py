@@ -12,8 +12,13 @@ from torch import Tensor
 from gendef.errors import DataError, InputError
 from gendef.media.frame_times import checked_fps
 from gendef.media.shot_detection import Signature
+from gendef.media.sources import discover
 from gendef.media.video_file import VideoFacts
-from gendef.media.video_reader import Damage, discover, probe, read_frames
+from gendef.media.video_reader import (
+    Damage,
+    probe,
+    read_frames,
+)
 from gendef.media.zips import DEFAULT_FPS
 
 SMALLEST = 16

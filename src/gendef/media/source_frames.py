@@ -13,7 +13,12 @@ from gendef.errors import DataError, GendefError, InputError
 from gendef.media.audio import Soundtrack
 from gendef.media.colour import ColourTags
 from gendef.media.frame_times import varying_times
-from gendef.media.video_reader import Damage, Source, discover, probe, read_frames
+from gendef.media.sources import Source, discover
+from gendef.media.video_reader import (
+    Damage,
+    probe,
+    read_frames,
+)
 
 HASHED_BYTES = 2**20
 """Bytes at each end of a file that are hashed: enough to tell files apart, and quick for long ones."""

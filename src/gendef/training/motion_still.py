@@ -9,7 +9,11 @@ from PIL import Image
 
 from gendef.data.motions import MotionSet
 from gendef.errors import DataError
-from gendef.media.video_reader import Frame, discover, read_frames
+from gendef.media.sources import discover
+from gendef.media.video_reader import (
+    Frame,
+    read_frames,
+)
 
 SPACING = 25
 """Frames between two pictures of a video."""
