@@ -14,6 +14,7 @@ from gendef.cli.track_arguments import Arguments, parse
 from gendef.cli.videos import NOT_FOR_CLIPS, NOT_FOR_VIDEOS, Start, is_clip, read_start, refuse
 from gendef.correspondence.point_tracking import FollowedPoints, follow_points
 from gendef.errors import InputError
+from gendef.interchange.tracks import write_track_files
 from gendef.video.layered_video import load_clip
 from gendef.video.point_tracks import checked_points, grid_points
 from gendef.visualization.track_files import write_tracks, write_tracks_of_frames
@@ -62,6 +63,10 @@ def _follow_in_clip(arguments: Arguments, given: list[Tensor]) -> Report:
     with progress_bar() as progress:
         task = progress.add_task("drawing", total=clip.num_frames)
         write_tracks(clip, tracks, arguments.out, lambda: progress.advance(task))
+    if arguments.to is not None:
+        write_track_files(
+            arguments.out, arguments.to, tracks.positions, tracks.visible, clip.size, clip.fps, arguments.clip.name
+        )
     report = {
         "frame": frame,
         "canonical": tracks.canonical.tolist(),
@@ -95,6 +100,9 @@ def _follow_in_video(arguments: Arguments, given: list[Tensor]) -> Report:
             begin.numbers,
             lambda: progress.advance(task),
         )
+    if arguments.to is not None:
+        fps, name = begin.footage.fps, arguments.clip.name
+        write_track_files(arguments.out, arguments.to, tracks.positions, tracks.visible, source_size, fps, name)
     report = {
         "frame": begin.number,
         "frames": begin.numbers,

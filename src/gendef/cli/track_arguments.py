@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -41,6 +41,9 @@ class Arguments:
     """Number of frames of a video; default all."""
     size: int | None = None
     """Shorter side in pixels at which a video is processed; default 240."""
+    to: Literal["nuke", "ae", "blender"] | None = None
+    """Also write the tracks for this program. Four points (top left, top right, bottom right, bottom left) give a
+    corner pin too."""
     out: Path = field(default=Path("tracks"))
     """Folder for the results."""
     json: bool = False
