@@ -7,7 +7,7 @@ from PIL import Image
 
 from gendef import CanonicalVideo
 from gendef.editing.edit import apply_filter, edit_canonical, overlay
-from gendef.editing.over_source import change_masks, composited, edit_cover, layer_frames
+from gendef.editing.over_source import change_masks, composited, edit_cover, layer_frames, mask_video
 from gendef.errors import InputError
 from gendef.media.images import to_uint8
 from gendef.media.source_frames import describe_source, open_source
@@ -79,7 +79,7 @@ def test_the_edit_alone_has_its_alpha(footage):
     first = next(layer_frames(clip, overlay(clip, square()), SIZE))
     assert first.shape == (*SIZE, 4)
     assert (first[5:9, 5:11] == (255, 0, 0, 255)).all() and first[14:, :, 3].max() == 0
-    cover = edit_cover(clip, overlay(clip, square()), 0, SIZE)
+    cover = edit_cover(mask_video(clip, overlay(clip, square())), 0, SIZE)
     assert cover.shape == (1, *SIZE) and float(cover.min()) >= 0 and float(cover.max()) == 1
 
 

@@ -63,6 +63,21 @@ def test_nuke_clip():
         assert part in text
 
 
+def test_nuke_joins_the_painted_image_and_the_map():
+    text = clip_script(ScriptClip(200, 100, 300, 150, 1, 8, 25.0), "c.exr", "stmap.%04d.exr", "inverse.%04d.exr")
+    stack, inputs = [], {}
+    for body in re.findall(r"^\w+ \{\n(.*?)^\}", text, re.M | re.S):
+        name = re.search(r"^ name (\w+)", body, re.M)
+        if name is None:
+            continue  # Root
+        count = re.search(r"^ inputs (\d+)", body, re.M)
+        inputs[name[1]] = [stack.pop() for _ in range(int(count[1]) if count else 1)]
+        stack.append(name[1])
+    # Input 0 of STMap is the picture, input 1 the map; Nuke takes inputs from the top of the stack, input 0 first.
+    assert inputs["Frames"] == ["PaintHere", "STMapOfFrames"]
+    assert inputs["PaintHere"] == ["CanonicalImage"] and inputs["WriteFrames"] == ["Frames"]
+
+
 def test_blender_markers():
     text = tracking_script(torch.tensor([[[0.0, 0.0], [199, 99]]]), torch.tensor([[True, False]]), SIZE, "my.mp4")
     tree = ast.parse(text)

@@ -43,8 +43,9 @@ def composited(
         mode: "paint" shows the edited rendering where the canonical image was changed; "difference" adds to the source
             what the edit changed in the rendering, which keeps its detail under a filter.
     """
+    masks = mask_video(before, after)
     for number, picture in enumerate(source):
-        cover = edit_cover(before, after, number, size)
+        cover = edit_cover(masks, number, size)
         if not bool(cover.any()):
             yield picture
             continue
@@ -58,27 +59,36 @@ def composited(
         yield mixed
 
 
-def edit_cover(before: Video, after: Video, frame: int, size: tuple[int, int]) -> Tensor:
+def mask_video(before: Video, after: Video) -> Video:
+    """The clip with the masks of its edit in the place of its canonical images: -1 unchanged, 1 covered."""
+    masks = before.without_illumination()
+    for number, mask in enumerate(change_masks(before, after)):
+        masks = masks.with_canonical(mask.expand(3, -1, -1) * 2 - 1, number)
+    return masks
+
+
+def edit_cover(masks: Video, frame: int, size: tuple[int, int]) -> Tensor:
     """Opacity of the edit in a frame, (1, H, W) in [0, 1].
 
-    The masks of the canonical images are warped and composited like the images, and multiplied by the clip's
-    visibility: where the canonical image does not explain the frame, the source is kept.
+    The masks are warped and composited like the canonical images, and multiplied by the clip's visibility: where the
+    canonical image does not explain the frame, the source is kept.
+
+    Args:
+        masks: see `mask_video`.
     """
-    plain = before.without_illumination()
-    for number, mask in enumerate(change_masks(before, after)):
-        plain = plain.with_canonical(mask.expand(3, -1, -1) * 2 - 1, number)
-    cover = (plain.render(size, [frame])[0, :1].clamp(-1, 1) + 1) / 2
-    if before.visibility is not None:
-        seen = before.visibility[frame][None, None].float()
+    cover = (masks.render(size, [frame])[0, :1].clamp(-1, 1) + 1) / 2
+    if masks.visibility is not None:
+        seen = masks.visibility[frame][None, None].float()
         cover = cover * F.interpolate(seen, size, mode="bilinear", align_corners=False)[0]
     return torch.where(cover < 1 / 255, torch.zeros(()), cover)
 
 
 def layer_frames(before: Video, after: Video, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The edit alone, with straight alpha: uint8 (H, W, 4) of each frame."""
+    masks = mask_video(before, after)
     for number in range(after.num_frames):
         colour = to_uint8(after.render(size, [number])[0])
-        alpha = (edit_cover(before, after, number, size)[0] * 255).round().to(torch.uint8).numpy()
+        alpha = (edit_cover(masks, number, size)[0] * 255).round().to(torch.uint8).numpy()
         yield np.dstack((colour, alpha))
 
 

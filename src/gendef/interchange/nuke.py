@@ -34,6 +34,7 @@ def clip_script(clip: ScriptClip, canonical: str, stmap: str, inverse: str) -> s
     The canonical image goes through a RotoPaint node and the STMap; the inverse STMap brings a frame to the canonical
     plane. `canonical`, `stmap` and `inverse` are file names beside the script, with %04d for the frame number.
     """
+    # Nuke's nodes take their inputs from a stack, input 0 from its top: an STMap's picture comes after its map.
     beside = "[file dirname [value root.name]]"
     size = f"{clip.width} {clip.height} 0 0 {clip.width} {clip.height} 1 gendef_frames"
     canvas = f"{clip.canonical_width} {clip.canonical_height} 0 0 {clip.canonical_width} {clip.canonical_height} 1"
@@ -48,6 +49,15 @@ Root {{
 }}
 Read {{
  inputs 0
+ file "{beside}/{stmap}"
+ {span}
+ raw true
+ name STMapOfFrames
+ xpos 160
+ ypos 90
+}}
+Read {{
+ inputs 0
  file "{beside}/{canonical}"
  format "{canvas} gendef_canonical"
  name CanonicalImage
@@ -59,16 +69,6 @@ RotoPaint {{
  xpos 0
  ypos 90
 }}
-Read {{
- inputs 0
- file "{beside}/{stmap}"
- {span}
- raw true
- name STMapOfFrames
- xpos 160
- ypos 90
-}}
-push $cut_paste_input
 STMap {{
  inputs 2
  channels rgba
@@ -94,7 +94,7 @@ Read {{
  xpos 320
  ypos 90
 }}
-""".replace("push $cut_paste_input\n", "")
+"""
 
 
 def tracker_script(positions: Tensor, visible: Tensor, height: int, first: int) -> str:

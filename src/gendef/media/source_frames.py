@@ -19,6 +19,7 @@ from gendef.media.video_reader import (
     probe,
     read_frames,
 )
+from gendef.media.zips import DEFAULT_FPS
 
 HASHED_BYTES = 2**20
 """Bytes at each end of a file that are hashed: enough to tell files apart, and quick for long ones."""
@@ -144,7 +145,7 @@ def _opened(path: Path, known: dict[str, Any]) -> SourceFrames:
             break
     if size is None or len(times) < len(numbers):
         raise DataError(f"{source.name} has not all of the {len(numbers)} frames of the clip")
-    fps = facts.fps or 25.0
+    fps = facts.fps or DEFAULT_FPS
     chosen = [times[number - numbers[0]] for number in numbers]
     last = chosen[-1] + (chosen[-1] - chosen[-2] if len(chosen) > 1 else 1 / fps)
     has_sound = facts.facts is not None and facts.facts.audio

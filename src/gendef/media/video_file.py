@@ -9,13 +9,10 @@ import numpy as np
 
 from gendef.errors import DataError, GendefError, InputError
 from gendef.media.colour import ColourTags, read_tags, sws_colorspace, tone_mapped
+from gendef.media.zips import DEFAULT_FPS
 
 MAX_FPS = 1000.0
 """Frame rates beyond this are mistakes of the container."""
-DEFAULT_FPS = 25.0
-"""Frame rate of files that do not say theirs, or say an impossible one."""
-TIME_TOLERANCE = 0.0015
-"""Seconds by which frame times may differ from a constant rate: containers round to milliseconds."""
 SUBSAMPLED_8_BIT = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuv444p"})
 """Pixel formats that libswscale converts without interpolation four times as fast, to the same pixels."""
 
